@@ -1,0 +1,269 @@
+"""The proof that a model folder's graphs are the trained model: structure first, then values against PyTorch.
+
+Tolerances are absolute: 1e-5 on pictures in [0, 1], 1e-4 on posterior means and log-variances. At the extremes of
+the latent space, where sigmoids are steep, ONNX Runtime may be as far from PyTorch in float64 as twice PyTorch's own
+float32 is. Every value check runs at ONNX Runtime's default optimisation level and with optimisation off.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from vae_runtime import standard_normals, to_grey_levels
+from vae_train.model import VAE
+
+from .graphs import Graphs
+
+IMAGE_TOLERANCE = 1e-5
+POSTERIOR_TOLERANCE = 1e-4
+OPSETS = range(18, 22)
+BATCHES = (1, 2, 7, 64)
+EXTREMES = (0.0, 4.0, -4.0, 8.0, -8.0)
+PRIOR_DRAWS = 1024
+GENERATOR_RANGES = (
+    (0, 0, 257), (7, 100, 64), (2**32 + 1, 2**32 - 3, 7), (2**53 - 1, 2**40, 2), (2**63 - 1, 2**63 - 64, 64),
+)
+"""(seed, start, count): both halves of both words, and the last pictures there are."""
+LEVELS = {
+    "default": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StructureCheck:
+    """A statement about the graph itself, and whether it holds."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class ValueCheck:
+    """Differences between ONNX Runtime and PyTorch on one output, absolute."""
+
+    name: str
+    output: str
+    optimisation: str
+    values: int
+    max: float
+    mean: float
+    p99_9: float
+    grey_levels: int | None
+    """worst difference after rounding to grey levels; None where the output is no picture"""
+    allowed: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was checked."""
+
+    structure: tuple[StructureCheck, ...]
+    values: tuple[ValueCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing missed."""
+        return all(check.passed for check in (*self.structure, *self.values))
+
+    def misses(self) -> list[str]:
+        """The names of what missed."""
+        return [check.name for check in (*self.structure, *self.values) if not check.passed]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as it stands in the manifest."""
+        return {
+            "structure": [asdict(check) for check in self.structure],
+            "values": [asdict(check) for check in self.values],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The checklist as a person reads it."""
+        for check in self.structure:
+            yield f"{_mark(check.passed)} {check.name}: {check.detail}"
+        for value in self.values:
+            grey = "" if value.grey_levels is None else f", {value.grey_levels} grey levels"
+            yield (
+                f"{_mark(value.passed)} {value.name} ({value.optimisation} optimisation): max {value.max:.2g}, "
+                f"mean {value.mean:.2g}, 99.9 % {value.p99_9:.2g}{grey}; allowed {value.allowed:.2g}"
+            )
+
+
+def prove(graphs: Graphs, vae: VAE, test_images: Floats) -> Report:
+    """Hold the graphs against a VAE in evaluation mode on the CPU.
+
+    Args:
+        graphs: what is to be proved.
+        vae: what it has to equal, float32.
+        test_images: real pictures, float32 [n, channels, height, width] in [0, 1].
+    """
+    models = graphs.by_name()
+    structure = [check for name, model in models.items() for check in _structure(name, model, vae, test_images)]
+    values = [check for level in LEVELS for check in _values(models, level, vae, test_images)]
+    return Report(tuple(structure), tuple(values))
+
+
+def _structure(name: str, model: onnx.ModelProto, vae: VAE, images: Floats) -> Iterator[StructureCheck]:
+    expected, found = _signature(name, vae, images), signature(model)
+    yield StructureCheck(f"{name}: names, dtypes and axes", expected == found, _text(found))
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        yield StructureCheck(f"{name}: onnx.checker, full", True, "no complaint")
+    except onnx.checker.ValidationError as error:
+        yield StructureCheck(f"{name}: onnx.checker, full", False, " ".join(str(error).split()))
+    domains = sorted({node.domain or "ai.onnx" for node in model.graph.node})
+    yield StructureCheck(f"{name}: standard operators only", domains == ["ai.onnx"] and not model.functions,
+                         ", ".join(domains))
+    chance = sorted({node.op_type for node in model.graph.node if "Random" in node.op_type
+                     or node.op_type in ("Bernoulli", "Multinomial")})
+    yield StructureCheck(f"{name}: no random operator", not chance, ", ".join(chance) or "none")
+    opset = model.opset_import[0].version
+    yield StructureCheck(f"{name}: opset {OPSETS[0]} to {OPSETS[-1]}", opset in OPSETS, f"opset {opset}")
+    outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    yield StructureCheck(f"{name}: weights inside", not outside, ", ".join(outside) or "all of them")
+    traces = [node.name for node in model.graph.node if node.metadata_props or node.doc_string]
+    yield StructureCheck(f"{name}: nothing of the machine that made it", not traces, f"{len(traces)} nodes with traces")
+
+
+def _values(
+    models: Mapping[str, onnx.ModelProto], level: str, vae: VAE, test_images: Floats
+) -> Iterator[ValueCheck]:
+    sessions = open_sessions(models, level)
+    dimensions = _dimensions(vae)
+
+    def encode(images: Floats) -> tuple[Floats, Floats]:
+        mean, log_variance = sessions["encoder"].run(["mean", "log_variance"], {"image": images})
+        return mean, log_variance
+
+    def decode(latents: Floats) -> Floats:
+        (image,) = sessions["decoder"].run(["image"], {"latent": latents})
+        return np.asarray(image, np.float32)
+
+    mean, log_variance = encode(test_images)
+    expected_mean, expected_log_variance = torch_encode(vae, test_images)
+    yield _compare("encoder on test images", "mean", level, mean, expected_mean, POSTERIOR_TOLERANCE)
+    yield _compare(
+        "encoder on test images", "log_variance", level, log_variance, expected_log_variance, POSTERIOR_TOLERANCE
+    )
+    prior = standard_normals(0, 0, PRIOR_DRAWS, dimensions)
+    for name, latents in (("prior draws", prior), ("reconstructions of test images", expected_mean)):
+        yield _compare(f"decoder on {name}", "image", level, decode(latents), torch_decode(vae, latents))
+    for batch in BATCHES:
+        found = np.concatenate([decode(prior[at : at + batch]) for at in range(0, 64 - 64 % batch, batch)])
+        yield _compare(f"decoder in batches of {batch}", "image", level, found, torch_decode(vae, prior[: len(found)]))
+        means = np.concatenate([encode(test_images[at : at + batch])[0] for at in range(0, 64 - 64 % batch, batch)])
+        yield _compare(f"encoder in batches of {batch}", "mean", level, means, expected_mean[: len(means)],
+                       POSTERIOR_TOLERANCE)
+    extremes = np.stack([np.full(dimensions, value, np.float32) for value in EXTREMES])
+    exact = torch_decode(copy.deepcopy(vae).double(), extremes)
+    own = float(np.abs(torch_decode(vae, extremes) - exact).max())
+    yield _compare("decoder at every latent 0, ±4, ±8, against float64", "image", level, decode(extremes), exact,
+                   max(2 * own, IMAGE_TOLERANCE))
+    for seed, start, count in GENERATOR_RANGES:
+        feed = {"seed": seed, "start": start, "count": count}
+        image, latent = sessions["generator"].run(
+            ["image", "latent"], {name: np.array(value, np.int64) for name, value in feed.items()}
+        )
+        reference = standard_normals(seed, start, count, dimensions)
+        name = f"generator, seed {seed}, {count} from {start}"
+        yield _compare(name, "latent", level, latent, reference, IMAGE_TOLERANCE)
+        yield _compare(name, "image", level, image, torch_decode(vae, reference))
+
+
+def torch_encode(vae: VAE, images: Floats) -> tuple[Floats, Floats]:
+    """Posterior mean and log-variance by PyTorch, float32 [n, dimensions]."""
+    with torch.inference_mode():
+        mean, log_variance = vae.encode(torch.from_numpy(images))
+    return mean.numpy(), log_variance.numpy()
+
+
+def torch_decode(vae: VAE, latents: Floats) -> NDArray[np.floating]:
+    """Pictures by PyTorch in the dtype of the VAE's weights, [n, channels, height, width]."""
+    dtype = next(vae.parameters()).dtype
+    with torch.inference_mode():
+        image: NDArray[np.floating] = vae.decode(torch.from_numpy(latents).to(dtype)).numpy()
+    return image
+
+
+def signature(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
+    """Inputs and outputs as the manifest has them: name, NumPy dtype, axes (a word where an axis is dynamic)."""
+    def tensors(values: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": value.name,
+                "dtype": onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+                "shape": [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim],
+            }
+            for value in values
+        ]
+
+    return {"inputs": tensors(model.graph.input), "outputs": tensors(model.graph.output)}
+
+
+def _signature(name: str, vae: VAE, images: Floats) -> dict[str, list[dict[str, Any]]]:
+    """What the contract asks of a graph."""
+    def floats(tensor: str, axis: str, *rest: int) -> dict[str, Any]:
+        return {"name": tensor, "dtype": "float32", "shape": [axis, *rest]}
+
+    dimensions, shape = _dimensions(vae), images.shape[1:]
+    if name == "encoder":
+        codes = [floats("mean", "batch", dimensions), floats("log_variance", "batch", dimensions)]
+        return {"inputs": [floats("image", "batch", *shape)], "outputs": codes}
+    if name == "decoder":
+        pictures = [floats("image", "batch", *shape)]
+        return {"inputs": [floats("latent", "batch", dimensions)], "outputs": pictures}
+    scalars = [{"name": tensor, "dtype": "int64", "shape": []} for tensor in ("seed", "start", "count")]
+    return {"inputs": scalars, "outputs": [floats("image", "count", *shape), floats("latent", "count", dimensions)]}
+
+
+def _compare(
+    name: str, output: str, level: str, found: NDArray[Any], expected: NDArray[Any], allowed: float = IMAGE_TOLERANCE
+) -> ValueCheck:
+    difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    grey = None
+    if output == "image":
+        grey = int(np.abs(to_grey_levels(found).astype(int) - to_grey_levels(expected).astype(int)).max())
+    worst = float(difference.max())  # NaN if there is one, and then the comparison below fails
+    return ValueCheck(
+        name, output, level, difference.size, worst, float(difference.mean()),
+        float(np.quantile(difference, 0.999)), grey, allowed, found.shape == expected.shape and worst <= allowed,
+    )
+
+
+def open_sessions(models: Mapping[str, onnx.ModelProto], level: str) -> dict[str, onnxruntime.InferenceSession]:
+    """A session on the CPU for each model, at the optimisation level "default" or "none"."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = LEVELS[level]
+    options.log_severity_level = 3
+    return {
+        name: onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        for name, model in models.items()
+    }
+
+
+def _dimensions(vae: VAE) -> int:
+    return int(vae.config.latent_dim)
+
+
+def _mark(passed: bool) -> str:
+    return "ok  " if passed else "MISS"
+
+
+def _text(found: dict[str, list[dict[str, Any]]]) -> str:
+    def side(tensors: list[dict[str, Any]]) -> str:
+        return ", ".join(f"{tensor['name']} {tensor['dtype']} {tensor['shape']}" for tensor in tensors)
+
+    return f"{side(found['inputs'])} → {side(found['outputs'])}"

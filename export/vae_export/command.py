@@ -1,0 +1,70 @@
+"""`vae-export`: a run folder in, a proved model folder out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vae_runtime import ExportMismatchError, UnavailableError
+from vae_runtime._boundary import run_command
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The run folder that vae-train wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL_DIR", help="The model folder to write.")],
+    name: Annotated[str | None, typer.Option(help="The model's name; MODEL_DIR's own name by default.")] = None,
+    version: Annotated[str, typer.Option("--model-version", help="The model's own version.")] = "1.0.0",
+    weights: Annotated[
+        Literal["last", "best"],
+        typer.Option(help="The weights after the last epoch, or those with the lowest validation −ELBO."),
+    ] = "last",
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Fashion-MNIST's IDX files, where they are not found by themselves.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no checklist.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Write RUN_DIR's encoder, decoder and generator as ONNX, prove them against PyTorch, and describe them.
+
+    The model folder appears only if every check passes; a miss ends with exit code 6 and nothing written.
+    """
+    try:
+        import onnx  # noqa: F401 - named here so that a missing extra is one line
+        import onnxscript  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UnavailableError(
+            f'expected the extra "train", got no {error.name}; install it with: pip install "vae-gen[train]"'
+        ) from error
+    from vae_train.data import load_fashion_mnist
+    from vae_train.run_folder import load_run
+
+    from .package import export_run, refuse_strangers
+
+    refuse_strangers(out)
+    loaded = load_run(run, weights=weights)
+    data = load_fashion_mnist(data_dir)
+    report, measured = export_run(loaded, data, out, name=name or out.resolve().name, version=version)
+    if not quiet:
+        for line in report.lines():
+            typer.echo(line, err=True)
+    if as_json:
+        typer.echo(json.dumps({"passed": report.passed, **report.to_json(), "metrics": measured.to_json()}))
+    if not report.passed:
+        raise ExportMismatchError(
+            f"expected graphs that agree with PyTorch, got a miss in {'; '.join(report.misses())}; nothing was written"
+        )
+    if not quiet:
+        typer.echo(f"{out}: test −ELBO {measured.neg_elbo:.2f} nats, {measured.active_units} active units", err=True)
+
+
+def main() -> int:
+    """Run `vae-export` on this process's arguments; its exit code."""
+    return run_command(app, "vae-export")

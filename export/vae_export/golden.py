@@ -1,0 +1,85 @@
+"""golden.json: inputs and expected outputs that the tests of every language read, from PyTorch and NumPy.
+
+The expected values come from the reference side (the VAE in PyTorch, the seed contract in NumPy), never from the
+graphs that are tested with them. docs/model-folder.md describes the file.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_runtime import random_words, standard_normals, to_grey_levels
+from vae_train.model import VAE
+
+from .check import IMAGE_TOLERANCE, POSTERIOR_TOLERANCE, torch_decode, torch_encode
+
+SCHEMA_VERSION = 1
+
+PHILOX_KNOWN_ANSWERS = (
+    # counter, key, words: the known-answer vectors of Random123 1.14 (philox4x32, 10 rounds)
+    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+)
+SAMPLES = ((0, 0, 3), (7, 0, 2), (2**53 - 1, 2**32 - 1, 2), (2**63 - 1, 2**63 - 2, 2))
+"""(seed, start, count), the last with both numbers at their limits."""
+PICTURES_EACH = 1
+TEST_IMAGES = 4
+
+
+def golden_vectors(name: str, vae: VAE, dimensions: int, test_images: NDArray[np.uint8]) -> dict[str, Any]:
+    """The document golden.json.
+
+    Args:
+        name: the model's name.
+        vae: in evaluation mode, float32, on the CPU.
+        dimensions: the latent's width.
+        test_images: uint8 [n, channels, height, width], of which the first few are used.
+    """
+    images = test_images[:TEST_IMAGES]
+    mean, log_variance = torch_encode(vae, images.astype(np.float32) / np.float32(255))
+    latents = np.round(np.concatenate([np.zeros((1, dimensions)), mean[:2]]), 4).astype(np.float32)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": name,
+        "tolerances": {
+            "latent": IMAGE_TOLERANCE,
+            "grey_levels": 1,
+            "mean": POSTERIOR_TOLERANCE,
+            "log_variance": POSTERIOR_TOLERANCE,
+        },
+        "philox": [
+            {"counter": counter.split(), "key": key.split(), "words": words.split()}
+            for counter, key, words in PHILOX_KNOWN_ANSWERS
+        ],
+        "samples": [_sample(vae, dimensions, *window) for window in SAMPLES],
+        "encodings": {"images": _picture_entry(images), "mean": _floats(mean), "log_variance": _floats(log_variance)},
+        "decodings": {"latents": _floats(latents), "images": _picture_entry(to_grey_levels(torch_decode(vae, latents)))},
+    }
+
+
+def _sample(vae: VAE, dimensions: int, seed: int, start: int, count: int) -> dict[str, Any]:
+    latents = standard_normals(seed, start, count, dimensions)
+    words = random_words(seed, start, count, blocks=1)[:, 0]  # block 0 of each index: [count, 4]
+    return {
+        "seed": str(seed),  # JSON numbers lose digits beyond 2⁵³ in JavaScript
+        "start": str(start),
+        "count": count,
+        "first_words": [[f"{word:08x}" for word in row] for row in words],
+        "latents": _floats(latents),
+        "images": _picture_entry(to_grey_levels(torch_decode(vae, latents[:PICTURES_EACH]))),
+    }
+
+
+def _picture_entry(grey: NDArray[np.uint8]) -> dict[str, Any]:
+    """Grey levels row by row, pictures one after the other, in base64."""
+    return {"count": len(grey), "base64": base64.b64encode(grey.tobytes()).decode()}
+
+
+def _floats(values: NDArray[np.float32]) -> list[list[float]]:
+    """Rows of numbers with the nine digits that bring a float32 back exactly."""
+    return [[float(f"{value:.9g}") for value in row] for row in values.tolist()]

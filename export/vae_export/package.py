@@ -1,0 +1,191 @@
+"""A model folder put together: proved first, built aside, and only then renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vae_runtime import ExportMismatchError, OutputError, picture_grid, to_grey_levels, verify
+from vae_runtime._files import replacing_folder
+from vae_runtime._manifest import SCHEMA_VERSION
+from vae_runtime._philox import CONTRACT_VERSION
+from vae_train.data import FashionMnist
+from vae_train.evaluation import Evaluation, evaluate_posterior, evaluate_run
+from vae_train.run_folder import Run
+
+from .card import model_card
+from .check import Report, StructureCheck, open_sessions, prove, signature
+from .golden import golden_vectors
+from .graphs import IR_VERSION, OPSET, Graphs, build_graphs, describe
+
+LICENCE = "MIT"
+PROOF_IMAGES = 1000
+"""Real test images that the value checks use."""
+EVALUATION_TOLERANCE_NATS = 0.01
+PREVIEW_PICTURES, PREVIEW_COLUMNS, PREVIEW_SCALE = 50, 10, 3
+
+
+def export_run(run: Run, data: FashionMnist, out: Path, *, name: str, version: str) -> tuple[Report, Evaluation]:
+    """Write the model folder of a run, unless a check misses; what was proved and what was measured.
+
+    Args:
+        run: the trained VAE and its record.
+        data: its test images serve the proof, the golden vectors and the metrics.
+        out: the folder; a model folder that is there already is replaced.
+        name: the model's name.
+        version: the model's own version.
+
+    Returns:
+        The report, passed or not, and the test figures. The caller says what to make of a report with misses.
+
+    Raises:
+        OutputError: the folder cannot be written, or `out` holds something that is no model folder.
+        ExportMismatchError: the written folder does not verify.
+    """
+    refuse_strangers(out)
+    images = np.ascontiguousarray(data.test_images.numpy())
+    graphs = build_graphs(run.vae, images.shape[1:], run.config.model.latent_dim)
+    describe(graphs.by_name(), _essentials(run, data, name, version))
+
+    report = prove(graphs, run.vae, images[:PROOF_IMAGES].astype(np.float32) / np.float32(255))
+    measured = _measure(graphs, data)
+    report = _with_evaluation(report, measured, evaluate_run(run, data))
+    if report.passed:
+        files = _files(graphs, run, data, name, version, report, measured)
+        with replacing_folder(out) as folder:
+            for file, content in files.items():
+                (folder / file).write_bytes(content)
+            failed = [check for check in verify(folder) if not check.passed]
+            if failed:  # the words that a user's `vae-gen verify` would say
+                raise ExportMismatchError(f"expected a folder that verifies, got {failed[0].name}: {failed[0].detail}")
+    return report, measured
+
+
+def refuse_strangers(out: Path) -> None:
+    """Make sure that replacing `out` removes nothing but a model folder.
+
+    Raises:
+        OutputError: it holds other files.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+        raise OutputError(f"cannot write {out}: expected a model folder or an empty one there, found other files")
+
+
+def _measure(graphs: Graphs, data: FashionMnist) -> Evaluation:
+    """The test figures of the very graphs that are shipped."""
+    sessions = open_sessions(graphs.by_name(), "default")
+
+    def encode(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        mean, log_variance = sessions["encoder"].run(["mean", "log_variance"], {"image": images})
+        return mean, log_variance
+
+    def decode(latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        image: NDArray[np.float32] = sessions["decoder"].run(["image"], {"latent": latents})[0]
+        return image
+
+    return evaluate_posterior(encode, decode, data.test_images.numpy())
+
+
+def _with_evaluation(report: Report, measured: Evaluation, by_torch: Evaluation) -> Report:
+    difference = abs(measured.neg_elbo - by_torch.neg_elbo)
+    check = StructureCheck(
+        "test −ELBO in ONNX Runtime and in PyTorch",
+        difference <= EVALUATION_TOLERANCE_NATS,
+        f"{measured.neg_elbo:.4f} and {by_torch.neg_elbo:.4f} nats, allowed {EVALUATION_TOLERANCE_NATS}",
+    )
+    return replace(report, structure=(*report.structure, check))
+
+
+def _essentials(run: Run, data: FashionMnist, name: str, version: str) -> dict[str, str]:
+    """What each graph says of itself, for those who have the file alone."""
+    model = run.config.model
+    return {
+        "model": name,
+        "version": version,
+        "licence": LICENCE,
+        "data": data.name,
+        "image": json.dumps([model.channels, model.height, model.width]),
+        "image_range": "[0, 1]",
+        "latent_dimensions": str(model.latent_dim),
+        "class_names": json.dumps(list(data.class_names)),
+        "seed_contract_version": str(CONTRACT_VERSION),
+        "weights_sha256": run.weights_sha256,
+    }
+
+
+def _files(
+    graphs: Graphs, run: Run, data: FashionMnist, name: str, version: str, report: Report, measured: Evaluation
+) -> dict[str, bytes]:
+    """The content of every file of the folder."""
+    model = run.config.model
+    # `deterministic` orders maps, so that the same weights give the same bytes.
+    onnx_files = {
+        f"{name}.onnx": model.SerializeToString(deterministic=True) for name, model in graphs.by_name().items()
+    }
+    kl = measured.kl_per_dimension
+    manifest: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "model": {"name": name, "version": version, "licence": LICENCE},
+        "data": {"name": data.name, "licence": data.licence, "sha256": dict(data.sha256)},
+        "image": {"channels": model.channels, "height": model.height, "width": model.width, "range": [0, 1]},
+        "latent": {
+            "dimensions": model.latent_dim,
+            "prior": "standard normal",
+            "kl_nats": list(kl),
+            "order": sorted(range(len(kl)), key=lambda dimension: -kl[dimension]),
+        },
+        "class_names": list(data.class_names),
+        "graphs": {
+            graph: {**_file_entry(onnx_files[f"{graph}.onnx"]), "file": f"{graph}.onnx", "opset": OPSET,
+                    "ir_version": IR_VERSION, **signature(proto)}
+            for graph, proto in graphs.by_name().items()
+        },
+        "seed_contract": {
+            "version": CONTRACT_VERSION,
+            "generator": "Philox4x32-10, Box-Muller",
+            "documentation": "docs/seed-contract.md",
+        },
+        "training": {
+            "recipe": run.config.to_json(),
+            "versions": run.record["versions"],
+            "weights_sha256": run.weights_sha256,
+        },
+        "export": report.to_json(),
+        "metrics": {"test": measured.to_json()},
+    }
+    golden = golden_vectors(name, run.vae, model.latent_dim, data.test_images.numpy())
+    others = {
+        "golden.json": _json(golden),
+        "preview.png": _preview(graphs),
+        "README.md": model_card(manifest).encode(),
+    }
+    manifest["files"] = {file: _file_entry(content) for file, content in others.items()}
+    return {**onnx_files, **others, "manifest.json": _json(manifest)}
+
+
+def _file_entry(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _preview(graphs: Graphs) -> bytes:
+    """Fifty samples of seed 0 as a PNG."""
+    session = open_sessions({"generator": graphs.generator}, "default")["generator"]
+    window = {"seed": 0, "start": 0, "count": PREVIEW_PICTURES}
+    (images,) = session.run(["image"], {name: np.array(value, np.int64) for name, value in window.items()})
+    buffer = io.BytesIO()
+    grid = picture_grid(to_grey_levels(images), PREVIEW_COLUMNS, PREVIEW_SCALE)
+    Image.fromarray(grid).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

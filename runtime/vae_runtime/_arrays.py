@@ -1,0 +1,85 @@
+"""The gate through which arrays come in: any float or uint8 dtype, with or without leading axes, checked once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._errors import InputError
+from ._manifest import ImageSpec
+
+
+def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
+    """The pictures as float32 [n, channels, height, width] in [0, 1].
+
+    Args:
+        images: uint8 in 0 … 255, or any float dtype in [0, 1]; one picture or many; the channel axis may be left
+            out where the model has one channel.
+
+    Raises:
+        InputError: another dtype or shape, a value that is not finite or outside [0, 1].
+    """
+    array = _array(images, "images")
+    channels, height, width = spec.shape
+    expected = f"images of shape [n, {channels}, {height}, {width}]"
+    if channels == 1 and array.ndim in (2, 3) and array.shape[-2:] == (height, width):
+        array = array.reshape(-1, 1, height, width)
+    elif array.shape == spec.shape:
+        array = array[None]
+    if array.ndim != 4 or array.shape[1:] != spec.shape or len(array) == 0:
+        raise InputError(f"expected {expected}, got shape {list(array.shape)}; resize or reshape them first")
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"expected images as uint8 (0 to 255) or floats (0 to 1), got {array.dtype}; convert them")
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError("expected images with finite values, got NaN or infinity; clean them first")
+    if low < 0 or high > 1:
+        raise InputError(
+            f"expected float images in [0, 1], got values from {low:g} to {high:g}; divide by 255 or pass uint8"
+        )
+    return array.astype(np.float32)
+
+
+def as_latents(latents: ArrayLike, dimensions: int) -> NDArray[np.float32]:
+    """The latents as float32 [n, dimensions]; a single vector becomes one row.
+
+    Raises:
+        InputError: another width, no rows, not numbers, or a value that float32 cannot hold.
+    """
+    array = _array(latents, "latents")
+    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+        raise InputError(f"expected latents as numbers, got {array.dtype}; convert them to float32 first")
+    if array.ndim == 1:
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != dimensions or len(array) == 0:
+        raise InputError(
+            f"expected latents of shape [n, {dimensions}], got {list(array.shape)}; "
+            "this model's latents have that width"
+        )
+    with np.errstate(over="ignore"):
+        rows = array.astype(np.float32)
+    if not np.isfinite(rows).all():
+        raise InputError("expected finite latents, got NaN or infinity; remove those rows first")
+    return rows
+
+
+def as_latent(latent: ArrayLike, dimensions: int) -> NDArray[np.float32]:
+    """One latent as float32 [dimensions].
+
+    Raises:
+        InputError: as `as_latents`, or more than one row.
+    """
+    rows = as_latents(latent, dimensions)
+    if len(rows) != 1:
+        raise InputError(f"expected one latent of {dimensions} numbers, got {len(rows)} of them")
+    first: NDArray[np.float32] = rows[0]
+    return first
+
+
+def _array(value: ArrayLike, what: str) -> NDArray[np.generic]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"expected {what} as an array, got rows of different lengths; make them equal") from error

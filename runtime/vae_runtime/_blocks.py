@@ -1,0 +1,56 @@
+"""Bulk work in blocks: many of them side by side, their results in order, memory bounded."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+BLOCK = 64
+"""Pictures computed at once in bulk work. Blocks begin at multiples of it, counted from index 0 of the seed:
+ONNX Runtime's kernels round differently at different batch sizes (2.4e-7 between 3 and 256), so only whole,
+aligned blocks make a picture that is the same to the byte whatever range it was asked in."""
+
+BULK = 16 * BLOCK
+"""From so many pictures on, all cores are used unless the caller said how many."""
+
+
+def usable_cores() -> int:
+    """The processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def block_ranges(start: int, count: int) -> Iterator[tuple[int, int, int]]:
+    """The aligned blocks that cover start … start+count−1, as (first index of the block, cut from, cut to)."""
+    for first in range(start - start % BLOCK, start + count, BLOCK):
+        yield first, max(start - first, 0), min(start + count - first, BLOCK)
+
+
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Iterator[Result]:
+    """The results of `work` on each task, in the order of the tasks, at most 4 × threads of them in memory.
+
+    ONNX Runtime releases the interpreter's lock while it computes, so threads run side by side. Measured at the
+    reference size: 1.7 times one core on two, where ONNX Runtime's own two threads gained nothing.
+    """
+    if threads <= 1:
+        yield from map(work, tasks)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(work, task))
+                if len(waiting) >= 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # a consumer that stops early leaves nothing running
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,84 @@
+"""Where exceptions become exit codes: the one place that all four commands share.
+
+It imports neither numpy nor Typer, so that `--help` stays quick and the library stays free of Typer.
+Typer's own errors are recognised by their shape (`show` and `exit_code`): they are click's classes in
+older releases and a vendored copy of them in newer ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ._errors import OutputError, VaeGenError
+
+INTERRUPTED = 130
+BUG = 1
+
+
+def run_command(app: Callable[..., Any], name: str) -> int:
+    """The exit code of a Typer application run on this process's arguments.
+
+    An error of ours prints as one line on standard error; anything else prints as one line that asks for a
+    report, with its traceback when `--debug` stands among the arguments (which is taken out of them here).
+    A reader of our standard output that has gone away (`| head`) is no error.
+    """
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        # Called outside Typer's standalone mode, it returns the code of a `typer.Exit` and raises the rest.
+        code = app(args=arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        _say(f"{name}: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return 0
+    except VaeGenError as error:
+        if debug:
+            traceback.print_exc()
+        _say(f"{name}: {error}")
+        return error.exit_code
+    except OSError as error:
+        # Reading errors are caught where the file is opened, so what arrives here is a failed write.
+        if debug:
+            traceback.print_exc()
+        where = f" to {error.filename}" if error.filename else ""
+        _say(f"{name}: cannot write{where}: {error.strerror or error}; choose another place or free some space")
+        _silence_stdout()
+        return OutputError.exit_code
+    except Exception as error:
+        show, typer_code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if callable(show) and isinstance(typer_code, int):
+            show(file=sys.stderr)
+            return typer_code
+        if type(error).__name__ == "Abort":  # Typer's word for Ctrl-C and Ctrl-D at a prompt
+            _say(f"{name}: interrupted")
+            return INTERRUPTED
+        if debug:
+            traceback.print_exc()
+        detail = " ".join(str(error).split())[:300]
+        _say(f"{name}: internal error: {type(error).__name__}: {detail}. This is a bug: please report it "
+             "with the output of the same command and --debug")
+        return BUG
+
+
+def _say(line: str) -> None:
+    """One line on standard error, whatever that stream can encode."""
+    encoding = sys.stderr.encoding or "utf-8"
+    print(line.encode(encoding, "replace").decode(encoding), file=sys.stderr)
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from complaining at exit about data that nobody reads any more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())

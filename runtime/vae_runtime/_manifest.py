@@ -1,0 +1,225 @@
+"""manifest.json as frozen values: everything a program needs to know of a model, checked once, when it is read.
+
+docs/model-folder.md describes the file key by key. Keys that are not known here are left alone, so that a
+later version of the schema can add some.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ._errors import ModelError
+
+SCHEMA_VERSION = 1
+GRAPH_NAMES = ("encoder", "decoder", "generator")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph: its name, its dtype as NumPy spells it, its axes (a word where it is dynamic)."""
+
+    name: str
+    dtype: str
+    shape: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """One ONNX file of the folder."""
+
+    file: str
+    sha256: str
+    bytes: int
+    opset: int
+    ir_version: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The pictures: float32 [channels, height, width] with values in [0, 1]."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.channels, self.height, self.width
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """The latent space: its width, the KL of each dimension in nats on the test set, and the order by it."""
+
+    dimensions: int
+    kl_nats: tuple[float, ...]
+    order: tuple[int, ...]
+    """Dimensions from the one that says most (highest KL) to the one that says least."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What manifest.json says, with the whole document beside it in `document`."""
+
+    name: str
+    version: str
+    licence: str
+    image: ImageSpec
+    latent: LatentSpec
+    class_names: tuple[str, ...]
+    graphs: Mapping[str, GraphFile]
+    other_files: Mapping[str, tuple[str, int]]
+    """Files that are no graphs: name → (sha256, bytes)."""
+    seed_contract_version: int
+    document: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the decoder graph, hexadecimal: what the pictures depend on, beside the seed contract."""
+        return self.graphs["decoder"].sha256
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str = "manifest.json") -> Manifest:
+        """The manifest in a JSON text.
+
+        Raises:
+            ModelError: not JSON, or a key that is missing or holds something else; names key, expected and found.
+        """
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise ModelError(f"{where}: expected JSON, found {error}; copy or export the model folder again") from error
+        return _manifest(_Node(document, "", where))
+
+
+class _Node:
+    """A place in the document that knows its own path, so that every error can name it."""
+
+    def __init__(self, value: Any, path: str, where: str) -> None:
+        self.value, self.path, self.where = value, path, where
+
+    def wrong(self, expected: str) -> ModelError:
+        found = json.dumps(self.value)
+        found = found if len(found) <= 60 else found[:57] + "..."
+        place = self.path or "the document"
+        return ModelError(
+            f"{self.where}: {place}: expected {expected}, found {found}; copy or export the model folder again"
+        )
+
+    def __getitem__(self, key: str) -> _Node:
+        path = f"{self.path}.{key}" if self.path else key
+        if key not in self.mapping():
+            raise ModelError(f"{self.where}: {path} is missing; copy or export the model folder again")
+        return _Node(self.value[key], path, self.where)
+
+    def mapping(self) -> dict[str, Any]:
+        if not isinstance(self.value, dict):
+            raise self.wrong("an object")
+        return self.value
+
+    def entries(self) -> dict[str, _Node]:
+        return {key: self[key] for key in self.mapping()}
+
+    def items(self, read: Callable[[_Node], T]) -> tuple[T, ...]:
+        if not isinstance(self.value, list):
+            raise self.wrong("a list")
+        return tuple(read(_Node(item, f"{self.path}[{at}]", self.where)) for at, item in enumerate(self.value))
+
+    def text(self) -> str:
+        if not isinstance(self.value, str) or not self.value:
+            raise self.wrong("a text")
+        return self.value
+
+    def whole(self, minimum: int = 0) -> int:
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < minimum:
+            raise self.wrong(f"a whole number of at least {minimum}")
+        return self.value
+
+    def number(self) -> float:
+        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not math.isfinite(self.value):
+            raise self.wrong("a finite number")
+        return float(self.value)
+
+    def sha256(self) -> str:
+        text = self.text()
+        if len(text) != 64 or set(text) - set("0123456789abcdef"):
+            raise self.wrong("a SHA-256 of 64 hexadecimal digits")
+        return text
+
+    def file_name(self) -> str:
+        text = self.text()
+        # A manifest from elsewhere must not make us open a file outside its folder.
+        if text in (".", "..") or set(text) & set("/\\:\0"):
+            raise self.wrong("the plain name of a file in the folder")
+        return text
+
+
+def _manifest(root: _Node) -> Manifest:
+    schema = root["schema_version"].whole(1)
+    if schema > SCHEMA_VERSION:
+        raise ModelError(
+            f"{root.where}: expected schema version {SCHEMA_VERSION}, found {schema}; upgrade vae-gen to read it"
+        )
+    latent = _latent(root["latent"])
+    graphs = {name: _graph(root["graphs"][name]) for name in GRAPH_NAMES}
+    graphs |= {name: _graph(node) for name, node in root["graphs"].entries().items() if name not in graphs}
+    return Manifest(
+        name=root["model"]["name"].text(),
+        version=root["model"]["version"].text(),
+        licence=root["model"]["licence"].text(),
+        image=_image(root["image"]),
+        latent=latent,
+        class_names=root["class_names"].items(_Node.text),
+        graphs=graphs,
+        other_files={
+            _Node(name, "files", root.where).file_name(): (node["sha256"].sha256(), node["bytes"].whole())
+            for name, node in root["files"].entries().items()
+        },
+        seed_contract_version=root["seed_contract"]["version"].whole(1),
+        document=root.mapping(),
+    )
+
+
+def _image(node: _Node) -> ImageSpec:
+    if node["range"].items(_Node.number) != (0.0, 1.0):
+        raise node["range"].wrong("[0, 1]")
+    return ImageSpec(node["channels"].whole(1), node["height"].whole(1), node["width"].whole(1))
+
+
+def _latent(node: _Node) -> LatentSpec:
+    dimensions = node["dimensions"].whole(1)
+    kl, order = node["kl_nats"].items(_Node.number), node["order"].items(_Node.whole)
+    if len(kl) != dimensions:
+        raise node["kl_nats"].wrong(f"{dimensions} numbers")
+    if sorted(order) != list(range(dimensions)):
+        raise node["order"].wrong(f"each of 0 to {dimensions - 1} once")
+    return LatentSpec(dimensions, kl, order)
+
+
+def _graph(node: _Node) -> GraphFile:
+    return GraphFile(
+        file=node["file"].file_name(),
+        sha256=node["sha256"].sha256(),
+        bytes=node["bytes"].whole(1),
+        opset=node["opset"].whole(1),
+        ir_version=node["ir_version"].whole(1),
+        inputs=node["inputs"].items(_tensor),
+        outputs=node["outputs"].items(_tensor),
+    )
+
+
+def _tensor(node: _Node) -> TensorSpec:
+    return TensorSpec(node["name"].text(), node["dtype"].text(), node["shape"].items(_axis))
+
+
+def _axis(node: _Node) -> str | int:
+    return node.text() if isinstance(node.value, str) else node.whole(1)

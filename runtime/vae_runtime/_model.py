@@ -1,0 +1,346 @@
+"""The model as an object: a folder or a few sessions in, pictures and latents out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._arrays import as_images, as_latent, as_latents
+from ._blocks import BLOCK, BULK, block_ranges, in_order, usable_cores
+from ._errors import ModelError, UsageError
+from ._folder import ModelFolder, find_model
+from ._grid import to_grey_levels
+from ._manifest import Manifest
+from ._paths import interpolation_path, traversal_values
+from ._philox import check_range
+from ._pictures import Pictures, Posterior, Samples, Traversal
+from ._sessions import Session, open_session, run_float32
+
+DRAWN_SEED_LIMIT = 2**53
+"""A seed drawn here stays below this, so that it survives as a JavaScript number."""
+
+
+class Generator:
+    """A trained VAE. Make one with `load` or `from_sessions`.
+
+    Safe to use from many threads at once: nothing in it changes after a graph was opened, opening is locked,
+    and ONNX Runtime's sessions may run in parallel. Graphs are opened when first needed.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        folder: ModelFolder | None = None,
+        sessions: dict[str, Session] | None = None,
+        threads: int | None = None,
+        provider: str = "cpu",
+        made_by: str = "",
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError(f"expected at least 1 thread, got {threads}")
+        self._manifest = manifest
+        self._folder = folder
+        self._sessions: dict[str, Session] = dict(sessions or {})
+        self._threads = threads
+        self._provider = provider
+        self._made_by = made_by
+        self._opening = threading.Lock()
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str] | None = None, *, threads: int | None = None, provider: str = "cpu"
+    ) -> Generator:
+        """The model of a folder; the shipped one by default.
+
+        Args:
+            path: a model folder, or the name of a shipped model.
+            threads: cores for bulk work; by default one below 1024 pictures, all from there on.
+            provider: ONNX Runtime's execution provider: cpu, cuda, coreml, directml, openvino, or its full name.
+
+        Raises:
+            ModelError: the folder is missing, incomplete or edited.
+            UnavailableError: the provider is not installed (raised when the first graph is opened).
+
+        >>> Generator.load().manifest.latent.dimensions
+        12
+        """
+        folder = ModelFolder.open(find_model(path))
+        arguments = [] if path is None else [repr(os.fspath(path))]
+        arguments += [] if threads is None else [f"threads={threads}"]
+        arguments += [] if provider == "cpu" else [f"provider={provider!r}"]
+        made_by = f"Generator.load({', '.join(arguments)})"
+        return cls(folder.manifest, folder=folder, threads=threads, provider=provider, made_by=made_by)
+
+    @classmethod
+    def from_sessions(
+        cls,
+        manifest: Manifest | str | os.PathLike[str],
+        *,
+        generator: Session | None = None,
+        decoder: Session | None = None,
+        encoder: Session | None = None,
+        threads: int | None = 1,
+    ) -> Generator:
+        """A model from sessions that the app already has; those it lacks limit what can be called.
+
+        Args:
+            manifest: the manifest, or the path of a manifest.json.
+            generator: for `sample` and `stream`.
+            decoder: for `decode`, `traverse`, `interpolate` and `reconstruct`.
+            encoder: for `encode` and `reconstruct`.
+            threads: calls of `run` at the same time in bulk work.
+
+        Raises:
+            ModelError: the manifest cannot be read or is malformed.
+        """
+        if not isinstance(manifest, Manifest):
+            path = Path(manifest)
+            try:
+                manifest = Manifest.parse(path.read_bytes(), str(path))
+            except OSError as error:
+                raise ModelError(f"{path}: expected a readable manifest.json ({error.strerror})") from error
+        given = {"generator": generator, "decoder": decoder, "encoder": encoder}
+        sessions = {name: session for name, session in given.items() if session is not None}
+        made_by = f"Generator.from_sessions({manifest.name!r}, {', '.join(f'{name}=…' for name in sessions)})"
+        return cls(manifest, sessions=sessions, threads=threads, made_by=made_by)
+
+    def __repr__(self) -> str:
+        return self._made_by
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything that the model folder says of the model."""
+        return self._manifest
+
+    def sample(self, n: int, seed: int | None = None, start: int = 0) -> Samples:
+        """Pictures start … start+n−1 of a seed, float32 [n, channels, height, width] in [0, 1].
+
+        Below 64 pictures just these are computed, for speed; from there on, and in `stream`, whole aligned blocks,
+        so that a picture is the same to the byte in whatever range it was asked.
+
+        Args:
+            n: how many, at least 1.
+            seed: 0 … 2⁶³−1; drawn at random below 2⁵³ when None, and kept in the result.
+            start: index of the first, 0 … 2⁶³−1; start + n may reach 2⁶³.
+
+        Raises:
+            UsageError: a number out of its range.
+
+        >>> Generator.load().sample(2, seed=7)
+        <2 samples of shape [1, 28, 28], seed=7, start=0>
+        """
+        seed = draw_seed() if seed is None else seed
+        n, seed, start = _whole("n", n), _whole("seed", seed), _whole("start", start)
+        check_range(seed, start, n)
+        if n < BLOCK:
+            images, latents = self._generate(seed, start, n)
+            return Samples(images, latents, seed, start)
+        blocks = list(self._sample_blocks(seed, start, n, grey=False))
+        images = np.concatenate([images for images, _ in blocks])
+        return Samples(images, np.concatenate([latents for _, latents in blocks]), seed, start)
+
+    def stream(
+        self,
+        n: int,
+        seed: int | None = None,
+        start: int = 0,
+        *,
+        chunk: int = 1024,
+        dtype: Literal["float32", "uint8"] = "float32",
+    ) -> Iterator[Samples]:
+        """The same pictures as `sample`, in chunks, so that memory does not grow with n.
+
+        Args:
+            n: how many in all, at least 1.
+            seed: as in `sample`; one seed is drawn for all chunks.
+            start: as in `sample`.
+            chunk: pictures in a chunk (the first and the last may be smaller), a multiple of 64.
+            dtype: float32 in [0, 1], or uint8 grey levels, which are computed in parallel too.
+
+        Raises:
+            UsageError: a number out of its range, at the call and not at the first chunk.
+        """
+        seed = draw_seed() if seed is None else seed
+        n, seed, start = _whole("n", n), _whole("seed", seed), _whole("start", start)
+        check_range(seed, start, n)
+        if chunk < BLOCK or chunk % BLOCK:
+            raise UsageError(f"expected a chunk that is a multiple of {BLOCK}, got {chunk}")
+        if dtype not in ("float32", "uint8"):
+            raise UsageError(f"expected the dtype float32 or uint8, got {dtype}")
+        return self._chunks(seed, start, n, chunk, grey=dtype == "uint8")
+
+    def decode(self, latents: ArrayLike) -> NDArray[np.float32]:
+        """The mean pictures of latents, float32 [n, channels, height, width] in [0, 1].
+
+        Args:
+            latents: [n, dimensions] or [dimensions], any float or integer dtype.
+
+        Raises:
+            InputError: another width, or values that are not finite.
+        """
+        rows = as_latents(latents, self._manifest.latent.dimensions)
+        session = self._session("decoder")
+        return self._in_batches(rows, lambda part: run_float32(session, ["image"], {"latent": part}))[0]
+
+    def encode(self, images: ArrayLike) -> Posterior:
+        """Mean and log-variance of the posterior q(z|x), each float32 [n, dimensions].
+
+        Args:
+            images: uint8 in 0 … 255 or floats in [0, 1], with or without the leading axes.
+
+        Raises:
+            InputError: another shape, dtype or range.
+        """
+        pictures = as_images(images, self._manifest.image)
+        session, names = self._session("encoder"), ["mean", "log_variance"]
+        return Posterior(*self._in_batches(pictures, lambda part: run_float32(session, names, {"image": part})))
+
+    def reconstruct(self, images: ArrayLike) -> NDArray[np.float32]:
+        """The pictures decoded from the posterior means of images, float32 [n, channels, height, width] in [0, 1].
+
+        Raises:
+            InputError: as in `encode`.
+        """
+        return self.decode(self.encode(images).mean)
+
+    def traverse(
+        self,
+        dimensions: int | Sequence[int] | None = None,
+        *,
+        around: ArrayLike | None = None,
+        span: float = 2.5,
+        steps: int = 11,
+    ) -> Traversal:
+        """What each latent dimension does: it takes each value of a range while the others stay.
+
+        Args:
+            dimensions: the latent's own index, or several; all of them, ordered by KL, when None.
+            around: the latent whose other dimensions are kept, [dimensions]; the prior's mean 0 when None.
+            span: from 1 on, prior standard deviations; below 1, the central share of the prior.
+            steps: pictures in a row, at least 2.
+
+        Returns:
+            images float32 [rows, steps, channels, height, width] and latents [rows, steps, dimensions].
+
+        Raises:
+            UsageError: a dimension that the model does not have, a span or steps out of range.
+            InputError: `around` has another width or is not finite.
+        """
+        width = self._manifest.latent.dimensions
+        if dimensions is None:
+            rows = self._manifest.latent.order
+        else:
+            rows = (dimensions,) if isinstance(dimensions, int | np.integer) else tuple(dimensions)
+        for row in rows:
+            if not 0 <= row < width:
+                raise UsageError(f"expected a dimension from 0 to {width - 1}, got {row}")
+        values = traversal_values(span, steps)
+        centre = np.zeros(width, np.float32) if around is None else as_latent(around, width)
+        latents = np.tile(centre, (len(rows), steps, 1))  # [rows, steps, dimensions]
+        for at, row in enumerate(rows):
+            latents[at, :, row] = values
+        images = self.decode(latents.reshape(-1, width))
+        shaped = images.reshape(len(rows), steps, *self._manifest.image.shape)
+        return Traversal(shaped, latents, tuple(int(row) for row in rows), values)
+
+    def interpolate(
+        self, a: ArrayLike, b: ArrayLike, steps: int = 11, method: Literal["linear", "spherical"] = "linear"
+    ) -> Pictures:
+        """Pictures on the way from latent a to latent b, both included.
+
+        Args:
+            a: the first latent, [dimensions].
+            b: the last latent, [dimensions].
+            steps: pictures in all, at least 2.
+            method: a straight line, or the arc between the two (which stays at the prior's typical radius).
+
+        Raises:
+            UsageError: fewer than two steps, or an unknown method.
+            InputError: a latent of another width, or not finite.
+        """
+        width = self._manifest.latent.dimensions
+        latents = interpolation_path(as_latent(a, width), as_latent(b, width), steps, method)
+        return Pictures(self.decode(latents), latents)
+
+    def open(self, *names: str) -> None:
+        """Open these graphs now rather than when they are first needed, to meet their errors early.
+
+        Raises:
+            ModelError: a graph was changed or cannot be loaded.
+            UnavailableError: the execution provider is not installed.
+        """
+        for name in names:
+            self._session(name)
+
+    def _session(self, name: str) -> Session:
+        with self._opening:
+            if name not in self._sessions:
+                if self._folder is None:
+                    raise UsageError(f"expected a session for {name}, got none; pass {name}= to from_sessions")
+                content = self._folder.read_graph(name)
+                self._sessions[name] = open_session(content, self._manifest.graphs[name], self._provider)
+            return self._sessions[name]
+
+    def _generate(self, seed: int, start: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        feed = {"seed": seed, "start": start, "count": count}
+        arrays = {name: np.array(value, np.int64) for name, value in feed.items()}
+        images, latents = run_float32(self._session("generator"), ["image", "latent"], arrays)
+        return images, latents
+
+    def _workers(self, count: int) -> int:
+        if self._threads is not None:
+            return self._threads
+        return usable_cores() if count >= BULK else 1
+
+    def _sample_blocks(
+        self, seed: int, start: int, count: int, *, grey: bool
+    ) -> Iterator[tuple[NDArray[np.float32] | NDArray[np.uint8], NDArray[np.float32]]]:
+        def block(task: tuple[int, int, int]) -> tuple[NDArray[np.float32] | NDArray[np.uint8], NDArray[np.float32]]:
+            first, low, high = task
+            images, latents = self._generate(seed, first, BLOCK)
+            images, latents = images[low:high], latents[low:high]
+            return to_grey_levels(images) if grey else images, latents
+
+        self._session("generator")  # errors of the folder show here, not in a worker
+        return in_order(block, block_ranges(start, count), self._workers(count))
+
+    def _chunks(self, seed: int, start: int, count: int, chunk: int, *, grey: bool) -> Iterator[Samples]:
+        first, position, end = start, start, start + count
+        parts: list[tuple[NDArray[np.float32] | NDArray[np.uint8], NDArray[np.float32]]] = []
+        for part in self._sample_blocks(seed, start, count, grey=grey):
+            parts.append(part)
+            position += len(part[0])
+            if position % chunk == 0 or position == end:
+                images = np.concatenate([images for images, _ in parts])
+                yield Samples(images, np.concatenate([latents for _, latents in parts]), seed, first)
+                first, parts = position, []
+
+    def _in_batches(
+        self,
+        rows: NDArray[np.float32],
+        run: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]],
+    ) -> list[NDArray[np.float32]]:
+        """Each output of `run` for all rows, computed in blocks of 64, the last one shorter."""
+        parts = (rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK))
+        results = list(in_order(run, parts, self._workers(len(rows))))
+        return [np.concatenate(outputs) for outputs in zip(*results, strict=True)]
+
+
+def draw_seed() -> int:
+    """A random seed below 2⁵³."""
+    return secrets.randbelow(DRAWN_SEED_LIMIT)
+
+
+def _whole(name: str, value: int) -> int:
+    """The value as a Python integer; floats are refused, because a seed of 2**60 would lose digits in one."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise UsageError(f"expected {name} as a whole number, got {value!r}")
+    return int(value)

@@ -1,0 +1,64 @@
+"""Ways through the latent space: values along one dimension, and paths between two latents."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import UsageError
+
+METHODS = ("linear", "spherical")
+
+
+def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
+    """The values that a dimension takes in a traversal, ascending and symmetric about 0, float32 [steps].
+
+    Args:
+        span: from 1 on, prior standard deviations: equal steps from −span to +span. Below 1, the central share of
+            the prior: equal steps of probability, so that each picture stands for as many draws as the next.
+        steps: how many.
+
+    Raises:
+        UsageError: a span that is not positive and finite, or fewer than two steps.
+    """
+    if not 0 < span < float("inf"):
+        raise UsageError(f"expected a span above 0 (below 1 a share of the prior, else deviations), got {span}")
+    if steps < 2:
+        raise UsageError(f"expected at least 2 steps, got {steps}")
+    if span >= 1:
+        return np.linspace(-span, span, steps).astype(np.float32)
+    shares = np.linspace((1 - span) / 2, (1 + span) / 2, steps)
+    values: NDArray[np.float64] = np.array([NormalDist().inv_cdf(share) for share in shares])
+    symmetric: NDArray[np.float64] = (values - values[::-1]) / 2  # exactly, with an exact 0 in the middle
+    return symmetric.astype(np.float32)
+
+
+def interpolation_path(
+    a: NDArray[np.float32], b: NDArray[np.float32], steps: int, method: str
+) -> NDArray[np.float32]:
+    """Latents from a to b, both included, float32 [steps, dimensions].
+
+    `spherical` keeps to the arc between them (Shoemake 1985, eq. for Slerp; White 2016, arXiv:1609.04468): the
+    prior's mass lies on a shell, and a straight line passes inside it. Where the two directions are the same or
+    opposite the arc is not defined, and the line is taken.
+
+    Raises:
+        UsageError: fewer than two steps, or an unknown method.
+    """
+    if steps < 2:
+        raise UsageError(f"expected at least 2 steps, got {steps}")
+    if method not in METHODS:
+        raise UsageError(f"expected the method linear or spherical, got {method}")
+    t = np.linspace(0, 1, steps)[:, None]
+    first, last = a.astype(np.float64), b.astype(np.float64)
+    weight_a, weight_b = 1 - t, t
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(last))
+    if method == "spherical" and lengths > 0:
+        angle = np.arccos(np.clip(first @ last / lengths, -1, 1))
+        if np.sin(angle) > 1e-6:
+            weight_a, weight_b = np.sin((1 - t) * angle) / np.sin(angle), np.sin(t * angle) / np.sin(angle)
+    path = (weight_a * first + weight_b * last).astype(np.float32)
+    path[0], path[-1] = a, b
+    return path

@@ -1,0 +1,107 @@
+"""The seed contract in NumPy: two integers in, the same standard normals everywhere.
+
+Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3; SC 2011) turns a counter
+of four 32-bit words and a key of two into four random words. Here
+
+    key     = (seed mod 2³², seed div 2³²)                         seed  in 0 … 2⁶³−1
+    counter = (index mod 2³², index div 2³², block, stream)        index in 0 … 2⁶³−1
+
+so picture `index` of a seed depends on nothing else. Block b of stream 0 gives the normals 4b … 4b+3 of a latent,
+by Box and Muller (1958): with u(w) = ((w >> 8) + 1) · 2⁻²⁴ in (0, 1],
+
+    r = √(−2 ln u(w0)),   normals r·cos 2πu(w1) and r·sin 2πu(w1),   and the same with w2, w3.
+
+The same contract stands as ONNX operators in every `generator.onnx`; the tests hold one against the other.
+
+>>> [f"{word:08x}" for word in philox4x32(np.zeros(4, np.uint64), np.zeros(2, np.uint64))]
+['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import UsageError
+
+CONTRACT_VERSION = 1
+LATENT_STREAM = 0
+LIMIT = 2**63
+"""Seeds and indices are below this; a range may end at it."""
+
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+WORD_MASK = 0xFFFFFFFF
+
+
+def philox4x32(counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Four random words for each counter, uint32 [..., 4].
+
+    Args:
+        counter: uint64 [..., 4], each word below 2³².
+        key: uint64 [..., 2], each word below 2³²; its leading axes broadcast against the counter's.
+    """
+    mask = np.uint64(WORD_MASK)
+    c0, c1, c2, c3 = (counter[..., word] for word in range(4))
+    k0, k1 = key[..., 0], key[..., 1]
+    for _ in range(ROUNDS):
+        product0 = c0 * np.uint64(MULTIPLIERS[0])  # both factors below 2³², so uint64 holds it exactly
+        product1 = c2 * np.uint64(MULTIPLIERS[1])
+        c0, c1, c2, c3 = (
+            (product1 >> np.uint64(32)) ^ c1 ^ k0,
+            product1 & mask,
+            (product0 >> np.uint64(32)) ^ c3 ^ k1,
+            product0 & mask,
+        )
+        k0 = (k0 + np.uint64(KEY_STEPS[0])) & mask
+        k1 = (k1 + np.uint64(KEY_STEPS[1])) & mask
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+
+
+def random_words(seed: int, start: int, count: int, blocks: int, stream: int = LATENT_STREAM) -> NDArray[np.uint32]:
+    """The words of `blocks` blocks for the indices start … start+count−1, uint32 [count, blocks, 4].
+
+    Raises:
+        UsageError: a seed or a range outside 0 … 2⁶³−1.
+    """
+    check_range(seed, start, count)
+    index = np.uint64(start) + np.arange(count, dtype=np.uint64)
+    counter = np.empty((count, blocks, 4), np.uint64)
+    counter[..., 0] = (index & np.uint64(WORD_MASK))[:, None]
+    counter[..., 1] = (index >> np.uint64(32))[:, None]
+    counter[..., 2] = np.arange(blocks, dtype=np.uint64)
+    counter[..., 3] = stream
+    return philox4x32(counter, np.array([seed & WORD_MASK, seed >> 32], np.uint64))
+
+
+def standard_normals(
+    seed: int, start: int, count: int, dimensions: int, stream: int = LATENT_STREAM
+) -> NDArray[np.float32]:
+    """Standard normals for the indices start … start+count−1, float32 [count, dimensions]: latents on stream 0.
+
+    Raises:
+        UsageError: a seed or a range outside 0 … 2⁶³−1.
+    """
+    words = random_words(seed, start, count, -(-dimensions // 4), stream)  # [count, blocks, 4]
+    uniform = ((words >> np.uint32(8)).astype(np.float32) + np.float32(1)) * np.float32(2**-24)
+    radius = np.sqrt(np.float32(-2) * np.log(uniform[..., 0::2]))  # [count, blocks, 2]
+    angle = np.float32(2 * np.pi) * uniform[..., 1::2]
+    normals = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)  # [count, blocks, 2, 2]
+    return normals.reshape(count, -1)[:, :dimensions]
+
+
+def check_range(seed: int, start: int, count: int) -> None:
+    """Refuse a seed or a range of indices that the contract has no pictures for.
+
+    Raises:
+        UsageError: naming the value and its range.
+    """
+    if not 0 <= seed < LIMIT:
+        raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {seed}")
+    if not 0 <= start < LIMIT:
+        raise UsageError(f"expected a start from 0 to 2^63-1 ({LIMIT - 1}), got {start}")
+    if count < 1:
+        raise UsageError(f"expected a count of at least 1, got {count}")
+    if start + count > LIMIT:
+        raise UsageError(f"expected a range that ends at 2^63, got start {start} and count {count}; begin earlier")

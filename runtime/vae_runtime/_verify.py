@@ -1,0 +1,129 @@
+"""The model folder proved on this machine: hashes first, then the golden vectors.
+
+golden.json holds inputs and expected outputs that the tests of every language read, with the tolerances
+(docs/model-folder.md describes it). Here they are replayed through ONNX Runtime as it is installed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import ModelError, VaeGenError
+from ._folder import ModelFolder, find_model
+from ._grid import to_grey_levels
+from ._manifest import Manifest
+from ._model import Generator
+from ._philox import philox4x32, random_words, standard_normals
+
+GOLDEN_FILE = "golden.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the checklist."""
+
+    name: str
+    passed: bool
+    detail: str
+    """what was measured, beside what is allowed"""
+
+
+def verify(path: str | os.PathLike[str] | None = None, *, provider: str = "cpu") -> list[Check]:
+    """The checklist of a model folder: every file's hash, then every golden vector on this machine.
+
+    Args:
+        path: a model folder, or the name of a shipped model; the default model when None.
+        provider: the execution provider to prove.
+
+    Raises:
+        ModelError: the folder cannot be opened at all; what is wrong inside it is a check that did not pass.
+        UnavailableError: the provider is not installed.
+    """
+    folder = ModelFolder.open(find_model(path))
+    checks = list(_hashes(folder))
+    if all(check.passed for check in checks):
+        checks += _goldens(folder, Generator.load(folder.path, provider=provider))
+    return checks
+
+
+def _hashes(folder: ModelFolder) -> Iterator[Check]:
+    files = {graph.file: graph.sha256 for graph in folder.manifest.graphs.values()}
+    files |= {name: sha256 for name, (sha256, _) in folder.manifest.other_files.items()}
+    for file, sha256 in files.items():
+        try:
+            folder.read_checked(file, sha256)
+            yield Check(f"sha256 of {file}", True, f"{sha256[:12]}…")
+        except ModelError as error:
+            yield Check(f"sha256 of {file}", False, str(error))
+
+
+def _goldens(folder: ModelFolder, model: Generator) -> Iterator[Check]:
+    try:
+        golden = json.loads((folder.path / GOLDEN_FILE).read_bytes())
+        yield from _replay(golden, model)
+    except (OSError, ValueError, KeyError, TypeError, VaeGenError) as error:
+        if isinstance(error, VaeGenError) and not isinstance(error, ModelError | ValueError):
+            raise
+        yield Check(GOLDEN_FILE, False, f"expected golden vectors, found {type(error).__name__}: {error}")
+
+
+def _replay(golden: dict[str, Any], model: Generator) -> Iterator[Check]:
+    allowed, samples, width = golden["tolerances"], golden["samples"], model.manifest.latent.dimensions
+    ranges = [(int(case["seed"]), int(case["start"]), case["count"]) for case in samples]  # seeds are texts in JSON
+    made = [model.sample(count, seed, start) for seed, start, count in ranges]
+
+    known = golden["philox"]
+    found_words = [philox4x32(_words(case["counter"]), _words(case["key"])) for case in known]
+    yield _exact("Philox known answers", [_words(case["words"]) for case in known], found_words)
+    first_words = [random_words(seed, start, count, blocks=1)[:, 0] for seed, start, count in ranges]
+    yield _exact("Philox words of samples", [_words(case["first_words"]) for case in samples], first_words)
+
+    latents = [np.array(case["latents"]) for case in samples]
+    in_numpy = [standard_normals(*window, width) for window in ranges]
+    yield _close("latents in NumPy", allowed["latent"], latents, in_numpy)
+    yield _close("latents of the generator", allowed["latent"], latents, [sample.latents for sample in made])
+    pictures = [golden_images(case["images"], model.manifest) for case in samples]
+    grey = [sample.grey_levels()[: len(some)] for sample, some in zip(made, pictures, strict=True)]
+    yield _close("pictures of the generator, grey levels", allowed["grey_levels"], pictures, grey)
+
+    encodings, decodings = golden["encodings"], golden["decodings"]
+    posterior = model.encode(golden_images(encodings["images"], model.manifest))
+    yield _close("posterior means", allowed["mean"], [np.array(encodings["mean"])], [posterior.mean])
+    log_variance = np.array(encodings["log_variance"])
+    yield _close("posterior log-variances", allowed["log_variance"], [log_variance], [posterior.log_variance])
+    decoded = to_grey_levels(model.decode(np.array(decodings["latents"])))
+    expected = golden_images(decodings["images"], model.manifest)
+    yield _close("decoded pictures, grey levels", allowed["grey_levels"], [expected], [decoded])
+
+
+def golden_images(entry: dict[str, Any], manifest: Manifest) -> NDArray[np.uint8]:
+    """The grey levels of an entry {"count", "base64"} of golden.json, uint8 [count, channels, height, width]."""
+    levels = np.frombuffer(base64.b64decode(entry["base64"], validate=True), np.uint8)
+    return levels.reshape(entry["count"], *manifest.image.shape)
+
+
+def _words(texts: Any) -> NDArray[np.uint64]:
+    nested = np.array(texts)
+    return np.array([int(text, 16) for text in nested.ravel()], np.uint64).reshape(nested.shape)
+
+
+def _exact(name: str, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Check:
+    wrong = sum(int((one != other).sum()) for one, other in zip(expected, found, strict=True))
+    return Check(name, wrong == 0, "equal" if wrong == 0 else f"{wrong} words differ")
+
+
+def _close(name: str, allowed: float, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Check:
+    differences = [
+        np.abs(one.astype(np.float64) - other.astype(np.float64)).ravel()
+        for one, other in zip(expected, found, strict=True)
+    ]
+    worst = float(np.concatenate(differences).max())  # NaN if there is one, and then the comparison fails
+    return Check(name, worst <= allowed, f"largest difference {worst:.2g}, allowed {allowed:g}")

@@ -25,7 +25,7 @@ def export(
         typer.Option(help="The weights after the last epoch, or those with the lowest validation −ELBO."),
     ] = "last",
     data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Fashion-MNIST's IDX files, where they are not found by themselves.")
+        Path | None, typer.Option(metavar="DIR", help="Fashion-MNIST's IDX files, if they are not found without.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no checklist.")] = False,
@@ -43,8 +43,9 @@ def export(
         raise UnavailableError(
             f'expected the extra "train", got no {error.name}; install it with: pip install "vae-gen[train]"'
         ) from error
-    from vae_train.data import load_fashion_mnist
     from vae_train.run_folder import load_run
+
+    from vae_train.data import load_fashion_mnist
 
     from .package import export_run, refuse_strangers
 

@@ -58,7 +58,7 @@ def golden_vectors(name: str, vae: VAE, dimensions: int, test_images: NDArray[np
         ],
         "samples": [_sample(vae, dimensions, *window) for window in SAMPLES],
         "encodings": {"images": _picture_entry(images), "mean": _floats(mean), "log_variance": _floats(log_variance)},
-        "decodings": {"latents": _floats(latents), "images": _picture_entry(to_grey_levels(torch_decode(vae, latents)))},
+        "decodings": {"latents": _floats(latents), "images": _decoded_entry(vae, latents)},
     }
 
 
@@ -71,8 +71,12 @@ def _sample(vae: VAE, dimensions: int, seed: int, start: int, count: int) -> dic
         "count": count,
         "first_words": [[f"{word:08x}" for word in row] for row in words],
         "latents": _floats(latents),
-        "images": _picture_entry(to_grey_levels(torch_decode(vae, latents[:PICTURES_EACH]))),
+        "images": _decoded_entry(vae, latents[:PICTURES_EACH]),
     }
+
+
+def _decoded_entry(vae: VAE, latents: NDArray[np.float32]) -> dict[str, Any]:
+    return _picture_entry(to_grey_levels(torch_decode(vae, latents)))
 
 
 def _picture_entry(grey: NDArray[np.uint8]) -> dict[str, Any]:

@@ -67,20 +67,20 @@ def build_graphs(vae: VAE, image_shape: tuple[int, int, int], dimensions: int) -
         image_shape: (channels, height, width).
         dimensions: the latent's width.
     """
-    encoder = _export(_Encode(vae), "image", torch.zeros(2, *image_shape), ["mean", "log_variance"])
-    decoder = _export(_Decode(vae), "latent", torch.zeros(2, dimensions), ["image"])
-    # The picture comes first, as apps want it first; merging keeps the latent that lies between the two.
-    merged = onnx.compose.merge_models(
+    image, latent = torch.zeros(2, *image_shape), torch.zeros(2, dimensions)
+    encoder = _cleaned(_export(_Encode(vae), "image", image, ["mean", "log_variance"]), "encoder")
+    decoder = _cleaned(_export(_Decode(vae), "latent", latent, ["image"]), "decoder")
+    generator = onnx.compose.merge_models(
         onnx.compose.add_prefix(latent_graph(dimensions), "seed_", rename_inputs=False, rename_outputs=False),
         onnx.compose.add_prefix(decoder, "decoder_", rename_inputs=False, rename_outputs=False),
         io_map=[("latent", "latent")],
         outputs=["image", "latent"],
     )
-    outputs = {output.name: output for output in merged.graph.output}
-    del merged.graph.output[:]
-    merged.graph.output.extend([outputs["image"], outputs["latent"]])
-    generator = _cleaned(merged, "generator", axis="count")
-    return Graphs(_cleaned(encoder, "encoder"), _cleaned(decoder, "decoder"), generator)
+    # The picture comes first, as apps want it first.
+    outputs = sorted(generator.graph.output, key=lambda output: output.name)
+    del generator.graph.output[:]
+    generator.graph.output.extend(outputs)
+    return Graphs(encoder, decoder, _cleaned(generator, "generator", axis="count"))
 
 
 def describe(models: Mapping[str, onnx.ModelProto], facts: Mapping[str, str]) -> None:

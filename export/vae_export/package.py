@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from vae_train.evaluation import Evaluation, evaluate_posterior, evaluate_run
+from vae_train.run_folder import Run
 
 from vae_runtime import ExportMismatchError, OutputError, picture_grid, to_grey_levels, verify
 from vae_runtime._files import replacing_folder
 from vae_runtime._manifest import SCHEMA_VERSION
 from vae_runtime._philox import CONTRACT_VERSION
 from vae_train.data import FashionMnist
-from vae_train.evaluation import Evaluation, evaluate_posterior, evaluate_run
-from vae_train.run_folder import Run
 
 from .card import model_card
 from .check import Report, StructureCheck, open_sessions, prove, signature

@@ -78,11 +78,12 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether nothing missed."""
-        return all(check.passed for check in (*self.structure, *self.values))
+        return not self.misses()
 
     def misses(self) -> list[str]:
         """The names of what missed."""
-        return [check.name for check in (*self.structure, *self.values) if not check.passed]
+        checks: list[StructureCheck | ValueCheck] = [*self.structure, *self.values]
+        return [check.name for check in checks if not check.passed]
 
     def to_json(self) -> dict[str, Any]:
         """The report as it stands in the manifest."""
@@ -229,7 +230,8 @@ def _signature(name: str, vae: VAE, images: Floats) -> dict[str, list[dict[str, 
     if name == "decoder":
         pictures = [floats("image", "batch", *shape)]
         return {"inputs": [floats("latent", "batch", dimensions)], "outputs": pictures}
-    scalars = [{"name": tensor, "dtype": "int64", "shape": []} for tensor in ("seed", "start", "count")]
+    names = ("seed", "start", "count")
+    scalars: list[dict[str, Any]] = [{"name": tensor, "dtype": "int64", "shape": []} for tensor in names]
     return {"inputs": scalars, "outputs": [floats("image", "count", *shape), floats("latent", "count", dimensions)]}
 
 

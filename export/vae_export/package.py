@@ -13,21 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from vae_train.evaluation import Evaluation, evaluate_posterior, evaluate_run
-from vae_train.run_folder import Run
 
 from vae_runtime import ExportMismatchError, OutputError, picture_grid, to_grey_levels, verify
 from vae_runtime._files import replacing_folder
 from vae_runtime._manifest import SCHEMA_VERSION
 from vae_runtime._philox import CONTRACT_VERSION
 from vae_train.data import FashionMnist
+from vae_train.evaluation import Evaluation, cost_of_probabilities, evaluate, evaluate_run
+from vae_train.run_folder import Run
 
 from .card import model_card
 from .check import Report, StructureCheck, open_sessions, prove, signature
 from .golden import golden_vectors
-from .graphs import IR_VERSION, OPSET, Graphs, build_graphs, describe
+from .graphs import Graphs, build_graphs, describe
+from .seed_graph import IR_VERSION, OPSET
 
 LICENCE = "MIT"
+DATA_LICENCES = {"Fashion-MNIST": "MIT"}
 PROOF_IMAGES = 1000
 """Real test images that the value checks use."""
 EVALUATION_TOLERANCE_NATS = 0.01
@@ -88,11 +90,11 @@ def _measure(graphs: Graphs, data: FashionMnist) -> Evaluation:
         mean, log_variance = sessions["encoder"].run(["mean", "log_variance"], {"image": images})
         return mean, log_variance
 
-    def decode(latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        image: NDArray[np.float32] = sessions["decoder"].run(["image"], {"latent": latents})[0]
-        return image
+    def cost(latents: NDArray[np.float32], images: NDArray[np.float32]) -> NDArray[np.float64]:
+        (decoded,) = sessions["decoder"].run(["image"], {"latent": latents})
+        return cost_of_probabilities(decoded, images)
 
-    return evaluate_posterior(encode, decode, data.test_images.numpy())
+    return evaluate(encode, cost, data.test_images.numpy())
 
 
 def _with_evaluation(report: Report, measured: Evaluation, by_torch: Evaluation) -> Report:
@@ -135,7 +137,7 @@ def _files(
     manifest: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "model": {"name": name, "version": version, "licence": LICENCE},
-        "data": {"name": data.name, "licence": data.licence, "sha256": dict(data.sha256)},
+        "data": {"name": data.name, "licence": DATA_LICENCES.get(data.name, "unknown"), "sha256": dict(data.sha256)},
         "image": {"channels": model.channels, "height": model.height, "width": model.width, "range": [0, 1]},
         "latent": {
             "dimensions": model.latent_dim,

@@ -17,6 +17,7 @@ are used here. What is particular to this form:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +42,7 @@ class _Nodes:
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
-    def add(self, operator: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
+    def add(self, operator: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         name = name or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=f"node_{name}", **attributes))
         return name

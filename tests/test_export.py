@@ -1,0 +1,239 @@
+"""`vae-export`: a run in, a proved model folder out; and nothing written where the proof fails."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from vae_export import command, package
+from vae_export.check import prove
+from vae_export.graphs import Graphs, build_graphs
+from vae_export.package import export_run
+from vae_runtime import Generator, Manifest, OutputError, standard_normals, verify
+from vae_train.config import ModelConfig, TrainConfig
+from vae_train.data import FashionMnist
+from vae_train.evaluation import evaluate_model_folder, evaluate_run
+from vae_train.model import new_vae
+from vae_train.run_folder import Run
+
+SMALL = ModelConfig(channels=1, height=12, width=10, latent_dim=5, encoder_channels=(4, 6))
+
+
+def made_up_run(model: ModelConfig = SMALL) -> Run:
+    vae = new_vae(model, seed=1).eval().requires_grad_(False)
+    record: dict[str, Any] = {"versions": {"torch": str(torch.__version__)}}
+    return Run(Path("run"), TrainConfig(model=model), vae, "0" * 64, [], record)
+
+
+def made_up_data(model: ModelConfig = SMALL) -> FashionMnist:
+    generator = torch.Generator().manual_seed(3)
+    shape = (80, model.channels, model.height, model.width)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    labels = torch.zeros(80, dtype=torch.int64)
+    return FashionMnist(images, labels, images, labels, {"images": "0" * 64})
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return made_up_run()
+
+
+@pytest.fixture(scope="module")
+def data() -> FashionMnist:
+    return made_up_data()
+
+
+@pytest.fixture(scope="module")
+def graphs(run: Run) -> Graphs:
+    return build_graphs(run.vae, (1, 12, 10), 5)
+
+
+@pytest.fixture(scope="module")
+def folder(run: Run, data: FashionMnist, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export") / "small"
+    report, _ = export_run(run, data, out, name="small", version="1.2.3")
+    assert report.misses() == []
+    return out
+
+
+def test_the_folder_holds_the_files_of_the_contract_and_verifies(folder: Path) -> None:
+    assert sorted(entry.name for entry in folder.iterdir()) == [
+        "README.md", "decoder.onnx", "encoder.onnx", "generator.onnx", "golden.json", "manifest.json", "preview.png",
+    ]  # fmt: skip
+    assert [check.detail for check in verify(folder) if not check.passed] == []
+
+
+def test_the_manifest_says_what_was_exported(folder: Path, run: Run, data: FashionMnist) -> None:
+    manifest = Manifest.parse((folder / "manifest.json").read_bytes())
+    assert (manifest.name, manifest.version, manifest.licence) == ("small", "1.2.3", "MIT")
+    assert manifest.image.shape == (1, 12, 10)
+    assert manifest.latent.dimensions == 5
+    kl = manifest.latent.kl_nats
+    assert list(manifest.latent.order) == sorted(range(5), key=lambda at: -kl[at])
+    assert manifest.class_names == data.class_names
+    document = manifest.document
+    assert document["training"]["recipe"] == run.config.to_json()
+    assert document["metrics"]["test"]["neg_elbo"] == pytest.approx(evaluate_run(run, data).neg_elbo, abs=1e-3)
+    assert all(check["passed"] for check in document["export"]["values"])
+
+
+def test_the_evaluation_of_the_folder_and_of_the_run_agree(folder: Path, run: Run, data: FashionMnist) -> None:
+    in_onnx, in_torch = evaluate_model_folder(folder, data), evaluate_run(run, data)
+    assert in_onnx.neg_elbo == pytest.approx(in_torch.neg_elbo, abs=0.01)
+    np.testing.assert_allclose(in_onnx.kl_per_dimension, in_torch.kl_per_dimension, atol=1e-4)
+    assert in_onnx.active_units == in_torch.active_units
+
+
+def test_the_pictures_of_the_folder_are_those_of_the_vae(folder: Path, run: Run) -> None:
+    sample = Generator.load(folder).sample(70, seed=2**63 - 1, start=2**32 - 5)
+    latents = standard_normals(2**63 - 1, 2**32 - 5, 70, 5)
+    np.testing.assert_allclose(sample.latents, latents, rtol=0, atol=1e-5)
+    expected = run.vae.decode(torch.from_numpy(latents)).numpy()
+    np.testing.assert_allclose(sample.images, expected, rtol=0, atol=1e-5)
+
+
+def test_each_graph_carries_the_essentials_and_nothing_of_the_machine(folder: Path) -> None:
+    for name in ("encoder", "decoder", "generator"):
+        content = (folder / f"{name}.onnx").read_bytes()
+        model = onnx.load_model_from_string(content)
+        facts = {entry.key: entry.value for entry in model.metadata_props}
+        assert facts["model"] == "small"
+        assert json.loads(facts["image"]) == [1, 12, 10]
+        assert (model.ir_version, model.opset_import[0].version, len(model.opset_import)) == (8, 18, 1)
+        for trace in (b"site-packages", b".py", str(Path(__file__).parents[1]).encode()):
+            assert trace not in content
+
+
+def test_the_card_quotes_the_measured_figures(folder: Path) -> None:
+    card = (folder / "README.md").read_text("utf-8")
+    test = json.loads((folder / "manifest.json").read_text("utf-8"))["metrics"]["test"]
+    assert f"| −ELBO | {test['neg_elbo']:.2f} |" in card
+    assert f"Active units (variance of the posterior mean above 0.01): {test['active_units']} of 5" in card
+
+
+def test_the_same_run_gives_the_same_bytes(folder: Path, run: Run, data: FashionMnist, tmp_path: Path) -> None:
+    export_run(run, data, tmp_path / "small", name="small", version="1.2.3")
+    for file in folder.iterdir():
+        assert (tmp_path / "small" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_colour_pictures_of_an_odd_size_export_too(tmp_path: Path) -> None:
+    model = ModelConfig(channels=3, height=20, width=33, latent_dim=12, encoder_channels=(4,))
+    report, _ = export_run(made_up_run(model), made_up_data(model), tmp_path / "colour", name="colour", version="1")
+    assert report.misses() == []
+    assert Generator.load(tmp_path / "colour").sample(2, seed=1).shape == (2, 3, 20, 33)
+
+
+def test_a_weight_that_differs_is_a_miss_on_every_output_it_reaches(run: Run, graphs: Graphs) -> None:
+    report = prove(_with_changed_weights(graphs, "decoder"), run.vae, _images())
+    missed = " ".join(report.misses())
+    assert not report.passed
+    assert "decoder on prior draws" in missed
+    assert "encoder" not in missed
+    report = prove(_with_changed_weights(graphs, "encoder"), run.vae, _images())
+    assert "encoder on test images" in " ".join(report.misses())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "missed"),
+    [
+        (lambda model: setattr(model.graph.output[0], "name", "pixels"), "decoder: names, dtypes and axes"),
+        (lambda model: setattr(model.opset_import[0], "version", 22), "decoder: opset 18 to 21"),
+        (lambda model: setattr(model.graph.node[0], "doc_string", "/x/site-packages/torch"),
+         "decoder: nothing of the machine that made it"),
+        (lambda model: model.graph.node.append(
+            onnx.helper.make_node("RandomNormal", [], ["noise"], shape=[1])), "decoder: no random operator"),
+        (lambda model: model.graph.node.append(
+            onnx.helper.make_node("Gelu", ["latent"], ["g"], domain="com.microsoft")),
+         "decoder: standard operators only"),
+    ],
+)
+def test_what_the_contract_forbids_is_a_miss(
+    run: Run, graphs: Graphs, spoil: Callable[[onnx.ModelProto], object], missed: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = onnx.ModelProto()
+    decoder.CopyFrom(graphs.decoder)
+    spoil(decoder)
+    monkeypatch.setattr("vae_export.check._values", lambda *_: iter(()))  # some of these cannot be run at all
+    report = prove(Graphs(graphs.encoder, decoder, graphs.generator), run.vae, _images())
+    assert missed in report.misses()
+
+
+def test_a_miss_ends_with_code_6_and_leaves_the_old_folder_as_it_was(
+    run: Run, data: FashionMnist, graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "model"
+    monkeypatch.setattr(package, "build_graphs", lambda *_: _with_changed_weights(graphs, "decoder"))
+    monkeypatch.setattr("vae_train.run_folder.load_run", lambda *_, **__: run)
+    monkeypatch.setattr("vae_train.data.load_fashion_mnist", lambda *_: data)
+    monkeypatch.setattr(sys, "argv", ["vae-export", "run", "--out", str(out)])
+    assert command.main() == 6
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith("vae-export: expected graphs that agree with PyTorch, got a miss in decoder on ")
+    assert error[-1].endswith("; nothing was written")
+    assert any(line.startswith("MISS image, decoder on prior draws") for line in error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_files_is_not_replaced(run: Run, data: FashionMnist, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    with pytest.raises(OutputError) as raised:
+        export_run(run, data, tmp_path / "letters", name="x", version="1")
+    path = tmp_path / "letters"
+    assert str(raised.value) == f"cannot write {path}: expected a model folder or an empty one there, found other files"
+
+
+def test_a_run_that_is_not_there_is_an_input_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["vae-export", str(tmp_path / "none"), "--out", str(tmp_path / "model")])
+    assert command.main() == 5
+    assert capsys.readouterr().err.startswith(f"vae-export: {tmp_path / 'none'}: expected a run folder, found no")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_golden_vectors_come_from_the_reference_and_the_graphs_meet_them(folder: Path) -> None:
+    golden = json.loads((folder / "golden.json").read_text("utf-8"))
+    session = onnxruntime.InferenceSession(folder / "generator.onnx")
+    for case in golden["samples"]:
+        feed = {name: np.array(int(case[name]), np.int64) for name in ("seed", "start", "count")}
+        (latent,) = session.run(["latent"], feed)
+        np.testing.assert_allclose(latent, case["latents"], rtol=0, atol=golden["tolerances"]["latent"])
+
+
+def _with_changed_weights(graphs: Graphs, name: str) -> Graphs:
+    changed = onnx.ModelProto()
+    changed.CopyFrom(graphs.by_name()[name])
+    largest = max(changed.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    largest.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(largest) * np.float32(1.01), largest.name))
+    return Graphs(**{**graphs.by_name(), name: changed})
+
+
+def _images() -> np.ndarray:
+    return made_up_data().test_images.numpy().astype(np.float32) / np.float32(255)
+
+
+def test_the_json_report_is_one_object_on_standard_output(
+    run: Run, data: FashionMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("vae_train.run_folder.load_run", lambda *_, **__: run)
+    monkeypatch.setattr("vae_train.data.load_fashion_mnist", lambda *_: data)
+    monkeypatch.setattr(sys, "argv", ["vae-export", "run", "--out", str(tmp_path / "m"), "--json", "--quiet"])
+    monkeypatch.setattr(sys, "stdout", out)
+    assert command.main() == 0
+    assert json.loads(out.getvalue())["passed"] is True

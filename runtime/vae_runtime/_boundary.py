@@ -32,8 +32,16 @@ def run_command(app: Callable[..., Any], name: str) -> int:
     try:
         # Called outside Typer's standalone mode, it returns the code of a `typer.Exit` and raises the rest.
         code = app(args=arguments, prog_name=name, standalone_mode=False)
+        if code == INTERRUPTED:  # newer Typers turn Ctrl-C into this, and say nothing
+            _say(f"{name}: interrupted")
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except SystemExit as error:
+        # Typer answers a broken pipe by itself, with sys.exit(1).
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _silence_stdout()
+        return 0
     except KeyboardInterrupt:
         _say(f"{name}: interrupted")
         return INTERRUPTED

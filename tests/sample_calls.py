@@ -1,0 +1,32 @@
+"""Calls as apps make them. Nothing runs this file: mypy checks it, so that public signatures cannot drift unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from vae_runtime import Check, Generator, Manifest, Pictures, Posterior, Samples, Traversal, standard_normals, verify
+
+model = Generator.load()
+model = Generator.load(Path("model"), threads=2, provider="cpu")
+own = Generator.from_sessions("manifest.json", decoder=onnxruntime.InferenceSession("decoder.onnx"))
+assert_type(model.manifest, Manifest)
+
+assert_type(model.sample(50, seed=7, start=100), Samples)
+for chunk in model.stream(10_000, seed=7, chunk=1024, dtype="uint8"):
+    assert_type(chunk.grey_levels(), NDArray[np.uint8])
+assert_type(model.decode([[0.0] * 12]), NDArray[np.float32])
+posterior = model.encode(np.zeros((2, 28, 28), np.uint8))
+assert_type(posterior, Posterior)
+mean, log_variance = posterior
+assert_type(mean, NDArray[np.float32])
+assert_type(model.reconstruct(np.zeros((1, 1, 28, 28))), NDArray[np.float32])
+assert_type(model.traverse(3, around=mean, span=0.95, steps=7), Traversal)
+assert_type(model.traverse([0, 1]), Traversal)
+assert_type(model.interpolate(mean[0], mean[1], 9, "spherical"), Pictures)
+assert_type(standard_normals(7, 0, 10, 12), NDArray[np.float32])
+assert_type(verify("model"), list[Check])

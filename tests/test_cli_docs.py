@@ -1,0 +1,44 @@
+"""docs/cli.md holds to the program: its examples run, and it names every option."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cli_runner import Command
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^    (vae-gen .*)$", DOCUMENT, re.MULTILINE)
+COMMANDS = ("sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "info", "verify", "repeat")
+
+
+def test_every_example_runs(vae_gen: Command) -> None:
+    assert {example.split()[1] for example in EXAMPLES} == set(COMMANDS)
+    for name in ("shirt.jpg", "shoe.png"):
+        Image.new("L", (40, 30), 90).save(name)
+    for example in EXAMPLES:
+        data = b""
+        for part in example.split(" | "):
+            data = vae_gen.succeed(*shlex.split(part)[1:], stdin=data).out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_described(vae_gen: Command, command: str) -> None:
+    options = set(re.findall(r"(?<!\S)--[a-z]+", vae_gen.succeed(command, "--help").out.decode()))
+    assert "--model" in options
+    assert {option for option in options if option not in DOCUMENT} <= {"--help", "--output"}
+
+
+def test_every_file_that_is_left_out_has_the_documented_name(vae_gen: Command) -> None:
+    Image.new("L", (28, 28), 90).save("in.png")
+    for line in ("sample", "traverse", "interpolate --seed 1 --seed 2", "reconstruct in.png", "encode in.png"):
+        vae_gen.succeed(*line.split())
+    vae_gen.succeed("decode", "latents.npz")
+    vae_gen.succeed("repeat", "samples.png")
+    made = {path.name for path in Path.cwd().iterdir()} - {"in.png"}
+    documented = set(re.findall(r"\| `([\w-]+\.\w+)`", DOCUMENT.partition("## Outputs")[0]))
+    assert made == {name.replace("FILE", "samples") for name in documented}

@@ -1,0 +1,177 @@
+"""`encode` and `decode`: latents out of pictures and back, in every format, and hostile latents refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cli_runner import Command
+from vae_gen.latent_files import read_latents
+from vae_gen.options import read_seed
+from vae_runtime import Generator, InputError, to_grey_levels
+
+
+@pytest.fixture
+def pictures(vae_gen: Command) -> list[str]:
+    vae_gen.succeed("sample", "-n", "3", "--seed", "1", "-o", "in/")
+    return sorted(map(str, Path("in").iterdir()))
+
+
+def test_encode_writes_mean_log_variance_and_files(vae_gen: Command, pictures: list[str]) -> None:
+    vae_gen.succeed("sample", "-n", "3", "--seed", "1", "-o", "in.npy")
+    expected = Generator.load(vae_gen.model).encode(np.load("in.npy"))
+    assert vae_gen.succeed("encode", *pictures).err == "3 latents → latents.npz\n"
+    with np.load("latents.npz") as archive:
+        assert archive["files"].tolist() == pictures
+        np.testing.assert_array_equal(archive["mean"], expected.mean)
+        np.testing.assert_array_equal(archive["log_variance"], expected.log_variance)
+    document = json.loads(vae_gen.succeed("encode", *pictures, "-o", "-").out)
+    assert document["files"] == pictures
+    np.testing.assert_array_equal(np.array(document["mean"], np.float32), expected.mean)
+    np.testing.assert_array_equal(np.array(document["log_variance"], np.float32), expected.log_variance)
+
+
+def test_encode_gives_the_same_bytes_each_time(vae_gen: Command, pictures: list[str]) -> None:
+    for name in ("a.npz", "b.npz", "a.json", "b.json"):
+        vae_gen.succeed("encode", *pictures, "-o", name)
+    assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes()
+    assert Path("a.json").read_bytes() == Path("b.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "json", "rows", "sampled"])
+@pytest.mark.parametrize("from_stdin", [False, True])
+def test_decode_takes_every_format_by_its_content(
+    vae_gen: Command, pictures: list[str], kind: str, from_stdin: bool
+) -> None:
+    vae_gen.succeed("encode", *pictures, "-o", "l.npz")
+    with np.load("l.npz") as archive:
+        mean = archive["mean"]
+    if kind == "npy":
+        np.save("l.npy", mean.astype(np.float64))
+    elif kind == "json":
+        vae_gen.succeed("encode", *pictures, "-o", "l.json")
+    elif kind == "rows":
+        Path("l.rows").write_text(json.dumps(mean.tolist()))
+    elif kind == "sampled":
+        vae_gen.succeed("sample", "-n", "3", "--seed", "2", "-o", "l.npz")
+        Path("l.npz").rename("l.sampled")
+        with np.load("l.sampled") as archive:
+            mean = archive["latents"]
+    file = f"l.{kind}"
+    arguments = ("decode", "-" if from_stdin else file, "-o", "out.npz")
+    vae_gen.succeed(*arguments, stdin=Path(file).read_bytes() if from_stdin else b"")
+    with np.load("out.npz") as archive:
+        np.testing.assert_array_equal(archive["latents"], mean)
+        expected = to_grey_levels(Generator.load(vae_gen.model).decode(mean))
+        np.testing.assert_array_equal(archive["images"], expected)
+
+
+def test_decoding_the_latents_of_samples_gives_their_pictures(vae_gen: Command) -> None:
+    vae_gen.succeed("sample", "-n", "200", "--seed", "2", "-o", "a.npz")
+    vae_gen.succeed("decode", "a.npz", "-o", "b.npy")
+    with np.load("a.npz") as archive:
+        assert np.abs(archive["images"].astype(int) - np.load("b.npy").astype(int)).max() <= 1
+
+
+def test_decode_writes_grids_and_folders_too(vae_gen: Command) -> None:
+    np.save("l.npy", np.zeros((12, 12)))
+    assert vae_gen.succeed("decode", "l.npy").err == "12 pictures of 12 latents → decoded.png\n"
+    vae_gen.succeed("decode", "l.npy", "-o", "out/")
+    assert len(list(Path("out").iterdir())) == 12
+    assert vae_gen.succeed("decode", "l.npy", "-o", "-").out.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("key", "value"), [("mean", 3), ("latent", 2), ("latents", 1)])
+def test_latents_come_before_latent_before_mean(tmp_path: Path, key: str, value: int) -> None:
+    all_keys = {"mean": 3, "latent": 2, "latents": 1}
+    rest = {name: [[number] * 4] for name, number in all_keys.items() if number >= value}
+    path = tmp_path / "l.json"
+    path.write_text(json.dumps(rest))
+    assert read_latents(str(path), 4)[0].tolist() == [value] * 4, key
+
+
+def test_an_array_that_claims_to_be_enormous_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "l.npy"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**15, 12)})
+    path.write_bytes(header.getvalue() + b"\0" * 480)
+    with pytest.raises(InputError, match="it is damaged"):
+        read_latents(str(path), 12)
+
+
+def test_an_archive_with_a_pickle_inside_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "l.npz"
+    np.savez(path, latents=np.array([{"a": 1}], object))
+    with pytest.raises(InputError, match="pickled objects, which could run code"):
+        read_latents(str(path), 12)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("latents.npy", "not an array")
+    with pytest.raises(InputError, match=r"l\.npz: expected "):
+        read_latents(str(path), 12)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["latents", "mean", "x"]), inner),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(document=JSON)
+def test_any_json_is_latents_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, document: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps(document))
+    try:
+        rows = read_latents(str(path), 2)
+    except InputError as error:
+        assert str(error).startswith(f"{path}: expected ")
+        assert "\n" not in str(error)
+    else:
+        assert rows.ndim == 2
+        assert rows.shape[1] == 2
+        assert np.isfinite(rows).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_good_rows_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]]) -> None:
+    path = tmp_path_factory.getbasetemp() / "good.json"
+    path.write_text(json.dumps({"latents": rows}))
+    assert read_latents(str(path), 3).tolist() == rows
+
+
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_latents_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.bin"
+    for start in (b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04"):
+        path.write_bytes(start + content)
+        try:
+            read_latents(str(path), 2)
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
+@given(number=st.integers(0, 2**63 - 1))
+def test_every_seed_there_is_can_be_given(number: int) -> None:
+    assert read_seed(str(number)) == number
+
+
+NO_SEEDS = st.integers(max_value=-1) | st.integers(min_value=2**63) | st.floats()
+
+
+@given(text=st.text() | NO_SEEDS.map(str))
+def test_anything_else_is_no_seed(text: str) -> None:
+    if text.isascii() and text.isdigit() and int(text) < 2**63:
+        assert read_seed(text) == int(text)
+        return
+    with pytest.raises(typer.BadParameter, match=r"expected a whole number from 0 to 2\^63-1, got"):
+        read_seed(text)

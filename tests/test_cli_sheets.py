@@ -1,0 +1,233 @@
+"""`traverse`, `interpolate` and `reconstruct`: the right pictures at the right places, still and moving."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli_runner import Command
+from vae_gen.sheets import cards, shortened, table
+from vae_runtime import Generator, to_grey_levels
+
+SIDE, GAP = 28, 2
+
+
+@pytest.fixture
+def model(tiny_model_folder: Path) -> Generator:
+    return Generator.load(tiny_model_folder)
+
+
+def frames(path: str) -> list[np.ndarray]:
+    """All frames of a moving picture, grey."""
+    with Image.open(path) as image:
+        found = []
+        for at in range(getattr(image, "n_frames", 1)):
+            image.seek(at)
+            found.append(np.asarray(image.convert("L")))
+        return found
+
+
+def holds(sheet: np.ndarray, picture: np.ndarray, scale: int) -> bool:
+    """Whether the picture, uint8 [1, height, width], stands somewhere in the sheet."""
+    wanted = picture[0].repeat(scale, axis=0).repeat(scale, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(sheet, wanted.shape)
+    corner = np.argwhere(windows[..., 0, 0] == wanted[0, 0])
+    return any(np.array_equal(windows[top, left], wanted) for top, left in corner)
+
+
+def cell(sheet: np.ndarray, row: int, column: int, rows: int, columns: int, scale: int) -> np.ndarray:
+    """One picture of a table whose grid ends at its lower right corner."""
+    size = SIDE * scale
+    top = sheet.shape[0] - (rows - row) * (size + GAP)
+    left = sheet.shape[1] - (columns - column) * (size + GAP)
+    return sheet[top : top + size, left : left + size]
+
+
+def test_a_traversal_has_a_row_for_each_dimension_ordered_by_kl(vae_gen: Command, model: Generator) -> None:
+    outcome = vae_gen.succeed("traverse", "--steps", "5", "--json")
+    assert json.loads(outcome.out)["output"] == "traversal.png"
+    assert outcome.err == "all dimensions in 5 steps around the prior's centre → traversal.png\n"
+    (sheet,) = frames("traversal.png")
+    made = to_grey_levels(model.traverse(steps=5).images)
+    assert len(made) == 12
+    for row in (0, 5, 11):
+        for column in (0, 2, 4):
+            wanted = made[row, column, 0].repeat(3, axis=0).repeat(3, axis=1)
+            np.testing.assert_array_equal(cell(sheet, row, column, 12, 5, 3), wanted)
+
+
+@pytest.mark.parametrize(("span", "last"), [("2.5", 2.5), ("0.95", 1.95996)])
+def test_one_dimension_goes_over_the_span_around_a_seed(
+    vae_gen: Command, model: Generator, span: str, last: float
+) -> None:
+    vae_gen.succeed("traverse", "--dim", "7", "--seed", "3", "--start", "9", "--span", span, "--steps", "3")
+    (sheet,) = frames("traversal.png")
+    (centre,) = model.stream(1, 3, 9)
+    latent = centre.latents[0].copy()
+    for column, value in enumerate((-last, 0, last)):
+        latent[7] = value
+        wanted = to_grey_levels(model.decode(latent))[0, 0].repeat(3, axis=0).repeat(3, axis=1)
+        found = cell(sheet, 0, column, 1, 3, 3)
+        assert np.abs(found.astype(int) - wanted.astype(int)).max() <= 1
+
+
+def test_a_traversal_around_an_image_uses_its_posterior_mean(vae_gen: Command, model: Generator) -> None:
+    vae_gen.succeed("sample", "-n", "1", "--seed", "4", "-o", "picture/")
+    vae_gen.succeed("traverse", "--dim", "0", "--image", "picture/000000.png", "--steps", "3", "--scale", "1")
+    with Image.open("picture/000000.png") as image:
+        mean = model.encode(np.asarray(image)).mean[0].copy()
+    mean[0] = 0
+    (sheet,) = frames("traversal.png")
+    assert holds(sheet, to_grey_levels(model.decode(mean))[0], 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "kind"),
+    [
+        ("a.gif", (), "GIF"),
+        ("a.apng", (), "PNG"),
+        ("a.webp", ("--animate",), "WEBP"),
+        ("a.png", ("--animate",), "PNG"),
+    ],
+)
+def test_an_animation_goes_there_and_back_forever(
+    vae_gen: Command, output: str, options: tuple[str, ...], kind: str
+) -> None:
+    vae_gen.succeed("traverse", "--dim", "0", "--steps", "5", "--fps", "10", "-o", output, *options)
+    with Image.open(output) as image:
+        assert image.format == kind
+        assert image.info["loop"] == 0
+        assert image.info.get("duration", 100) == 100
+    found = frames(output)
+    assert len(found) == 8
+    for at in range(1, 4):
+        np.testing.assert_array_equal(found[at], found[8 - at])
+    assert len({frame.tobytes() for frame in found}) == 5
+
+
+def test_a_moving_traversal_of_all_dimensions_shows_them_side_by_side(vae_gen: Command, model: Generator) -> None:
+    vae_gen.succeed("traverse", "--steps", "3", "-o", "a.gif")
+    found = frames("a.gif")
+    made = to_grey_levels(model.traverse(steps=3).images)
+    for row in (0, 6, 11):
+        assert holds(found[0], made[row, 0], 3)
+        assert holds(found[2], made[row, 2], 3)
+
+
+def test_a_still_and_a_moving_webp_are_told_apart_by_the_option(vae_gen: Command) -> None:
+    vae_gen.succeed("traverse", "--dim", "0", "-o", "still.webp")
+    assert len(frames("still.webp")) == 1
+
+
+def test_an_interpolation_of_seeds_has_a_row_for_each_pair(vae_gen: Command, model: Generator) -> None:
+    seeds = ("--seed", "1", "--seed", "2", "--seed", "3")
+    outcome = vae_gen.succeed("interpolate", *seeds, "--steps", "4", "--loop")
+    assert outcome.err == "seed 1 → seed 2 → seed 3 in 4 linear steps → interpolation.png\n"
+    (sheet,) = frames("interpolation.png")
+    ends = [next(iter(model.stream(1, seed))).latents[0] for seed in (1, 2, 3)]
+    for row, (a, b) in enumerate(((0, 1), (1, 2), (2, 0))):
+        made = to_grey_levels(model.interpolate(ends[a], ends[b], 4).images)
+        for column in range(4):
+            wanted = made[column, 0].repeat(3, axis=0).repeat(3, axis=1)
+            np.testing.assert_array_equal(cell(sheet, row, column, 3, 4, 3), wanted)
+
+
+def test_the_spherical_way_is_another_one(vae_gen: Command) -> None:
+    for method in ("linear", "spherical"):
+        vae_gen.succeed("interpolate", "--seed", "1", "--seed", "2", "--method", method, "-o", f"{method}.png")
+    assert Path("linear.png").read_bytes() != Path("spherical.png").read_bytes()
+
+
+def test_latents_and_images_can_be_the_ends(vae_gen: Command, model: Generator) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "1", "-o", "ends/")
+    images = ("--image", "ends/000000.png", "--image", "ends/000001.png")
+    vae_gen.succeed("encode", "ends/000000.png", "ends/000001.png")
+    vae_gen.succeed("interpolate", *images, "--scale", "1", "--steps", "3", "-o", "images.png")
+    vae_gen.succeed("interpolate", "--latents", "latents.npz", "--scale", "1", "--steps", "3", "-o", "latents.png")
+    with np.load("latents.npz") as archive:
+        made = to_grey_levels(model.interpolate(*archive["mean"], 3).images)
+    for name in ("images.png", "latents.png"):
+        (sheet,) = frames(name)
+        assert all(holds(sheet, picture, 1) for picture in made)
+
+
+def test_a_loop_goes_round_and_shows_each_end_once(vae_gen: Command) -> None:
+    seeds = ("--seed", "1", "--seed", "2", "--seed", "3")
+    vae_gen.succeed("interpolate", *seeds, "--steps", "4", "--loop", "-o", "round.gif")
+    assert len(frames("round.gif")) == 9
+    vae_gen.succeed("interpolate", *seeds, "--steps", "4", "-o", "back.gif")
+    assert len(frames("back.gif")) == 12
+
+
+def test_a_reconstruction_stands_below_its_original_with_the_loss(vae_gen: Command, model: Generator) -> None:
+    vae_gen.succeed("sample", "-n", "3", "--seed", "1", "-o", "in/")
+    files = sorted(map(str, Path("in").iterdir()))
+    document = json.loads(vae_gen.succeed("reconstruct", *files, "--json").out)
+    images = np.stack([frames(file)[0] for file in files])
+    made = to_grey_levels(model.reconstruct(images))
+    (sheet,) = frames("reconstruction.png")
+    for at in range(3):
+        assert holds(sheet, images[at][None], 4)
+        assert holds(sheet, made[at], 4)
+    assert [row["file"] for row in document["pictures"]] == files
+
+
+def test_the_loss_is_cross_entropy_at_the_posterior_mean_plus_kl(vae_gen: Command, model: Generator) -> None:
+    Image.fromarray(np.full((28, 28), 51, np.uint8)).save("grey.png")  # 0.2 everywhere
+    row = json.loads(vae_gen.succeed("reconstruct", "grey.png", "--json").out)["pictures"][0]
+    posterior = model.encode(np.full((28, 28), 51, np.uint8))
+    p = model.decode(posterior.mean).astype(np.float64).ravel()
+    cross_entropy = -sum(0.2 * np.log(value) + 0.8 * np.log(1 - value) for value in p)
+    kl = sum(
+        (mean**2 + np.exp(log_variance) - log_variance - 1) / 2
+        for mean, log_variance in zip(posterior.mean[0].tolist(), posterior.log_variance[0].tolist(), strict=True)
+    )
+    assert row["reconstruction_nats"] == pytest.approx(cross_entropy, abs=0.01)
+    assert row["kl_nats"] == pytest.approx(kl, abs=0.001)
+    assert row["loss_nats"] == pytest.approx(cross_entropy + kl, abs=0.01)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 8])
+def test_labels_of_a_table_stay_inside_it_and_off_the_pictures(scale: int) -> None:
+    black = np.zeros((4, 6, 1, SIDE, SIDE), np.uint8)
+    with_labels = np.asarray(table(black, ["z10  12.34 nats\nand more"] * 4, ["-2.50"] * 6, scale))
+    without = np.asarray(table(black, [" \n "] * 4, [" "] * 6, scale))
+    pictures = (with_labels == 0).sum(axis=0) >= 4 * SIDE * scale  # the columns where pictures stand
+    left = int(np.argmax(pictures))
+    assert (with_labels[:, :5] == 255).all()
+    assert (with_labels[0] == 255).all()
+    assert (with_labels[-1] == 255).all()
+    assert (with_labels[:, -1] == 255).all()
+    first = int(np.argmax(with_labels[:, left] == 0))  # below the column labels, which may be wider than a cell
+    assert (with_labels[first:, left - 2 : left] == 255).all()
+    assert (with_labels < 255).sum() > (without < 255).sum()
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_labels_of_cards_do_not_touch(scale: int) -> None:
+    sheet = np.asarray(cards(np.zeros((5, 2, 1, SIDE, SIDE), np.uint8), ["z10  12.34 nats"] * 5, 3, scale))
+    width = sheet.shape[1] // 3
+    for at in range(3):
+        assert (sheet[:, at * width] == 255).all()
+        assert (sheet[:, (at + 1) * width - 1] == 255).all()
+    assert (sheet[-1] == 255).all()
+
+
+def test_colour_pictures_make_colour_sheets() -> None:
+    red = np.zeros((2, 3, 3, 8, 8), np.uint8)
+    red[:, :, 0] = 255
+    sheet = table(red, ["a", "b"], ["1", "2", "3"], 2)
+    assert sheet.mode == "RGB"
+    assert (255, 0, 0) in {colour for _, colour in sheet.getcolors(10_000) or []}
+    assert cards(red, ["a", "b"], 2, 2).mode == "RGB"
+
+
+def test_long_names_lose_their_middle_and_letters_that_the_font_lacks() -> None:
+    assert shortened("shirt.png") == "shirt.png"
+    assert shortened("größe.png") == "gr??e.png"
+    assert shortened("a" * 30 + ".png") == "aaaaaaaaaa...aaaaaaa.png"
+    assert len(shortened("x" * 500)) == 24

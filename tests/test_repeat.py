@@ -1,0 +1,188 @@
+"""`vae-gen repeat`: the same bytes from what a PNG says, and no trust in what it says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from cli_runner import Command
+
+REPEATABLE = [
+    "sample -n 20 --seed 7 --start 4294967290 --columns 7 --scale 3 -o a.png",
+    "sample -n 3 -o a.png",
+    "traverse -o a.png",
+    "traverse --dim 3 --seed 9 --start 100 --span 0.9 --steps 5 --scale 2 -o a.png",
+    "traverse --dim 3 --animate --fps 7 -o a.png",
+    "traverse --seed 2 --steps 3 -o a.apng",
+    "interpolate --seed 1 --seed 9223372036854775807 -o a.png",
+    "interpolate --seed 1 --seed 2 --seed 3 --start 5 --loop --method spherical --steps 4 --scale 1 -o a.png",
+    "interpolate --seed 1 --seed 2 --animate --fps 20 -o a.png",
+]
+
+
+@pytest.mark.parametrize("line", REPEATABLE)
+def test_a_picture_is_made_again_to_the_byte(vae_gen: Command, line: str) -> None:
+    vae_gen.succeed(*line.split())
+    source = line.split()[-1]
+    vae_gen.succeed("repeat", source, "-o", "b.png")
+    assert Path("b.png").read_bytes() == Path(source).read_bytes()
+
+
+def test_a_picture_out_of_a_folder_is_made_again(vae_gen: Command) -> None:
+    vae_gen.succeed("sample", "-n", "70", "--seed", "7", "--start", "30", "--scale", "2", "-o", "in/")
+    for name in ("000030.png", "000099.png"):
+        outcome = vae_gen.succeed("repeat", f"in/{name}", "-o", "-")
+        assert outcome.out == Path(f"in/{name}").read_bytes()
+
+
+def test_the_default_name_stands_beside_the_file(vae_gen: Command) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "in.png")
+    outcome = vae_gen.succeed("repeat", "in.png", "--json")
+    assert outcome.err == "in.png again → in-again.png\n"
+    document = json.loads(outcome.out)
+    assert document["output"] == "in-again.png"
+    assert document["repeated"]["seed"] == "7"
+    assert Path("in-again.png").read_bytes() == Path("in.png").read_bytes()
+
+
+def test_another_model_stops_unless_told_otherwise(vae_gen: Command, other_model_folder: Path) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+    outcome = vae_gen("repeat", "a.png", model=other_model_folder)
+    assert outcome.code == 4
+    assert outcome.err.startswith("vae-gen: a.png: expected the model tiny 1 (")
+    assert outcome.err.endswith("…); name it with --model, or add --anyway\n")
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png"]
+    vae_gen.succeed("repeat", "a.png", "--anyway", model=other_model_folder)
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "b.png", model=other_model_folder)
+    assert Path("a-again.png").read_bytes() == Path("b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("traverse --image in.png -o a.png", "found one made from in.png"),
+        ("interpolate --image in.png --image in.png -o a.png", "found one made from images"),
+        ("interpolate --latents l.npy -o a.png", "found one made from latents"),
+        ("reconstruct in.png -o a.png", "got one of reconstruct, whose images"),
+        ("decode l.npy -o a.png", "got one of decode, whose latents"),
+    ],
+)
+def test_what_was_not_made_from_seeds_cannot_be_repeated(vae_gen: Command, line: str, reason: str) -> None:
+    vae_gen.succeed("sample", "-n", "1", "-o", "in.png")
+    np.save("l.npy", np.zeros((2, 12)))
+    vae_gen.succeed(*line.split())
+    outcome = vae_gen("repeat", "a.png")
+    assert outcome.code == 5
+    assert outcome.err.startswith("vae-gen: a.png: expected a picture of seeds, ")
+    assert reason in outcome.err
+    assert not Path("a-again.png").exists()
+
+
+KNOWN = "sample, traverse, interpolate, decode, reconstruct"
+
+
+def rewritten(source: str, target: str, text: str) -> None:
+    """The same picture with another note."""
+    chunk = PngInfo()
+    chunk.add_text("vae-gen", text)
+    with Image.open(source) as image:
+        image.save(target, pnginfo=chunk)
+
+
+def note_of(path: str) -> dict[str, Any]:
+    with Image.open(path) as image:
+        document: dict[str, Any] = json.loads(image.text["vae-gen"])
+        return document
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("command", "encode", f"expected one of {KNOWN}, found \"encode\""),
+        ("command", ["sample"], f"expected one of {KNOWN}, found [\"sample\"]"),
+        ("seed", 7, "expected a whole number from 0 to 2^63-1 as a text, found 7"),
+        ("seed", "-1", "expected a whole number from 0 to 2^63-1 as a text, found \"-1\""),
+        ("seed", str(2**63), f"expected a whole number from 0 to 2^63-1 as a text, found \"{2**63}\""),
+        ("start", None, "expected a whole number from 0 to 2^63-1 as a text, found null"),
+        ("count", 0, "expected a whole number from 1 to 10000, found 0"),
+        ("count", 10**9, "expected a whole number from 1 to 10000, found 1000000000"),
+        ("count", True, "expected a whole number from 1 to 10000, found true"),
+        ("scale", 65, "expected a whole number from 1 to 64, found 65"),
+        ("columns", 1.5, "expected a whole number from 1 to 10000, found 1.5"),
+        ("layout", "pile", "expected one of grid, single, found \"pile\""),
+    ],
+)
+def test_an_edited_note_is_refused(vae_gen: Command, key: str, value: object, expected: str) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+    rewritten("a.png", "b.png", json.dumps(note_of("a.png") | {key: value}))
+    outcome = vae_gen("repeat", "b.png")
+    assert (outcome.err, outcome.code) == (f"vae-gen: b.png: {key} in its vae-gen chunk: {expected}\n", 5)
+    assert not Path("b-again.png").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 50_000, '{"command":"sample","model":3}'])
+def test_a_malformed_note_is_refused(vae_gen: Command, text: str) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+    rewritten("a.png", "b.png", text)
+    outcome = vae_gen("repeat", "b.png")
+    assert outcome.code == 5
+    assert outcome.err.startswith("vae-gen: b.png: ")
+    assert outcome.err.count("\n") == 1
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.text(max_size=3))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_other_value_anywhere_is_repeated_or_refused_in_one_line(vae_gen: Command, data: st.DataObject) -> None:
+    line = data.draw(st.sampled_from([REPEATABLE[1], REPEATABLE[3], REPEATABLE[7]]))
+    if not Path("base.png").exists():
+        vae_gen.succeed("sample", "-n", "1", "-o", "base.png")
+    vae_gen.succeed(*line.split())
+    note = note_of("a.png")
+    key = data.draw(st.sampled_from(sorted(note)))
+    rewritten("base.png", "b.png", json.dumps(note | {key: data.draw(VALUES)}))
+    outcome = vae_gen("repeat", "b.png")
+    assert outcome.code in (0, 2, 4, 5), outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_damaged_chunk_is_refused(vae_gen: Command) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+    content = Path("a.png").read_bytes()
+    Path("b.png").write_bytes(content.replace(b'"seed":"7"', b'"seed":"8"'))
+    outcome = vae_gen("repeat", "b.png")
+    assert (outcome.err, outcome.code) == (
+        "vae-gen: b.png: expected an intact vae-gen chunk, found a wrong checksum\n", 5,
+    )
+    for end in (10, 20, 40, 60):
+        Path("b.png").write_bytes(content[:end])
+        assert vae_gen("repeat", "b.png").code == 5
+
+
+def test_a_copy_by_another_name_or_a_link_is_not_overwritten(vae_gen: Command) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+    Path("link.png").symlink_to("a.png")
+    assert vae_gen("repeat", "a.png", "-o", "link.png").code == 2
+    shutil.copy("a.png", "copy.png")
+    vae_gen.succeed("repeat", "a.png", "-o", "copy.png")
+
+
+def test_the_note_says_who_what_and_with_which_model(vae_gen: Command) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+    note = note_of("a.png")
+    assert set(note.pop("model")) == {"name", "version", "sha256"}
+    assert note.pop("vae_gen")
+    assert note == {
+        "command": "sample", "seed": "7", "start": "0", "count": 2, "layout": "grid", "columns": 10, "scale": 4,
+    }

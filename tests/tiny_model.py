@@ -1,0 +1,195 @@
+"""A complete, valid model folder of about 80 kB that needs no training: linear graphs with made-up weights.
+
+Its decoder draws soft blobs whose sizes the latents change, so that a picture made with it is more than noise,
+and each picture differs from the next. The golden vectors come from NumPy, never from the graphs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from vae_export.seed_graph import latent_graph
+from vae_runtime import random_words, standard_normals, to_grey_levels
+
+Floats = NDArray[np.float32]
+
+OPSET, IR_VERSION = 18, 8
+CHANNELS, HEIGHT, WIDTH, DIMENSIONS = 1, 28, 28, 12
+PIXELS = CHANNELS * HEIGHT * WIDTH
+KNOWN_WORDS = ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"]  # Philox4x32-10 of zeros (Random123)
+
+
+def write_tiny_model(folder: Path, *, name: str = "tiny", seed: int = 0) -> Path:
+    """Write the folder (it must not exist) and give its path back."""
+    folder.mkdir(parents=True)
+    weights = _weights(seed)
+    graphs = {"encoder": _encoder(weights), "decoder": _decoder(weights), "generator": _generator(weights)}
+    for graph_name, model in graphs.items():
+        onnx.checker.check_model(model, full_check=True)
+        (folder / f"{graph_name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    (folder / "golden.json").write_text(json.dumps(_golden(weights)))
+    (folder / "README.md").write_text("# A model folder for tests\n")
+    manifest = _manifest(name, folder, graphs)
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    return folder
+
+
+def _weights(seed: int) -> dict[str, Floats]:
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    centres, widths = random.uniform(-0.6, 0.6, (DIMENSIONS, 2)), random.uniform(0.2, 0.5, DIMENSIONS)
+    squares = (y[None] - centres[:, :1, None]) ** 2 + (x[None] - centres[:, 1:, None]) ** 2
+    blobs = 1.5 * np.exp(-squares / (2 * widths[:, None, None] ** 2))
+    weights = {
+        "decode": blobs.reshape(DIMENSIONS, PIXELS),
+        "decode_bias": (2 - 5 * np.hypot(y, x)).reshape(PIXELS),
+        "mean": random.normal(0, 0.1, (PIXELS, DIMENSIONS)),
+        "log_variance": random.normal(0, 0.05, (PIXELS, DIMENSIONS)),
+        "mean_bias": random.normal(0, 0.1, DIMENSIONS),
+        "log_variance_bias": np.full(DIMENSIONS, -1.0),
+    }
+    return {key: value.astype(np.float32) for key, value in weights.items()}
+
+
+def decode(weights: dict[str, Floats], latents: Floats) -> Floats:
+    """What the decoder graph computes, float32 [n, channels, height, width]."""
+    logits = latents @ weights["decode"] + weights["decode_bias"]
+    return (1 / (1 + np.exp(-logits))).astype(np.float32).reshape(-1, CHANNELS, HEIGHT, WIDTH)
+
+
+def _value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _constants(weights: dict[str, Floats], *names: str) -> list[TensorProto]:
+    return [numpy_helper.from_array(weights[name], name) for name in names]
+
+
+def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def _encoder(weights: dict[str, Floats]) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"], axis=1),
+        helper.make_node("Gemm", ["flat", "mean_weight", "mean_bias"], ["mean"]),
+        helper.make_node("Gemm", ["flat", "log_variance_weight", "log_variance_bias"], ["log_variance"]),
+    ]
+    constants = _constants(weights, "mean_bias", "log_variance_bias")
+    constants += [numpy_helper.from_array(weights[key], f"{key}_weight") for key in ("mean", "log_variance")]
+    inputs = [_value("image", ["batch", CHANNELS, HEIGHT, WIDTH])]
+    outputs = [_value(key, ["batch", DIMENSIONS]) for key in ("mean", "log_variance")]
+    return _model(helper.make_graph(nodes, "encoder", inputs, outputs, constants))
+
+
+def _decoder_parts(weights: dict[str, Floats]) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    nodes = [
+        helper.make_node("Gemm", ["latent", "decode", "decode_bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["flat_image"]),
+        helper.make_node("Reshape", ["flat_image", "image_shape"], ["image"]),
+    ]
+    shape = numpy_helper.from_array(np.array([-1, CHANNELS, HEIGHT, WIDTH], np.int64), "image_shape")
+    return nodes, [*_constants(weights, "decode", "decode_bias"), shape]
+
+
+def _decoder(weights: dict[str, Floats]) -> onnx.ModelProto:
+    nodes, constants = _decoder_parts(weights)
+    image = _value("image", ["batch", CHANNELS, HEIGHT, WIDTH])
+    return _model(helper.make_graph(nodes, "decoder", [_value("latent", ["batch", DIMENSIONS])], [image], constants))
+
+
+def _generator(weights: dict[str, Floats]) -> onnx.ModelProto:
+    """The project's own seed graph in front of the decoder."""
+    model = latent_graph(DIMENSIONS)
+    nodes, constants = _decoder_parts(weights)
+    model.graph.name = "generator"
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    model.graph.output.insert(0, _value("image", ["count", CHANNELS, HEIGHT, WIDTH]))
+    return model
+
+
+def _manifest(name: str, folder: Path, graphs: dict[str, onnx.ModelProto]) -> dict[str, Any]:
+    kl = [round(2.4 - 0.17 * ((5 * dimension) % DIMENSIONS), 2) for dimension in range(DIMENSIONS)]
+    files = {file: (folder / file).read_bytes() for file in ("golden.json", "README.md")}
+    return {
+        "schema_version": 1,
+        "model": {"name": name, "version": "1", "licence": "MIT"},
+        "image": {"channels": CHANNELS, "height": HEIGHT, "width": WIDTH, "range": [0, 1]},
+        "latent": {
+            "dimensions": DIMENSIONS,
+            "kl_nats": kl,
+            "order": sorted(range(DIMENSIONS), key=lambda dimension: -kl[dimension]),
+        },
+        "class_names": ["blob", "other blob"],
+        "graphs": {key: _graph_entry(folder / f"{key}.onnx", model) for key, model in graphs.items()},
+        "files": {
+            file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            for file, content in files.items()
+        },
+        "seed_contract": {"version": 1},
+    }
+
+
+def _graph_entry(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+        "inputs": [_tensor_entry(value) for value in model.graph.input],
+        "outputs": [_tensor_entry(value) for value in model.graph.output],
+    }
+
+
+def _tensor_entry(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    axes = [axis.dim_param or axis.dim_value for axis in kind.shape.dim]
+    return {"name": value.name, "dtype": dtype, "shape": axes}
+
+
+def _golden(weights: dict[str, Floats]) -> dict[str, Any]:
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (3, CHANNELS, HEIGHT, WIDTH), dtype=np.uint8)
+    flat = images.reshape(3, PIXELS).astype(np.float32) / np.float32(255)
+    latents = random.normal(size=(3, DIMENSIONS)).astype(np.float32)
+    return {
+        "tolerances": {"latent": 1e-5, "grey_levels": 1, "mean": 1e-4, "log_variance": 1e-4},
+        "philox": [{"counter": ["0"] * 4, "key": ["0"] * 2, "words": KNOWN_WORDS}],
+        "samples": [_golden_sample(weights, seed, start) for seed, start in ((0, 0), (2**63 - 1, 2**63 - 2))],
+        "encodings": {
+            "images": _images_entry(images),
+            "mean": (flat @ weights["mean"] + weights["mean_bias"]).tolist(),
+            "log_variance": (flat @ weights["log_variance"] + weights["log_variance_bias"]).tolist(),
+        },
+        "decodings": {"latents": latents.tolist(), "images": _images_entry(to_grey_levels(decode(weights, latents)))},
+    }
+
+
+def _golden_sample(weights: dict[str, Floats], seed: int, start: int) -> dict[str, Any]:
+    latents = standard_normals(seed, start, 2, DIMENSIONS)
+    words = random_words(seed, start, 2, blocks=1)[:, 0]
+    return {
+        "seed": str(seed),
+        "start": str(start),
+        "count": 2,
+        "first_words": [[f"{word:08x}" for word in row] for row in words],
+        "latents": latents.tolist(),
+        "images": _images_entry(to_grey_levels(decode(weights, latents))[:1]),
+    }
+
+
+def _images_entry(images: NDArray[np.uint8]) -> dict[str, Any]:
+    return {"count": len(images), "base64": base64.b64encode(images.tobytes()).decode()}

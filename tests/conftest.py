@@ -1,13 +1,39 @@
-"""What tests share: a tiny model folder, and `vae-gen` as a function."""
+"""What tests share: a tiny model folder, `vae-gen` as a function, and Fashion-MNIST where it is installed."""
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cli_runner import Command
 from tiny_model import write_tiny_model
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
+
+
+@functools.cache
+def missing_data() -> str | None:
+    """Why the full data set cannot be had without a download, or None where it can."""
+    from vae_runtime import InputError
+    from vae_train.data import load_fashion_mnist  # brings PyTorch, which most tests do without
+
+    try:
+        load_fashion_mnist(download=False)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("data") and (reason := missing_data()):
+        if os.environ.get("VAE_GEN_REQUIRE_DATA") == "1":
+            pytest.fail(f"VAE_GEN_REQUIRE_DATA is set: {reason}", pytrace=False)
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

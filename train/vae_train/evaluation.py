@@ -1,0 +1,171 @@
+"""The numbers that are reported of a model, the same for PyTorch and for ONNX Runtime.
+
+Both worlds are used through NumPy: something encodes, something says what an image costs given a latent, and
+`evaluate` does the rest in float64. The noise of image i is the seed contract's (seed 0, index i, a stream of its
+own), so every evaluation of a model draws the same latents, and training validates with them too.
+
+What a decoder returns decides how exactly the cost is known. PyTorch gives logits. ONNX Runtime gives pixels in
+[0, 1], which float32 has already rounded; they are kept 2⁻²⁴ (one such rounding) away from 0 and 1, where the
+cost would be infinite. On trained models the two agree to 0.01 nats an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_runtime import Generator, InputError, standard_normals
+
+if TYPE_CHECKING:
+    from .data import FashionMnist
+    from .model import VAE
+    from .run_folder import Run
+
+NOISE_SEED = 0
+NOISE_STREAM = 2**32 - 1
+"""The stream of the seed contract's Philox that evaluations draw from."""
+
+ACTIVE_VARIANCE = 0.01
+"""A unit is active where its posterior mean varies more than this (Burda, Grosse, Salakhutdinov 2015, section 5.2)."""
+
+BATCH = 500
+"""Images at a time; 3 MB of float64 at the reference size."""
+
+SMALLEST = 2.0**-24
+
+Encode = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Images float32 [n, channels, height, width] in [0, 1] to mean and log-variance, each [n, latent]."""
+
+Cost = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
+"""Latents [n, latent] and images to −log p(x|z) of each image in nats, [n]."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over a set of images, in nats an image."""
+
+    images: int
+    """how many there were"""
+    neg_elbo: float
+    """reconstruction + kl, whatever beta the model was trained with"""
+    reconstruction: float
+    """the binary cross-entropy of the pixels, at one latent drawn for each image"""
+    kl: float
+    kl_per_dimension: list[float]
+    active_units: int
+    """dimensions whose posterior mean varies by more than 0.01 over the images"""
+    posterior_mean_variance: list[float]
+    """of each dimension"""
+    floor_nats: float
+    """the pixels' own entropy, below which no reconstruction can be"""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return asdict(self)
+
+
+def evaluate(encode: Encode, cost: Cost, images: NDArray[np.uint8]) -> Evaluation:
+    """The figures of a model over images, uint8 [n, channels, height, width]."""
+    costs, floors, kls, means = [], [], [], []
+    for start in range(0, len(images), BATCH):
+        image = images[start : start + BATCH].astype(np.float32) / np.float32(255)
+        mean, log_variance = encode(image)
+        noise = standard_normals(NOISE_SEED, start, len(image), mean.shape[1], NOISE_STREAM)
+        latent = mean + np.exp(np.float32(0.5) * log_variance) * noise
+        costs.append(cost(latent, image))
+        floors.append(cost_of_probabilities(image, image))
+        mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
+        kls.append(0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance))  # objective.py says why
+        means.append(mean)
+    kl_per_dimension = np.concatenate(kls).mean(0)
+    variance = np.concatenate(means).var(0)
+    reconstruction, kl = float(np.concatenate(costs).mean()), float(kl_per_dimension.sum())
+    return Evaluation(
+        images=len(images),
+        neg_elbo=reconstruction + kl,
+        reconstruction=reconstruction,
+        kl=kl,
+        kl_per_dimension=kl_per_dimension.tolist(),
+        active_units=int((variance > ACTIVE_VARIANCE).sum()),
+        posterior_mean_variance=variance.tolist(),
+        floor_nats=float(np.concatenate(floors).mean()),
+    )
+
+
+def cost_of_logits(logits: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """−log p(x|z) in nats of each image, [n], from the decoder's logits: Σ log(1 + eᵃ) − x·a."""
+    a, x = logits.astype(np.float64), image.astype(np.float64)
+    return _sums(np.logaddexp(0, a) - x * a)
+
+
+def cost_of_probabilities(probabilities: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """−log p(x|z) in nats of each image, [n], from the decoder's pixels in [0, 1]."""
+    p, x = np.clip(probabilities.astype(np.float64), SMALLEST, 1 - SMALLEST), image.astype(np.float64)
+    return _sums(-x * np.log(p) - (1 - x) * np.log1p(-p))
+
+
+def evaluate_vae(vae: VAE, images: NDArray[np.uint8]) -> Evaluation:
+    """The figures of a VAE in PyTorch, on whatever device it is, in float32."""
+    import torch
+
+    device = next(vae.parameters()).device
+
+    def encode(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        mean, log_variance = vae.encode(torch.from_numpy(image).to(device))
+        return mean.cpu().numpy(), log_variance.cpu().numpy()
+
+    def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
+        return cost_of_logits(vae.decoder(torch.from_numpy(latent).to(device)).cpu().numpy(), image)
+
+    with torch.no_grad():
+        return evaluate(encode, cost, images)
+
+
+def evaluate_run(run: Run, data: FashionMnist) -> Evaluation:
+    """The figures of a trained run over the test images, in PyTorch."""
+    _check_size(str(run.path), data, (run.config.model.channels, run.config.model.height, run.config.model.width))
+    return evaluate_vae(run.vae, data.test_images.numpy())
+
+
+def evaluate_model_folder(path: Path, data: FashionMnist) -> Evaluation:
+    """The figures of an exported model over the test images, in ONNX Runtime.
+
+    Raises:
+        ModelError: the folder is missing, incomplete or edited.
+        InputError: the model is for images of another size.
+    """
+    return evaluate_generator(Generator.load(path), data)
+
+
+def evaluate_generator(model: Generator, data: FashionMnist) -> Evaluation:
+    """The figures of a model that is loaded already, as `evaluate_model_folder`."""
+    _check_size(repr(model), data, model.manifest.image.shape)
+
+    def encode(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        posterior = model.encode(image)
+        return posterior.mean, posterior.log_variance
+
+    def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
+        return cost_of_probabilities(model.decode(latent), image)
+
+    return evaluate(encode, cost, data.test_images.numpy())
+
+
+def _check_size(where: str, data: FashionMnist, expected: tuple[int, int, int]) -> None:
+    found = tuple(data.test_images.shape[1:])
+    if found != expected:
+        raise InputError(
+            f"{where}: expected images of shape {list(expected)}, got {list(found)}; "
+            f"{data.name} is not what this model was trained on"
+        )
+
+
+def _sums(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over all axes but the first."""
+    sums: NDArray[np.float64] = pixels.reshape(len(pixels), -1).sum(1)
+    return sums

@@ -1,0 +1,136 @@
+"""The network: a convolutional encoder and a decoder that mirrors it. Shapes are the reference recipe's.
+
+Nothing here draws random numbers after construction, moves to a device or knows a loss.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import ModelConfig
+
+
+class Output(NamedTuple):
+    """One pass through the whole VAE."""
+
+    logits: Tensor
+    """[batch, 1, 28, 28]; the image is their sigmoid"""
+    mean: Tensor
+    """[batch, 12]"""
+    log_variance: Tensor
+    """[batch, 12], natural logarithm"""
+
+
+class Encoder(nn.Module):
+    """Image to the mean and log-variance of q(z|x), a normal with independent dimensions."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        before = (config.channels, *config.encoder_channels)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before[at], channels, config.kernel_size, config.stride, config.padding)
+            for at, channels in enumerate(config.encoder_channels)
+        )
+        features = _flat_features(config)
+        self.mean = nn.Linear(features, config.latent_dim)
+        self.log_variance = nn.Linear(features, config.latent_dim)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each [batch, 12]."""
+        features = image  # [batch, 1, 28, 28]
+        for convolution in self.convolutions:
+            features = F.relu(convolution(features))  # [batch, 32, 14, 14], then [batch, 64, 7, 7]
+        features = features.flatten(1)  # [batch, 3136]
+        return self.mean(features), self.log_variance(features)  # [batch, 12] each
+
+
+class Decoder(nn.Module):
+    """Latent to the logits of an image. The sigmoid stays outside: the loss is exact only on logits."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.smallest = (config.encoder_channels[-1], *config.feature_sizes[-1])  # (64, 7, 7)
+        self.linear = nn.Linear(config.latent_dim, _flat_features(config))
+        layers: list[nn.ConvTranspose2d] = []
+        channels = (config.channels, *config.encoder_channels)  # 1, 32, 64, gone through from its end
+        for at in reversed(range(len(config.encoder_channels))):
+            layers.append(
+                nn.ConvTranspose2d(
+                    channels[at + 1],
+                    channels[at],
+                    config.kernel_size,
+                    config.stride,
+                    config.padding,
+                    output_padding=_output_padding(config, at),
+                )
+            )
+        self.convolutions = nn.ModuleList(layers)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Logits, [batch, 1, 28, 28]."""
+        features = self.linear(latent)  # [batch, 3136]
+        features = features.unflatten(1, self.smallest)  # [batch, 64, 7, 7]
+        for convolution in self.convolutions:
+            features = convolution(F.relu(features))  # [batch, 32, 14, 14], then [batch, 1, 28, 28]
+        logits: Tensor = features
+        return logits
+
+
+class VAE(nn.Module):
+    """Encoder and decoder together (Kingma and Welling 2013, arXiv:1312.6114)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    def forward(self, image: Tensor, noise: Tensor) -> Output:
+        """The image encoded, one latent drawn with the given noise, and decoded.
+
+        Args:
+            image: [batch, 1, 28, 28] in [0, 1].
+            noise: [batch, 12], standard normals.
+        """
+        mean, log_variance = self.encode(image)
+        # The reparameterisation (section 2.4 of the paper): z ~ q(z|x), and gradients reach mean and log-variance.
+        latent = mean + torch.exp(0.5 * log_variance) * noise  # [batch, 12]
+        return Output(self.decoder(latent), mean, log_variance)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each [batch, 12], of images [batch, 1, 28, 28] in [0, 1]."""
+        mean, log_variance = self.encoder(image)
+        return mean, log_variance
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """The mean images [batch, 1, 28, 28] in [0, 1] of latents [batch, 12]."""
+        return torch.sigmoid(self.decoder(latent))
+
+
+def new_vae(config: ModelConfig, seed: int) -> VAE:
+    """A VAE with PyTorch's default initial weights drawn from `seed`, on the CPU in float32.
+
+    Layers draw them from PyTorch's global generator, which is put back afterwards.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return VAE(config)
+
+
+def _flat_features(config: ModelConfig) -> int:
+    """Numbers between the convolutions and the latent: 64 · 7 · 7 = 3136."""
+    height, width = config.feature_sizes[-1]
+    return config.encoder_channels[-1] * height * width
+
+
+def _output_padding(config: ModelConfig, at: int) -> tuple[int, int]:
+    """What transposed convolution `at` must add, so that it undoes the rounding of the convolution it mirrors."""
+    (height, width), (small_height, small_width) = config.feature_sizes[at], config.feature_sizes[at + 1]
+    return (
+        height - ((small_height - 1) * config.stride - 2 * config.padding + config.kernel_size),
+        width - ((small_width - 1) * config.stride - 2 * config.padding + config.kernel_size),
+    )

@@ -23,10 +23,11 @@ PYTHON = [block for _, language, block in BLOCKS if language == "python"]
 
 def run(commands: list[str], folder: Path) -> None:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # One thread: on a busy machine several wait for each other, spinning, and an epoch takes minutes.
+    environment = {**os.environ, "PATH": programs, "OMP_NUM_THREADS": "1"}
     for command in commands:
         result = subprocess.run(
-            command, shell=True, cwd=folder, env={**os.environ, "PATH": programs}, capture_output=True, text=True,
-            check=False,
+            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, f"{command}\n{result.stderr}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -194,7 +195,22 @@ def test_a_folder_with_other_files_is_not_replaced(run: Run, data: FashionMnist,
     with pytest.raises(OutputError) as raised:
         export_run(run, data, tmp_path / "letters", name="x", version="1")
     path = tmp_path / "letters"
-    assert str(raised.value) == f"cannot write {path}: expected a model folder or an empty one there, found other files"
+    assert str(raised.value) == (
+        f"cannot write {path}: expected a model folder or an empty one there, found a.txt; choose another --out"
+    )
+
+
+def test_a_manifest_of_another_program_does_not_make_a_folder_ours(
+    run: Run, data: FashionMnist, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").write_text('{"name": "an app"}')
+    with pytest.raises(OutputError, match="found manifest.json"):
+        export_run(run, data, tmp_path / "web", name="x", version="1")
+    shutil.copytree(folder, tmp_path / "mine")
+    (tmp_path / "mine" / "notes.txt").write_text("dear")
+    with pytest.raises(OutputError, match="found notes.txt"):
+        export_run(run, data, tmp_path / "mine", name="x", version="1")
 
 
 def test_a_run_that_is_not_there_is_an_input_error(

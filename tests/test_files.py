@@ -86,3 +86,24 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         (folder / "b").write_text("2")
     assert [entry.name for entry in target.iterdir()] == ["b"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_whose_replacement_and_restoration_both_fail_is_kept_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "a").write_text("1")
+    rename, calls = Path.replace, []
+
+    def fails_from_the_second(self: Path, other: Path) -> Path:
+        calls.append(other)
+        if len(calls) > 1:
+            raise OSError(5, "Input/output error")
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "replace", fails_from_the_second)
+    with pytest.raises(OutputError, match="what was there is in ") as raised, replacing_folder(target):
+        pass
+    kept = Path(str(raised.value).rsplit(" is in ", 1)[1])
+    assert (kept / "model" / "a").read_text() == "1"

@@ -156,3 +156,30 @@ def test_any_other_value_anywhere_is_read_or_refused_in_one_line(tiny_model_fold
 def test_bytes_that_are_no_manifest_are_refused(content: bytes) -> None:
     with pytest.raises(ModelError):
         Manifest.parse(content)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda d: d["latent"].update(kl_nats=[1.0], order=[0], dimensions=1), "that image and latent imply"),
+        (lambda d: d["image"].update(height=30), "that image and latent imply"),
+        (lambda d: d["graphs"].update(encoder=d["graphs"]["decoder"], decoder=d["graphs"]["encoder"]),
+         "that image and latent imply"),
+        (lambda d: d["latent"]["kl_nats"].__setitem__(0, 10**400), "latent.kl_nats[0]: expected a finite number"),
+        (lambda d: d["latent"]["order"].reverse(),
+         "latent.order: expected the dimensions from the highest of kl_nats to the lowest"),
+        (lambda d: d["seed_contract"].update(version=2),
+         "expected seed contract 1, found 2; upgrade vae-gen to use it"),
+        (lambda d: d.update(files={}), "files.golden.json is missing"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_or_this_version_is_refused_when_it_is_read(
+    folder: Path, edit: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit_manifest(folder, edit)
+    assert message in refused(folder)
+
+
+def test_a_manifest_nested_beyond_reason_is_refused(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[" * 200_000)
+    assert "expected JSON" in refused(folder)

@@ -43,9 +43,8 @@ def export(
         raise UnavailableError(
             f'expected the extra "train", got no {error.name}; install it with: pip install "vae-gen[train]"'
         ) from error
-    from vae_train.run_folder import load_run
-
     from vae_train.data import load_fashion_mnist
+    from vae_train.run_folder import load_run
 
     from .package import export_run, refuse_strangers
 

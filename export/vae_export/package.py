@@ -14,10 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vae_runtime import ExportMismatchError, OutputError, picture_grid, to_grey_levels, verify
+from vae_runtime import (
+    ExportMismatchError,
+    Manifest,
+    ModelError,
+    OutputError,
+    picture_grid,
+    to_grey_levels,
+    verify,
+)
 from vae_runtime._files import replacing_folder
-from vae_runtime._manifest import SCHEMA_VERSION
-from vae_runtime._philox import CONTRACT_VERSION
+from vae_runtime._manifest import CONTRACT_VERSION, SCHEMA_VERSION
 from vae_train.data import FashionMnist
 from vae_train.evaluation import Evaluation, cost_of_probabilities, evaluate, evaluate_run
 from vae_train.run_folder import Run
@@ -78,8 +85,19 @@ def refuse_strangers(out: Path) -> None:
     Raises:
         OutputError: it holds other files.
     """
-    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
-        raise OutputError(f"cannot write {out}: expected a model folder or an empty one there, found other files")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    try:
+        manifest = Manifest.parse((out / "manifest.json").read_bytes())
+        own = {"manifest.json", *manifest.other_files, *(graph.file for graph in manifest.graphs.values())}
+    except (OSError, ModelError):  # many other programs have a manifest.json too
+        own = set()
+    strangers = sorted({entry.name for entry in out.iterdir()} - own)
+    if strangers:
+        raise OutputError(
+            f"cannot write {out}: expected a model folder or an empty one there, found {strangers[0]}; "
+            "choose another --out"
+        )
 
 
 def _measure(graphs: Graphs, data: FashionMnist) -> Evaluation:

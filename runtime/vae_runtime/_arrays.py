@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from ._errors import InputError
 from ._manifest import ImageSpec
 
+LARGEST_LATENT = 1e6
+
 
 def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
     """The pictures as float32 [n, channels, height, width] in [0, 1].
@@ -46,7 +48,7 @@ def as_latents(latents: ArrayLike, dimensions: int) -> NDArray[np.float32]:
     """The latents as float32 [n, dimensions]; a single vector becomes one row.
 
     Raises:
-        InputError: another width, no rows, not numbers, or a value that float32 cannot hold.
+        InputError: another width, no rows, not numbers, or a value that is not finite or beyond ±1e6.
     """
     array = _array(latents, "latents")
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
@@ -62,6 +64,12 @@ def as_latents(latents: ArrayLike, dimensions: int) -> NDArray[np.float32]:
         rows = array.astype(np.float32)
     if not np.isfinite(rows).all():
         raise InputError("expected finite latents, got NaN or infinity; remove those rows first")
+    largest = float(np.abs(rows).max())
+    if largest > LARGEST_LATENT:  # beyond it a network's sums overflow, and its pictures hold NaN
+        raise InputError(
+            f"expected latents from -{LARGEST_LATENT:g} to {LARGEST_LATENT:g}, got {largest:g}; "
+            "the prior's are hardly ever beyond 5"
+        )
     return rows
 
 

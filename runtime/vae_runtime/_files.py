@@ -59,7 +59,8 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
 def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new folder beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
-    An existing folder is moved out of the way first and removed last, so that a crash leaves one of the two.
+    An existing folder is moved out of the way first and removed last: a crash between the two renames leaves it in a
+    hidden folder beside `path`, and nothing else can lose it.
 
     Raises:
         OutputError: no such parent folder, `path` is a file, no permission, or the disk is full.
@@ -79,11 +80,14 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 target.replace(old / target.name)
                 try:
                     aside.replace(target)
-                except BaseException:
-                    (old / target.name).replace(target)
+                except BaseException as error:
+                    try:
+                        (old / target.name).replace(target)
+                        old.rmdir()
+                    except OSError:  # both renames failed: the old content stays where it is, and we say where
+                        raise OutputError(f"cannot write {path}: {error}; what was there is in {old}") from error
                     raise
-                finally:
-                    shutil.rmtree(old, ignore_errors=True)
+                shutil.rmtree(old, ignore_errors=True)
             else:
                 aside.replace(target)
         except BaseException:

@@ -6,16 +6,21 @@ later version of the schema can add some.
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ._errors import ModelError
 
+CONTRACT_VERSION = 1
+"""Of the seed contract (docs/seed-contract.md)."""
+
 SCHEMA_VERSION = 1
 GRAPH_NAMES = ("encoder", "decoder", "generator")
+LARGEST = 1e300
+"""Nothing in a manifest is nearly so large; whole numbers beyond it do not even fit a float."""
 
 T = TypeVar("T")
 
@@ -96,7 +101,7 @@ class Manifest:
         """
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{where}: expected JSON, found {error}; copy or export the model folder again") from error
         return _manifest(_Node(document, "", where))
 
@@ -145,7 +150,7 @@ class _Node:
         return self.value
 
     def number(self) -> float:
-        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not math.isfinite(self.value):
+        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not abs(self.value) < LARGEST:
             raise self.wrong("a finite number")
         return float(self.value)
 
@@ -169,14 +174,24 @@ def _manifest(root: _Node) -> Manifest:
         raise ModelError(
             f"{root.where}: expected schema version {SCHEMA_VERSION}, found {schema}; upgrade vae-gen to read it"
         )
-    latent = _latent(root["latent"])
+    contract = root["seed_contract"]["version"].whole(1)
+    if contract != CONTRACT_VERSION:  # its pictures would be other ones than the same numbers give here
+        raise ModelError(
+            f"{root.where}: expected seed contract {CONTRACT_VERSION}, found {contract}; upgrade vae-gen to use it"
+        )
+    image, latent = _image(root["image"]), _latent(root["latent"])
     graphs = {name: _graph(root["graphs"][name]) for name in GRAPH_NAMES}
+    for name, signature in contract_signatures(image, latent).items():
+        found = (graphs[name].inputs, graphs[name].outputs)
+        if found != signature:
+            raise root["graphs"][name].wrong(f"the inputs and outputs {_text(signature)} that image and latent imply")
     graphs |= {name: _graph(node) for name, node in root["graphs"].entries().items() if name not in graphs}
+    _ = root["files"]["golden.json"]  # without its hash, it would not be verified
     return Manifest(
         name=root["model"]["name"].text(),
         version=root["model"]["version"].text(),
         licence=root["model"]["licence"].text(),
-        image=_image(root["image"]),
+        image=image,
         latent=latent,
         class_names=root["class_names"].items(_Node.text),
         graphs=graphs,
@@ -184,9 +199,32 @@ def _manifest(root: _Node) -> Manifest:
             _Node(name, "files", root.where).file_name(): (node["sha256"].sha256(), node["bytes"].whole())
             for name, node in root["files"].entries().items()
         },
-        seed_contract_version=root["seed_contract"]["version"].whole(1),
+        seed_contract_version=contract,
         document=root.mapping(),
     )
+
+
+def contract_signatures(
+    image: ImageSpec, latent: LatentSpec
+) -> dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]]:
+    """Inputs and outputs that each graph must have for such images and latents."""
+
+    def floats(name: str, axis: str, *rest: int) -> TensorSpec:
+        return TensorSpec(name, "float32", (axis, *rest))
+
+    batch_image, batch_latent = floats("image", "batch", *image.shape), floats("latent", "batch", latent.dimensions)
+    codes = tuple(floats(name, "batch", latent.dimensions) for name in ("mean", "log_variance"))
+    scalars = tuple(TensorSpec(name, "int64", ()) for name in ("seed", "start", "count"))
+    made = (floats("image", "count", *image.shape), floats("latent", "count", latent.dimensions))
+    return {
+        "encoder": ((batch_image,), codes),
+        "decoder": ((batch_latent,), (batch_image,)),
+        "generator": (scalars, made),
+    }
+
+
+def _text(signature: tuple[tuple[TensorSpec, ...], ...]) -> str:
+    return " → ".join(", ".join(f"{spec.name} {list(spec.shape)}" for spec in side) for side in signature)
 
 
 def _image(node: _Node) -> ImageSpec:
@@ -202,6 +240,8 @@ def _latent(node: _Node) -> LatentSpec:
         raise node["kl_nats"].wrong(f"{dimensions} numbers")
     if sorted(order) != list(range(dimensions)):
         raise node["order"].wrong(f"each of 0 to {dimensions - 1} once")
+    if any(kl[before] < kl[after] for before, after in itertools.pairwise(order)):
+        raise node["order"].wrong("the dimensions from the highest of kl_nats to the lowest")
     return LatentSpec(dimensions, kl, order)
 
 

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from ._errors import UsageError
 
-CONTRACT_VERSION = 1
 LATENT_STREAM = 0
 LIMIT = 2**63
 """Seeds and indices are below this; a range may end at it."""

@@ -25,6 +25,10 @@ PROVIDERS = {
 """Short names of ONNX Runtime's execution providers; its own names are understood too."""
 
 
+ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
+"""ONNX Runtime's names of the dtypes that the contract has."""
+
+
 class Session(Protocol):
     """The part of `onnxruntime.InferenceSession` that is used: anything with this method will do."""
 
@@ -66,11 +70,10 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
         ("inputs", graph.inputs, session.get_inputs()),
         ("outputs", graph.outputs, session.get_outputs()),
     ):
-        if [spec.name for spec in promised] != [node.name for node in found]:
-            raise ModelError(
-                f"{graph.file}: expected the {kind} {[spec.name for spec in promised]}, "
-                f"found {[node.name for node in found]}; export the model folder again"
-            )
+        said = [(spec.name, ONNX_TYPES.get(spec.dtype, spec.dtype), list(spec.shape)) for spec in promised]
+        there = [(node.name, node.type, node.shape) for node in found]
+        if said != there:
+            raise ModelError(f"{graph.file}: expected the {kind} {said}, found {there}; export the model folder again")
     return session
 
 

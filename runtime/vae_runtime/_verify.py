@@ -69,7 +69,7 @@ def _goldens(folder: ModelFolder, model: Generator) -> Iterator[Check]:
     try:
         golden = json.loads((folder.path / GOLDEN_FILE).read_bytes())
         yield from _replay(golden, model)
-    except (OSError, ValueError, KeyError, TypeError, VaeGenError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, VaeGenError) as error:
         if isinstance(error, VaeGenError) and not isinstance(error, ModelError | ValueError):
             raise
         yield Check(GOLDEN_FILE, False, f"expected golden vectors, found {type(error).__name__}: {error}")
@@ -116,14 +116,23 @@ def _words(texts: Any) -> NDArray[np.uint64]:
 
 
 def _exact(name: str, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Check:
+    _check_shapes(name, expected, found)
     wrong = sum(int((one != other).sum()) for one, other in zip(expected, found, strict=True))
     return Check(name, wrong == 0, "equal" if wrong == 0 else f"{wrong} words differ")
 
 
 def _close(name: str, allowed: float, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Check:
+    _check_shapes(name, expected, found)
     differences = [
         np.abs(one.astype(np.float64) - other.astype(np.float64)).ravel()
         for one, other in zip(expected, found, strict=True)
     ]
     worst = float(np.concatenate(differences).max())  # NaN if there is one, and then the comparison fails
     return Check(name, worst <= allowed, f"largest difference {worst:.2g}, allowed {allowed:g}")
+
+
+def _check_shapes(name: str, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> None:
+    """Arrays of other shapes could broadcast, and no arrays would agree with anything."""
+    shapes = [[array.shape for array in arrays] for arrays in (expected, found)]
+    if not expected or shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: shapes {shapes[0]}, computed here {shapes[1]}")

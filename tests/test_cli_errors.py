@@ -151,6 +151,7 @@ COMMANDS: list[tuple[str, int, str]] = [
     ("traverse --dim 12", 2, "expected a dimension from 0 to 11, got 12"),
     ("traverse --dim -1", 2, invalid("traverse", "--dim", "expected the index of a dimension or all, got -1")),
     ("traverse --dim x", 2, invalid("traverse", "--dim", "expected the index of a dimension or all, got x")),
+    ("traverse --start 4", 2, "expected a --seed for --start 4, got none; name a seed or leave --start out"),
     ("traverse --span 0", 2, "expected a span above 0 (below 1 a share of the prior, else deviations), got 0.0"),
     ("traverse --span nan", 2, "expected a span above 0 (below 1 a share of the prior, else deviations), got nan"),
     ("traverse --span inf", 2, "expected a span of at most 100 standard deviations, got inf"),

@@ -26,9 +26,9 @@ def test_info_gives_the_whole_manifest_as_json(vae_gen: Command) -> None:
 def test_a_good_folder_verifies(vae_gen: Command) -> None:
     outcome = vae_gen.succeed("verify")
     lines = outcome.out.decode().splitlines()
-    assert len(lines) == 13
+    assert len(lines) == 16
     assert all(line.startswith("✓ ") for line in lines)
-    assert outcome.err == "13 checks passed\n"
+    assert outcome.err == "16 checks passed\n"
 
 
 def test_verify_speaks_ascii_where_it_must(vae_gen: Command) -> None:

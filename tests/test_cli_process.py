@@ -45,8 +45,10 @@ def test_standard_output_that_is_full_ends_with_7(tiny_model_folder: Path, tmp_p
             command("sample", *arguments), stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, check=False
         )
     assert done.returncode == 7
-    message = "vae-gen: cannot write: No space left on device; choose another place or free some space\n"
-    assert done.stderr.decode() == message
+    assert done.stderr.decode() == (
+        "vae-gen: cannot write to standard output: No space left on device; "
+        "choose another place or free some space\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sample", "--help"], ["repeat", "--help"]])

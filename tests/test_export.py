@@ -110,7 +110,11 @@ def test_each_graph_carries_the_essentials_and_nothing_of_the_machine(folder: Pa
         model = onnx.load_model_from_string(content)
         facts = {entry.key: entry.value for entry in model.metadata_props}
         assert facts["model"] == "small"
-        assert json.loads(facts["image"]) == [1, 12, 10]
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        for key in ("image", "latent", "class_names"):
+            assert json.loads(facts[key]) == manifest[key]
+        assert (facts["version"], facts["licence"], facts["seed_contract_version"]) == ("1.2.3", "MIT", "1")
+        assert facts["weights_sha256"] == "0" * 64
         assert (model.ir_version, model.opset_import[0].version, len(model.opset_import)) == (8, 18, 1)
         for trace in (b"site-packages", b".py", str(Path(__file__).parents[1]).encode()):
             assert trace not in content

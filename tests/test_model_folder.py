@@ -81,6 +81,23 @@ def test_swapped_graphs_are_found(folder: Path) -> None:
     assert "expected" in refused(folder)
 
 
+@pytest.mark.parametrize(
+    ("edit", "key"),
+    [
+        (lambda d: d["class_names"].reverse(), "class_names"),
+        (lambda d: d["model"].update(licence="GPL"), "licence"),
+        (lambda d: d["latent"]["kl_nats"].__setitem__(0, d["latent"]["kl_nats"][0] + 1e-9), "latent"),
+    ],
+)
+def test_a_manifest_that_says_other_things_than_its_graphs_does_not_verify(
+    folder: Path, edit: Callable[[dict[str, Any]], object], key: str
+) -> None:
+    edit_manifest(folder, edit)
+    failed = [(check.name, check.detail) for check in verify(folder) if not check.passed]
+    names = ("encoder", "decoder", "generator")
+    assert failed == [(f"essentials in {name}.onnx", f"{key} differ from manifest.json") for name in names]
+
+
 def test_edited_golden_vectors_do_not_verify(folder: Path) -> None:
     path = folder / "golden.json"
     path.write_text(path.read_text(encoding="utf-8").replace("6627e8d5", "6627e8d6"), encoding="utf-8")

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vae_export.seed_graph import latent_graph
 from vae_runtime import random_words, standard_normals, to_grey_levels
+from vae_runtime._manifest import essentials
 
 Floats = NDArray[np.float32]
 
@@ -34,6 +35,7 @@ def write_tiny_model(folder: Path, *, name: str = "tiny", seed: int = 0) -> Path
     weights = _weights(seed)
     graphs = {"encoder": _encoder(weights), "decoder": _decoder(weights), "generator": _generator(weights)}
     for graph_name, model in graphs.items():
+        onnx.helper.set_model_props(model, essentials(_header(name)))
         onnx.checker.check_model(model, full_check=True)
         (folder / f"{graph_name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
     (folder / "golden.json").write_text(json.dumps(_golden(weights)))
@@ -118,9 +120,8 @@ def _generator(weights: dict[str, Floats]) -> onnx.ModelProto:
     return model
 
 
-def _manifest(name: str, folder: Path, graphs: dict[str, onnx.ModelProto]) -> dict[str, Any]:
+def _header(name: str) -> dict[str, Any]:
     kl = [round(2.4 - 0.17 * ((5 * dimension) % DIMENSIONS), 2) for dimension in range(DIMENSIONS)]
-    files = {file: (folder / file).read_bytes() for file in ("golden.json", "README.md")}
     return {
         "schema_version": 1,
         "model": {"name": name, "version": "1", "licence": "MIT"},
@@ -131,12 +132,19 @@ def _manifest(name: str, folder: Path, graphs: dict[str, onnx.ModelProto]) -> di
             "order": sorted(range(DIMENSIONS), key=lambda dimension: -kl[dimension]),
         },
         "class_names": ["blob", "other blob"],
+        "seed_contract": {"version": 1},
+    }
+
+
+def _manifest(name: str, folder: Path, graphs: dict[str, onnx.ModelProto]) -> dict[str, Any]:
+    files = {file: (folder / file).read_bytes() for file in ("golden.json", "README.md")}
+    return {
+        **_header(name),
         "graphs": {key: _graph_entry(folder / f"{key}.onnx", model) for key, model in graphs.items()},
         "files": {
             file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             for file, content in files.items()
         },
-        "seed_contract": {"version": 1},
     }
 
 

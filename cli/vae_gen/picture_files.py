@@ -147,8 +147,9 @@ def _fitted(image: Image.Image, spec: ImageSpec, invert: Invert, done: list[str]
     if flat.size != (spec.width, spec.height):
         scale = min(spec.width / flat.width, spec.height / flat.height)
         size = max(1, round(flat.width * scale)), max(1, round(flat.height * scale))
-        done.append(f"scaled from {flat.width} × {flat.height} to {size[0]} × {size[1]}")
-        flat = flat.resize(size, Image.Resampling.LANCZOS)
+        if size != flat.size:
+            done.append(f"scaled from {flat.width} × {flat.height} to {size[0]} × {size[1]}")
+            flat = flat.resize(size, Image.Resampling.LANCZOS)
         if size != (spec.width, spec.height):
             done.append(f"padded to {spec.width} × {spec.height}")
             padded = Image.new(mode, (spec.width, spec.height))

@@ -66,6 +66,8 @@ def traverse(
     target = parse_target(output, format_name, DRAWINGS, console)
     if seed is not None and image is not None:
         raise UsageError("expected one centre, got --seed and --image; leave one out")
+    if start and seed is None:
+        raise UsageError(f"expected a --seed for --start {start}, got none; name a seed or leave --start out")
 
     from .drawing import draw
     from .picture_files import read_one_latent

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from vae_runtime import ExportMismatchError, UnavailableError
+from vae_runtime import ExportMismatchError
 from vae_runtime._boundary import run_command
+from vae_train.extra import require_train_extra
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
@@ -35,14 +36,7 @@ def export(
 
     The model folder appears only if every check passes; a miss ends with exit code 6 and nothing written.
     """
-    try:
-        import onnx  # noqa: F401 - named here so that a missing extra is one line
-        import onnxscript  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise UnavailableError(
-            f'expected the extra "train", got no {error.name}; install it with: pip install "vae-gen[train]"'
-        ) from error
+    require_train_extra("onnx", "onnxscript")
     from vae_train.data import load_fashion_mnist
     from vae_train.run_folder import load_run
 

@@ -24,7 +24,7 @@ from vae_runtime import (
     verify,
 )
 from vae_runtime._files import replacing_folder
-from vae_runtime._manifest import CONTRACT_VERSION, SCHEMA_VERSION
+from vae_runtime._manifest import CONTRACT_VERSION, SCHEMA_VERSION, essentials
 from vae_train.data import FashionMnist
 from vae_train.evaluation import Evaluation, cost_of_probabilities, evaluate, evaluate_run
 from vae_train.run_folder import Run
@@ -63,13 +63,14 @@ def export_run(run: Run, data: FashionMnist, out: Path, *, name: str, version: s
     refuse_strangers(out)
     images = np.ascontiguousarray(data.test_images.numpy())
     graphs = build_graphs(run.vae, images.shape[1:], run.config.model.latent_dim)
-    describe(graphs.by_name(), _essentials(run, data, name, version))
+    measured = _measure(graphs, data)
+    header = _header(run, data, name, version, measured)
+    describe(graphs.by_name(), {**essentials(header), "data": data.name, "weights_sha256": run.weights_sha256})
 
     report = prove(graphs, run.vae, images[:PROOF_IMAGES].astype(np.float32) / np.float32(255))
-    measured = _measure(graphs, data)
     report = _with_evaluation(report, measured, evaluate_run(run, data))
     if report.passed:
-        files = _files(graphs, run, data, name, version, report, measured)
+        files = _files(header, graphs, run, data, report, measured)
         with replacing_folder(out) as folder:
             for file, content in files.items():
                 (folder / file).write_bytes(content)
@@ -125,37 +126,17 @@ def _with_evaluation(report: Report, measured: Evaluation, by_torch: Evaluation)
     return replace(report, structure=(*report.structure, check))
 
 
-def _essentials(run: Run, data: FashionMnist, name: str, version: str) -> dict[str, str]:
-    """What each graph says of itself, for those who have the file alone."""
-    model = run.config.model
+def _header(run: Run, data: FashionMnist, name: str, version: str, measured: Evaluation) -> dict[str, Any]:
+    """The manifest's first part: what the model is."""
+    model, kl = run.config.model, measured.kl_per_dimension
     return {
-        "model": name,
-        "version": version,
-        "licence": LICENCE,
-        "data": data.name,
-        "image": json.dumps([model.channels, model.height, model.width]),
-        "image_range": "[0, 1]",
-        "latent_dimensions": str(model.latent_dim),
-        "class_names": json.dumps(list(data.class_names)),
-        "seed_contract_version": str(CONTRACT_VERSION),
-        "weights_sha256": run.weights_sha256,
-    }
-
-
-def _files(
-    graphs: Graphs, run: Run, data: FashionMnist, name: str, version: str, report: Report, measured: Evaluation
-) -> dict[str, bytes]:
-    """The content of every file of the folder."""
-    model = run.config.model
-    # `deterministic` orders maps, so that the same weights give the same bytes.
-    onnx_files = {
-        f"{name}.onnx": model.SerializeToString(deterministic=True) for name, model in graphs.by_name().items()
-    }
-    kl = measured.kl_per_dimension
-    manifest: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "model": {"name": name, "version": version, "licence": LICENCE},
-        "data": {"name": data.name, "licence": DATA_LICENCES.get(data.name, "unknown"), "sha256": dict(data.sha256)},
+        "data": {
+            "name": data.name,
+            "licence": DATA_LICENCES.get(data.name, "unknown"),
+            "sha256": dict(data.sha256),
+        },
         "image": {"channels": model.channels, "height": model.height, "width": model.width, "range": [0, 1]},
         "latent": {
             "dimensions": model.latent_dim,
@@ -164,15 +145,28 @@ def _files(
             "order": sorted(range(len(kl)), key=lambda dimension: -kl[dimension]),
         },
         "class_names": list(data.class_names),
-        "graphs": {
-            graph: {**_file_entry(onnx_files[f"{graph}.onnx"]), "file": f"{graph}.onnx", "opset": OPSET,
-                    "ir_version": IR_VERSION, **signature(proto)}
-            for graph, proto in graphs.by_name().items()
-        },
         "seed_contract": {
             "version": CONTRACT_VERSION,
             "generator": "Philox4x32-10, Box-Muller",
             "documentation": "docs/seed-contract.md",
+        },
+    }
+
+
+def _files(
+    header: dict[str, Any], graphs: Graphs, run: Run, data: FashionMnist, report: Report, measured: Evaluation
+) -> dict[str, bytes]:
+    """The content of every file of the folder."""
+    # `deterministic` orders maps, so that the same weights give the same bytes.
+    onnx_files = {
+        f"{graph}.onnx": proto.SerializeToString(deterministic=True) for graph, proto in graphs.by_name().items()
+    }
+    manifest: dict[str, Any] = {
+        **header,
+        "graphs": {
+            graph: {**_file_entry(onnx_files[f"{graph}.onnx"]), "file": f"{graph}.onnx", "opset": OPSET,
+                    "ir_version": IR_VERSION, **signature(proto)}
+            for graph, proto in graphs.by_name().items()
         },
         "training": {
             "recipe": run.config.to_json(),
@@ -182,7 +176,7 @@ def _files(
         "export": report.to_json(),
         "metrics": {"test": measured.to_json()},
     }
-    golden = golden_vectors(name, run.vae, model.latent_dim, data.test_images.numpy())
+    golden = golden_vectors(header["model"]["name"], run.vae, run.config.model.latent_dim, data.test_images.numpy())
     others = {
         "golden.json": _json(golden),
         "preview.png": _preview(graphs),

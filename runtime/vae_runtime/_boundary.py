@@ -57,7 +57,7 @@ def run_command(app: Callable[..., Any], name: str) -> int:
         # Reading errors are caught where the file is opened, so what arrives here is a failed write.
         if debug:
             traceback.print_exc()
-        where = f" to {error.filename}" if error.filename else ""
+        where = f" to {error.filename or 'standard output'}"
         _say(f"{name}: cannot write{where}: {error.strerror or error}; choose another place or free some space")
         _silence_stdout()
         return OutputError.exit_code

@@ -106,6 +106,24 @@ class Manifest:
         return _manifest(_Node(document, "", where))
 
 
+def essentials(document: Mapping[str, Any]) -> dict[str, str]:
+    """What each graph repeats of the manifest in its `metadata_props`: texts, and JSON for what is none.
+
+    Args:
+        document: a manifest, or at least its model, image, latent, class_names and seed_contract.
+    """
+    model = document["model"]
+    return {
+        "model": model["name"],
+        "version": model["version"],
+        "licence": model["licence"],
+        "image": json.dumps(document["image"], sort_keys=True),
+        "latent": json.dumps(document["latent"], sort_keys=True),
+        "class_names": json.dumps(document["class_names"]),
+        "seed_contract_version": str(document["seed_contract"]["version"]),
+    }
+
+
 class _Node:
     """A place in the document that knows its own path, so that every error can name it."""
 

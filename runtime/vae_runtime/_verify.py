@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from ._errors import ModelError, VaeGenError
 from ._folder import ModelFolder, find_model
 from ._grid import to_grey_levels
-from ._manifest import Manifest
+from ._manifest import Manifest, essentials
 from ._model import Generator
 from ._philox import philox4x32, random_words, standard_normals
+from ._sessions import open_session
 
 GOLDEN_FILE = "golden.json"
 
@@ -50,6 +51,7 @@ def verify(path: str | os.PathLike[str] | None = None, *, provider: str = "cpu")
     folder = ModelFolder.open(find_model(path))
     checks = list(_hashes(folder))
     if all(check.passed for check in checks):
+        checks += _essentials(folder)
         checks += _goldens(folder, Generator.load(folder.path, provider=provider))
     return checks
 
@@ -63,6 +65,16 @@ def _hashes(folder: ModelFolder) -> Iterator[Check]:
             yield Check(f"sha256 of {file}", True, f"{sha256[:12]}…")
         except ModelError as error:
             yield Check(f"sha256 of {file}", False, str(error))
+
+
+def _essentials(folder: ModelFolder) -> Iterator[Check]:
+    """What the manifest says against what each graph says of itself, because no hash covers the manifest."""
+    for name, graph in folder.manifest.graphs.items():
+        said = open_session(folder.read_graph(name), graph).get_modelmeta().custom_metadata_map
+        expected = essentials(folder.manifest.document)
+        wrong = [key for key, value in expected.items() if said.get(key) != value]
+        detail = f"{', '.join(wrong)} differ from manifest.json" if wrong else f"{len(expected)} as in manifest.json"
+        yield Check(f"essentials in {graph.file}", not wrong, detail)
 
 
 def _goldens(folder: ModelFolder, model: Generator) -> Iterator[Check]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from vae_runtime import InputError, random_words
 from vae_runtime._files import write_file
@@ -30,6 +31,8 @@ class TrainingState:
     """What changes while training. `epoch` epochs are finished, and `step` steps of the next one."""
 
     vae: VAE
+    average: AveragedModel | None
+    """the weights' running mean, where the settings ask for one"""
     optimizer: torch.optim.Adam
     order_generator: torch.Generator
     """draws the order of images once an epoch, on the CPU"""
@@ -58,10 +61,16 @@ class TrainingState:
         vae = new_vae(config.model, for_weights).to(device)
         return cls(
             vae=vae,
-            optimizer=torch.optim.Adam(vae.parameters(), config.learning_rate),
+            average=_running_mean(vae, config.average) if config.average else None,
+            optimizer=_optimizer(vae, config),
             order_generator=torch.Generator().manual_seed(for_order),
             noise_generator=torch.Generator(device).manual_seed(for_noise),
         )
+
+    @property
+    def result(self) -> VAE:
+        """What is evaluated, drawn and saved as the run's weights."""
+        return self.vae if self.average is None else cast(VAE, self.average.module)
 
     def save(self, path: Path) -> None:
         """Write the state aside and rename it into place, so that a kill leaves the old one or this one.
@@ -74,6 +83,7 @@ class TrainingState:
             {
                 "format": FORMAT,
                 "model": self.vae.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "order_generator": self.order_generator.get_state(),
                 "noise_generator": self.noise_generator.get_state(),
@@ -102,6 +112,8 @@ class TrainingState:
             if saved["format"] != FORMAT:
                 raise ValueError(f"format {saved['format']}, this version reads {FORMAT}")
             self.vae.load_state_dict(saved["model"])
+            if self.average is not None:
+                self.average.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.order_generator.set_state(saved["order_generator"])
             self.noise_generator.set_state(saved["noise_generator"])
@@ -113,3 +125,26 @@ class TrainingState:
                 f"{path}: expected a checkpoint of this run, got {type(error).__name__} "
                 f"({' '.join(str(error).split())[:150]}); remove the file to train from the start"
             ) from error
+
+
+def _optimizer(vae: VAE, config: TrainConfig) -> torch.optim.Adam:
+    """Adam; with weight decay AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), which leaves biases alone."""
+    if not config.weight_decay:
+        return torch.optim.Adam(vae.parameters(), config.learning_rate)
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in vae.parameters() if weight.ndim > 1]},
+        {"params": [bias for bias in vae.parameters() if bias.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _running_mean(vae: VAE, decay: float) -> AveragedModel:
+    """The mean w̄ ← d·w̄ + (1−d)·w, where d grows to `decay`, so that the first weights are soon forgotten."""
+
+    def update(means: Any, weights: Any, updates: Any) -> None:
+        steps = int(updates) + 1
+        d = min(decay, (1 + steps) / (10 + steps))
+        for mean, weight in zip(means, weights, strict=True):
+            mean.lerp_(weight, 1 - d)
+
+    return AveragedModel(vae, multi_avg_fn=update)

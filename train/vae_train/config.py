@@ -5,7 +5,7 @@
 >>> TrainConfig.from_json({"epoch": 3})
 Traceback (most recent call last):
     ...
-vae_runtime._errors.UsageError: expected one of the settings model, epochs, batch_size, learning_rate, beta, seed, full, validation_images, device, precision, compile, threads, checkpoint_steps, got epoch
+vae_runtime._errors.UsageError: expected one of the settings model, epochs, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, seed, full, validation_images, device, precision, compile, threads, checkpoint_steps, got epoch
 """  # noqa: E501 - an error is one line
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from vae_runtime import UsageError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32", "bf16"]
+Schedule = Literal["constant", "cosine"]
 
 LIMIT = 2**63
 """Seeds are below this, as in the seed contract."""
@@ -35,17 +36,29 @@ class ModelConfig:
     kernel_size: int = 4  # pixels; twice the stride, so that transposed convolutions overlap evenly
     stride: int = 2  # each convolution halves height and width
     padding: int = 1  # pixels of zeros on each side: 28 → 14 → 7
+    residual_blocks: tuple[int, ...] = ()  # after each convolution, in encoder and decoder; empty for none at all
+    encoder_hidden: int = 0  # width of a dense layer before mean and log-variance; 0 for none
+    decoder_hidden: int = 0  # width of a dense layer after the latent; 0 for none
+    refinement_steps: int = 0  # Newton steps that refine what the encoder says of an image
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise UsageError(f"expected 1 channel (grey) or 3 (colour), got {self.channels}")
         for name in ("height", "width", "latent_dim", "kernel_size", "stride"):
             _at_least(name, getattr(self, name), 1)
-        _at_least("padding", self.padding, 0)
+        for name in ("padding", "encoder_hidden", "decoder_hidden", "refinement_steps"):
+            _at_least(name, getattr(self, name), 0)
         if not self.encoder_channels:
             raise UsageError("expected encoder_channels with at least one number, got none")
         for count in self.encoder_channels:
             _at_least("encoder_channels", count, 1)
+        for count in self.residual_blocks:
+            _at_least("residual_blocks", count, 0)
+        if self.residual_blocks and len(self.residual_blocks) != len(self.encoder_channels):
+            raise UsageError(
+                f"expected residual_blocks for each of {len(self.encoder_channels)} encoder_channels or none, "
+                f"got {len(self.residual_blocks)} numbers"
+            )
         if any(min(size) < 1 for size in self.feature_sizes):
             raise UsageError(
                 f"expected an image that {len(self.encoder_channels)} convolutions can shrink, "
@@ -66,7 +79,8 @@ class ModelConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
-        return {**asdict(self), "encoder_channels": list(self.encoder_channels)}
+        lists = {"encoder_channels": list(self.encoder_channels), "residual_blocks": list(self.residual_blocks)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_json(cls, value: object) -> ModelConfig:
@@ -85,7 +99,11 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     epochs: int = 30  # passes over the training images; training −ELBO still falls by 0.08 nats an epoch there
     batch_size: int = 128  # images; the last batch of an epoch is smaller
-    learning_rate: float = 1e-3  # Adam's, constant
+    learning_rate: float = 1e-3  # Adam's, at its highest
+    schedule: Schedule = "constant"  # cosine falls from learning_rate to 0 over the epochs
+    warmup_steps: int = 0  # the first steps, over which the learning rate rises from 0
+    weight_decay: float = 0.0  # decoupled (AdamW), of all weights but biases
+    average: float = 0.0  # decay of the weights' running mean, which is then what is saved; 0 for none
     beta: float = 1.0  # weight of the KL in the loss; 1 makes the loss the −ELBO
     seed: int = 0  # of the first weights, the order of images and the noise; 0 … 2⁶³−1
     full: bool = False  # train on the validation images too, and have no validation figures
@@ -105,6 +123,11 @@ class TrainConfig:
             raise UsageError(f"expected a learning rate above 0, got {self.learning_rate:g}")
         if not (self.beta >= 0 and math.isfinite(self.beta)):
             raise UsageError(f"expected a beta of 0 or more, got {self.beta:g}")
+        _at_least("warmup_steps", self.warmup_steps, 0)
+        if not 0 <= self.weight_decay < 1 / self.learning_rate:
+            raise UsageError(f"expected a weight decay from 0 to 1 / learning rate, got {self.weight_decay:g}")
+        if not 0 <= self.average < 1:
+            raise UsageError(f"expected an average's decay from 0 to below 1, got {self.average:g}")
         if not 0 <= self.seed < LIMIT:
             raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {self.seed}")
 

@@ -1,6 +1,7 @@
-"""The network: a convolutional encoder and a decoder that mirrors it. Shapes are the reference recipe's.
+"""The network: a convolutional encoder and a decoder that mirrors it, with or without residual blocks.
 
-Nothing here draws random numbers after construction, moves to a device or knows a loss.
+Shapes in the comments are the reference recipe's. Nothing here draws random numbers after construction, moves to a
+device or knows a loss.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
+from .layers import Residual, gradient_at_input, record
+from .refinement import RAMP, refine
 
 
 class Output(NamedTuple):
@@ -35,16 +38,20 @@ class Encoder(nn.Module):
             nn.Conv2d(before[at], channels, config.kernel_size, config.stride, config.padding)
             for at, channels in enumerate(config.encoder_channels)
         )
+        self.residuals = _residuals(config)
         features = _flat_features(config)
-        self.mean = nn.Linear(features, config.latent_dim)
-        self.log_variance = nn.Linear(features, config.latent_dim)
+        self.hidden = nn.Linear(features, config.encoder_hidden) if config.encoder_hidden else None
+        self.mean = nn.Linear(config.encoder_hidden or features, config.latent_dim)
+        self.log_variance = nn.Linear(config.encoder_hidden or features, config.latent_dim)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each [batch, 12]."""
         features = image  # [batch, 1, 28, 28]
-        for convolution in self.convolutions:
-            features = F.relu(convolution(features))  # [batch, 32, 14, 14], then [batch, 64, 7, 7]
+        for convolution, residual in zip(self.convolutions, self.residuals, strict=True):
+            features = F.relu(residual(convolution(features)))  # [batch, 32, 14, 14], then [batch, 64, 7, 7]
         features = features.flatten(1)  # [batch, 3136]
+        if self.hidden is not None:
+            features = F.relu(self.hidden(features))
         return self.mean(features), self.log_variance(features)  # [batch, 12] each
 
 
@@ -54,7 +61,8 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.smallest = (config.encoder_channels[-1], *config.feature_sizes[-1])  # (64, 7, 7)
-        self.linear = nn.Linear(config.latent_dim, _flat_features(config))
+        self.hidden = nn.Linear(config.latent_dim, config.decoder_hidden) if config.decoder_hidden else None
+        self.linear = nn.Linear(config.decoder_hidden or config.latent_dim, _flat_features(config))
         layers: list[nn.ConvTranspose2d] = []
         channels = (config.channels, *config.encoder_channels)  # 1, 32, 64, gone through from its end
         for at in reversed(range(len(config.encoder_channels))):
@@ -69,15 +77,34 @@ class Decoder(nn.Module):
                 )
             )
         self.convolutions = nn.ModuleList(layers)
+        self.residuals = _residuals(config)[::-1]
+
+    def layers(self) -> list[nn.Module]:
+        """All of them in their order, each a function of one tensor."""
+        dense = [self.linear] if self.hidden is None else [self.hidden, nn.ReLU(), self.linear]
+        layers: list[nn.Module] = [*dense, nn.Unflatten(1, self.smallest)]
+        for residual, convolution in zip(self.residuals, self.convolutions, strict=True):
+            layers += [residual, nn.ReLU(), convolution]
+        return layers
 
     def forward(self, latent: Tensor) -> Tensor:
         """Logits, [batch, 1, 28, 28]."""
-        features = self.linear(latent)  # [batch, 3136]
-        features = features.unflatten(1, self.smallest)  # [batch, 64, 7, 7]
-        for convolution in self.convolutions:
-            features = convolution(F.relu(features))  # [batch, 32, 14, 14], then [batch, 1, 28, 28]
-        logits: Tensor = features
-        return logits
+        features = latent  # [batch, 12], [batch, 3136], [batch, 64, 7, 7], [batch, 32, 14, 14], [batch, 1, 28, 28]
+        for layer in self.layers():
+            features = layer(features)
+        return features
+
+    def reconstruction_gradient(self, latent: Tensor, image: Tensor, ramp: float = 0.0) -> Tensor:
+        """∂(−log p(x|z))/∂z in nats, [batch, 12], written with forward operators so that it can be exported.
+
+        Args:
+            latent: [batch, 12].
+            image: [batch, 1, 28, 28] in [0, 1].
+            ramp: smooths the derivative of the ReLUs, see `layers.gradient_at_input`.
+        """
+        logits, tape = record(self.layers(), latent)
+        # The cross-entropy's derivative by a logit is what the pixel has too much: s(a) − x.
+        return gradient_at_input(tape, torch.sigmoid(logits) - image, ramp)
 
 
 class VAE(nn.Module):
@@ -90,21 +117,34 @@ class VAE(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, image: Tensor, noise: Tensor) -> Output:
-        """The image encoded, one latent drawn with the given noise, and decoded.
+        """The image encoded without refinement, one latent drawn with the given noise, and decoded.
 
         Args:
             image: [batch, 1, 28, 28] in [0, 1].
             noise: [batch, 12], standard normals.
         """
-        mean, log_variance = self.encode(image)
+        mean, log_variance = self.encoder(image)
         # The reparameterisation (section 2.4 of the paper): z ~ q(z|x), and gradients reach mean and log-variance.
         latent = mean + torch.exp(0.5 * log_variance) * noise  # [batch, 12]
         return Output(self.decoder(latent), mean, log_variance)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), each [batch, 12], of images [batch, 1, 28, 28] in [0, 1]."""
+        """Mean and log-variance of q(z|x), each [batch, 12], of images [batch, 1, 28, 28] in [0, 1].
+
+        With `refinement_steps` in the settings, what the encoder says is refined by that many steps.
+        """
         mean, log_variance = self.encoder(image)
+        if self.config.refinement_steps:
+            return self.refined(image, mean, log_variance, self.config.refinement_steps)
         return mean, log_variance
+
+    def refined(self, image: Tensor, mean: Tensor, log_variance: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each [batch, 12], after some steps of refinement from those given."""
+
+        def gradient(latent: Tensor) -> Tensor:
+            return self.decoder.reconstruction_gradient(latent, image, RAMP)
+
+        return refine(gradient, mean, log_variance, steps)
 
     def decode(self, latent: Tensor) -> Tensor:
         """The mean images [batch, 1, 28, 28] in [0, 1] of latents [batch, 12]."""
@@ -119,6 +159,15 @@ def new_vae(config: ModelConfig, seed: int) -> VAE:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return VAE(config)
+
+
+def _residuals(config: ModelConfig) -> nn.ModuleList:
+    """A chain of residual blocks for each size of feature maps, from the largest; empty chains where there are none."""
+    counts = config.residual_blocks or (0,) * len(config.encoder_channels)
+    return nn.ModuleList(
+        nn.Sequential(*(Residual(channels) for _ in range(count)))
+        for channels, count in zip(config.encoder_channels, counts, strict=True)
+    )
 
 
 def _flat_features(config: ModelConfig) -> int:

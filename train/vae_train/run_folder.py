@@ -170,6 +170,11 @@ def _settled(saved: TrainConfig, wanted: TrainConfig) -> TrainConfig:
                 f"expected {option} {_shown(value)}, which the run was started with, got {_shown(want[name])}; "
                 "leave it out, or start another run with another --out"
             )
+    if wanted.epochs != saved.epochs and saved.schedule != "constant":
+        raise UsageError(
+            f"expected --epochs {saved.epochs}, over which this run's {saved.schedule} learning rate falls to 0, "
+            f"got {wanted.epochs}; start another run with another --out"
+        )
     return replace(saved, epochs=wanted.epochs)
 
 

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from vae_runtime import UsageError
 from vae_runtime._boundary import run_command
 
 from .config import ModelConfig, TrainConfig
 from .extra import require_train_extra
+from .presets import PRESETS
 
 DEFAULT = TrainConfig()
 RUNS = Path("runs")
@@ -31,6 +33,11 @@ def train(
         Path | None,
         typer.Option(help="Folder of the run. Made new; the folder above it must exist. "
                      "[default: runs/fashion-mnist-12d, with the latent's width for 12]"),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="The recipe that other options change: reference, or flagship, a deeper network with refined "
+                     "posteriors. [default: reference]"),
     ] = None,
     resume: Annotated[
         bool,
@@ -80,6 +87,7 @@ def train(
     """Train the VAE on Fashion-MNIST.
 
     With no options this is the reference recipe: 30 epochs, 11 minutes on two CPU cores, validation on 5000 images.
+    --preset flagship is the shipped model's.
     The run's folder holds settings, figures, curves, samples, weights and a checkpoint; vae-export turns it into a
     model folder.
     """
@@ -97,16 +105,18 @@ def train(
         "threads": threads,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    config = with_options(DEFAULT, given)  # first of all, because it may say no
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"expected --preset {' or '.join(PRESETS)}, got {preset}")
+    config = with_options(PRESETS[preset or "reference"], given)  # first of all, because it may say no
     require_train_extra()
     from . import run_folder
     from .data import load_fashion_mnist
+    from .devices import choose_device
     from .progress import Bar, PlainLines
-    from .training import choose_device
     from .training import train as train_run
 
     path = out or RUNS / f"fashion-mnist-{config.model.latent_dim}d"
-    if resume and (path / run_folder.CONFIG).exists():
+    if resume and preset is None and (path / run_folder.CONFIG).exists():
         config = with_options(run_folder.read_config(path), given)
     choose_device(config.device)
     data = load_fashion_mnist(data_dir)

@@ -1,5 +1,4 @@
-"""The loop. With the reference recipe and all 60 000 images it took 30 epochs of 19 s (two shared Zen 3 cores, two
-threads, PyTorch 2.15) to a test −ELBO of 240.51 nats with seed 0.
+"""The loop. The recipes and what they reach stand in bench/quality.md.
 
 A run is a function of its settings and its data. It may be stopped anywhere, and `resume` goes on from the last
 checkpoint with the same numbers, to the last digit on a CPU with the same threads: a checkpoint holds the weights,
@@ -12,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_runtime import DivergedError, UnavailableError, UsageError
+from vae_runtime import DivergedError, UsageError
 
 from . import run_folder
 from .checkpoint import TrainingState
-from .config import Device, TrainConfig
+from .config import TrainConfig
 from .data import FashionMnist, batches, split
+from .devices import Forward, choose_device, compiled
 from .evaluation import Evaluation, evaluate_run, evaluate_vae
-from .model import VAE, Output
 from .objective import kl_nats, reconstruction_nats
 from .plots import write_curves, write_samples
 from .progress import Reporter, Silent
@@ -35,9 +34,6 @@ from .run_folder import Run
 
 LOOK_STEPS = 10
 """Steps between two looks at the losses. A GPU runs ahead of the program, and each look makes it wait."""
-
-Forward = Callable[[Tensor, Tensor], Output]
-"""The VAE, compiled or not: image and noise to logits, mean and log-variance."""
 
 
 def train(
@@ -89,26 +85,18 @@ def train(
     return run
 
 
-def choose_device(name: Device) -> Device:
-    """The same name, where there is such a device; for auto the first there is of cuda, mps and cpu.
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Adam's learning rate at a step of the run, 0 … epochs · steps − 1.
 
-    Raises:
-        UnavailableError: this machine, or this PyTorch, does not have it.
+    Args:
+        config: its learning_rate, schedule, warmup_steps and epochs.
+        step: how many steps were done before, in all epochs.
+        steps: steps in an epoch.
     """
-    there: dict[Device, bool] = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(device for device, is_there in there.items() if is_there)
-    if not there[name]:
-        found = ", ".join(device for device, is_there in there.items() if is_there)
-        raise UnavailableError(
-            f"expected a device {name} that PyTorch {torch.__version__} can use, found only {found}; "
-            "choose one of these with --device, or install another build of PyTorch"
-        )
-    return name
+    rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup_steps + 1))
+    if config.schedule == "cosine":  # Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5, without restarts
+        rate *= 0.5 * (1 + math.cos(math.pi * step / (config.epochs * steps)))
+    return rate
 
 
 @dataclass
@@ -148,7 +136,7 @@ class _Trainer:
             images=data.train_images.to(device),
             training=training,
             validation=validation,
-            forward=_compiled(state.vae, config) if config.compile else state.vae,
+            forward=compiled(state.vae, config) if config.compile else state.vae,
             state=state,
         )
 
@@ -191,9 +179,13 @@ class _Trainer:
         reconstruction = reconstruction_nats(logits.float(), image)  # [batch]
         kl = kl_nats(mean.float(), log_variance.float())  # [batch, 12]
         loss = (reconstruction.sum() + config.beta * kl.sum()) / len(image)
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(config, state.epoch * len(state.sums) + state.step, len(state.sums))
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
+        if state.average is not None:
+            state.average.update_parameters(state.vae)
         return torch.cat([reconstruction.detach().sum()[None], kl.detach().sum(0)])
 
     def _look(self, steps: int, batch: int) -> None:
@@ -214,8 +206,8 @@ class _Trainer:
         started = time.perf_counter()
         epoch, step = state.epoch + 1, state.step
         self._check_weights()
-        line = {"epoch": epoch, "learning_rate": config.learning_rate, "train": self._train_figures()}
-        validation = None if self.validation is None else evaluate_vae(state.vae, self.validation.numpy())
+        line = {"epoch": epoch, "learning_rate": state.optimizer.param_groups[0]["lr"], "train": self._train_figures()}
+        validation = None if self.validation is None else evaluate_vae(state.result, self.validation.numpy())
         line["validation"] = None if validation is None else _figures(validation)
         state.history = [*state.history, line]
         if validation is not None:
@@ -223,9 +215,9 @@ class _Trainer:
                 raise self._diverged(step, f"the validation −ELBO is {validation.neg_elbo:g}")
             if state.best is None or validation.neg_elbo < state.best["neg_elbo"]:
                 state.best = {"epoch": epoch, "neg_elbo": validation.neg_elbo}
-                run_folder.write_weights(path / run_folder.WEIGHTS["best"], state.vae)
-        run_folder.write_weights(path / run_folder.WEIGHTS["last"], state.vae)
-        write_samples(path / run_folder.SAMPLES / f"epoch-{epoch:03d}.png", state.vae)
+                run_folder.write_weights(path / run_folder.WEIGHTS["best"], state.result)
+        run_folder.write_weights(path / run_folder.WEIGHTS["last"], state.result)
+        write_samples(path / run_folder.SAMPLES / f"epoch-{epoch:03d}.png", state.result)
         write_curves(path / run_folder.CURVES, state.history)
         run_folder.write_metrics(path / run_folder.METRICS, state.history)
         seconds = state.seconds_in_epoch + time.perf_counter() - started
@@ -279,24 +271,6 @@ def _check_data(config: TrainConfig, data: FashionMnist) -> None:
             f"expected fewer validation images than the {len(data.train_images)} training images, "
             f"got {config.validation_images}; hold out fewer, or none with --full"
         )
-
-
-def _compiled(vae: VAE, config: TrainConfig) -> Forward:
-    """The VAE through torch.compile, tried once so that a missing compiler shows before the first step."""
-    model, device = config.model, next(vae.parameters()).device
-    forward: Forward = torch.compile(vae)
-    image = torch.zeros(config.batch_size, model.channels, model.height, model.width, device=device)
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            output = forward(image, torch.zeros(config.batch_size, model.latent_dim, device=device))
-        output.logits.sum().backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever the compiler's back end says
-        raise UnavailableError(
-            f"expected --compile to work with PyTorch {torch.__version__}, got {type(error).__name__} "
-            f"({' '.join(str(error).split())[:150]}); install a C++ compiler or leave --compile out"
-        ) from error
-    vae.zero_grad()
-    return forward
 
 
 def _note_versions(path: Path, reporter: Reporter) -> None:

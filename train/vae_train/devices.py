@@ -1,0 +1,56 @@
+"""Where to train, and with what compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vae_runtime import UnavailableError
+
+from .config import Device, TrainConfig
+from .model import VAE, Output
+
+Forward = Callable[[Tensor, Tensor], Output]
+"""The VAE, compiled or not: image and noise to logits, mean and log-variance."""
+
+
+def choose_device(name: Device) -> Device:
+    """The same name, where there is such a device; for auto the first there is of cuda, mps and cpu.
+
+    Raises:
+        UnavailableError: this machine, or this PyTorch, does not have it.
+    """
+    there: dict[Device, bool] = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, is_there in there.items() if is_there)
+    if not there[name]:
+        found = ", ".join(device for device, is_there in there.items() if is_there)
+        raise UnavailableError(
+            f"expected a device {name} that PyTorch {torch.__version__} can use, found only {found}; "
+            "choose one of these with --device, or install another build of PyTorch"
+        )
+    return name
+
+
+def compiled(vae: VAE, config: TrainConfig) -> Forward:
+    """The VAE through torch.compile, tried once so that a missing compiler shows before the first step."""
+    model, device = config.model, next(vae.parameters()).device
+    forward: Forward = torch.compile(vae)
+    image = torch.zeros(config.batch_size, model.channels, model.height, model.width, device=device)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            output = forward(image, torch.zeros(config.batch_size, model.latent_dim, device=device))
+        output.logits.sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever the compiler's back end says
+        raise UnavailableError(
+            f"expected --compile to work with PyTorch {torch.__version__}, got {type(error).__name__} "
+            f"({' '.join(str(error).split())[:150]}); install a C++ compiler or leave --compile out"
+        ) from error
+    vae.zero_grad()
+    return forward

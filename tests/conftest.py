@@ -48,6 +48,18 @@ def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("models") / "other", name="other", seed=1)
 
 
+@pytest.fixture(scope="session")
+def fitted_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with its fitted prior as the default."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "fitted", name="fitted", default_prior="fitted")
+
+
+@pytest.fixture(scope="session")
+def old_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as it was before there were fitted priors."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "old", name="old", default_prior=None)
+
+
 @pytest.fixture
 def vae_gen(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`vae-gen` with the tiny model, in a folder of its own that starts empty."""

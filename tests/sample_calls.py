@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_type
 
@@ -9,7 +10,18 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from vae_runtime import Check, Generator, Manifest, Pictures, Posterior, Samples, Traversal, standard_normals, verify
+from vae_runtime import (
+    Check,
+    FittedPrior,
+    Generator,
+    Manifest,
+    Pictures,
+    Posterior,
+    Samples,
+    Traversal,
+    standard_normals,
+    verify,
+)
 
 model = Generator.load()
 model = Generator.load(Path("model"), threads=2, provider="cpu")
@@ -19,6 +31,9 @@ assert_type(model.manifest, Manifest)
 assert_type(model.sample(50, seed=7, start=100), Samples)
 for chunk in model.stream(10_000, seed=7, chunk=1024, dtype="uint8"):
     assert_type(chunk.grey_levels(), NDArray[np.uint8])
+assert_type(model.sample(50, prior="fitted", label="sneaker", temperature=0.8).labels, NDArray[np.int64] | None)
+assert_type(model.stream(50, 7, prior="normal"), Iterator[Samples])
+assert_type(model.fitted_prior(), FittedPrior)
 assert_type(model.decode([[0.0] * 12]), NDArray[np.float32])
 posterior = model.encode(np.zeros((2, 28, 28), np.uint8))
 assert_type(posterior, Posterior)

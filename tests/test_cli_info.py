@@ -14,6 +14,8 @@ def test_info_says_the_essentials(vae_gen: Command) -> None:
     assert lines[0] == "model         tiny, version 1"
     assert "pictures      1 × 28 × 28 (channels, height, width)" in lines
     assert "classes       blob, other blob" in lines
+    assert "priors        normal, fitted (5 Gaussians for 2 classes)" in lines
+    assert "default       the normal prior" in lines
     dimensions = [line.split()[0] for line in lines if line.startswith("  z")]
     assert dimensions == ["z0", "z5", "z10", "z3", "z8", "z1", "z6", "z11", "z4", "z9", "z2", "z7"]
 
@@ -26,9 +28,9 @@ def test_info_gives_the_whole_manifest_as_json(vae_gen: Command) -> None:
 def test_a_good_folder_verifies(vae_gen: Command) -> None:
     outcome = vae_gen.succeed("verify")
     lines = outcome.out.decode().splitlines()
-    assert len(lines) == 16
+    assert len(lines) == 23
     assert all(line.startswith("✓ ") for line in lines)
-    assert outcome.err == "16 checks passed\n"
+    assert outcome.err == "23 checks passed\n"
 
 
 def test_verify_speaks_ascii_where_it_must(vae_gen: Command) -> None:
@@ -45,7 +47,7 @@ def test_verify_names_what_failed_and_ends_with_4(vae_gen: Command, tmp_path: Pa
     outcome = vae_gen("verify", model=folder)
     assert outcome.code == 4
     assert outcome.err == (
-        f"vae-gen: {folder}: expected every check to pass, 1 of 5 did not; copy or export the model folder again\n"
+        f"vae-gen: {folder}: expected every check to pass, 1 of 7 did not; copy or export the model folder again\n"
     )
     failed = [line for line in outcome.out.decode().splitlines() if line.startswith("✗ ")]
     assert len(failed) == 1

@@ -148,7 +148,13 @@ def test_json_says_all_that_was_done(vae_gen: Command) -> None:
         "format": "npy",
         "shape": [3, 1, 28, 28],
         "dtype": "uint8",
-        "model": {"name": "tiny", "version": "1", "sha256": manifest.fingerprint},
+        "prior": "normal",
+        "label": None,
+        "temperature": 1.0,
+        "model": {
+            "name": "tiny", "version": "1", "sha256": manifest.fingerprint,
+            "latents_sha256": manifest.graphs["latents"].sha256,
+        },
     }
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from onnx import numpy_helper
 
 from vae_export import command, package
 from vae_export.check import prove
-from vae_export.graphs import Graphs, build_graphs
+from vae_export.graphs import Graphs, build_encoder, build_graphs
 from vae_export.package import export_run
-from vae_runtime import Generator, Manifest, OutputError, standard_normals, verify
+from vae_runtime import FittedPrior, Generator, Manifest, ModelFolder, OutputError, standard_normals, verify
+from vae_runtime._prior import Mixture
 from vae_train.config import ModelConfig, TrainConfig
 from vae_train.data import FashionMnist
 from vae_train.evaluation import evaluate_model_folder, evaluate_run
@@ -41,7 +43,7 @@ def made_up_data(model: ModelConfig = SMALL) -> FashionMnist:
     generator = torch.Generator().manual_seed(3)
     shape = (80, model.channels, model.height, model.width)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    labels = torch.zeros(80, dtype=torch.int64)
+    labels = torch.arange(80) % 4  # the other classes have no images
     return FashionMnist(images, labels, images, labels, {"images": "0" * 64})
 
 
@@ -57,7 +59,10 @@ def data() -> FashionMnist:
 
 @pytest.fixture(scope="module")
 def graphs(run: Run) -> Graphs:
-    return build_graphs(run.vae, (1, 12, 10), 5)
+    random = np.random.default_rng(4)
+    means, factors = random.normal(size=(2, 5)), np.stack([np.eye(5) * 0.5 + np.tril(np.full((5, 5), 0.1), -1)] * 2)
+    mixture = Mixture(np.array([0.3, 0.7]), means.astype(np.float32), factors.astype(np.float32))
+    return build_graphs(run.vae, build_encoder(run.vae, (1, 12, 10)), FittedPrior.of([1, 2], [mixture] * 2), "fitted")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,8 @@ def folder(run: Run, data: FashionMnist, tmp_path_factory: pytest.TempPathFactor
 
 def test_the_folder_holds_the_files_of_the_contract_and_verifies(folder: Path) -> None:
     assert sorted(entry.name for entry in folder.iterdir()) == [
-        "README.md", "decoder.onnx", "encoder.onnx", "generator.onnx", "golden.json", "manifest.json", "preview.png",
+        "README.md", "decoder.onnx", "encoder.onnx", "generator.onnx", "golden.json", "latents.onnx", "manifest.json",
+        "preview.png", "prior.json",
     ]  # fmt: skip
     assert [check.detail for check in verify(folder) if not check.passed] == []
 
@@ -98,14 +104,16 @@ def test_the_evaluation_of_the_folder_and_of_the_run_agree(folder: Path, run: Ru
 
 def test_the_pictures_of_the_folder_are_those_of_the_vae(folder: Path, run: Run) -> None:
     sample = Generator.load(folder).sample(70, seed=2**63 - 1, start=2**32 - 5)
-    latents = standard_normals(2**63 - 1, 2**32 - 5, 70, 5)
+    latents, labels = ModelFolder.open(folder).read_prior().latents(2**63 - 1, 2**32 - 5, 70)
+    np.testing.assert_array_equal(sample.labels, labels)
+    assert set(labels) <= {0, 1, 2, 3}
     np.testing.assert_allclose(sample.latents, latents, rtol=0, atol=1e-5)
     expected = run.vae.decode(torch.from_numpy(latents)).numpy()
     np.testing.assert_allclose(sample.images, expected, rtol=0, atol=1e-5)
 
 
 def test_each_graph_carries_the_essentials_and_nothing_of_the_machine(folder: Path) -> None:
-    for name in ("encoder", "decoder", "generator"):
+    for name in ("encoder", "decoder", "generator", "latents"):
         content = (folder / f"{name}.onnx").read_bytes()
         model = onnx.load_model_from_string(content)
         facts = {entry.key: entry.value for entry in model.metadata_props}
@@ -150,6 +158,33 @@ def test_a_weight_that_differs_is_a_miss_on_every_output_it_reaches(run: Run, gr
     assert "encoder on test images" in " ".join(report.misses())
 
 
+def test_a_table_that_differs_is_a_miss_of_the_latents(run: Run, graphs: Graphs) -> None:
+    missed = prove(_with_changed_weights(graphs, "latents"), run.vae, _images()).misses()
+    assert "latents of each class" in missed
+    assert not [name for name in missed if not name.startswith("latents")]
+    # Other thresholds than the graph has: the classes differ.
+    shifted = replace(graphs.prior, class_thresholds=np.array([2**31, 2**32]))
+    missed = prove(replace(graphs, prior=shifted), run.vae, _images()).misses()
+    assert "latents, fitted, seed 0, 257 from 0" in missed
+
+
+def test_the_standard_normal_can_be_the_default(run: Run, data: FashionMnist, tmp_path: Path) -> None:
+    report, _ = export_run(run, data, tmp_path / "plain", name="plain", version="1", default_prior="normal")
+    assert report.misses() == []
+    model = Generator.load(tmp_path / "plain")
+    assert (model.manifest.latent.default_prior, model.manifest.has_fitted_prior) == ("normal", True)
+    np.testing.assert_allclose(model.sample(3, seed=9).latents, standard_normals(9, 0, 3, 5), rtol=0, atol=1e-5)
+    assert [check.detail for check in verify(tmp_path / "plain") if not check.passed] == []
+
+
+def test_data_without_classes_get_one_mixture(run: Run, tmp_path: Path) -> None:
+    data = replace(made_up_data(), class_names=())
+    report, _ = export_run(run, data, tmp_path / "plain", name="plain", version="1")
+    assert report.misses() == []
+    assert Generator.load(tmp_path / "plain").sample(3, seed=9).labels is None
+    assert ModelFolder.open(tmp_path / "plain").read_prior().classes == 0
+
+
 @pytest.mark.parametrize(
     ("spoil", "missed"),
     [
@@ -172,7 +207,7 @@ def test_what_the_contract_forbids_is_a_miss(
     decoder.CopyFrom(graphs.decoder)
     spoil(decoder)
     monkeypatch.setattr("vae_export.check._values", lambda *_: iter(()))  # some of these cannot be run at all
-    report = prove(Graphs(graphs.encoder, decoder, graphs.generator), run.vae, _images())
+    report = prove(replace(graphs, decoder=decoder), run.vae, _images())
     assert missed in report.misses()
 
 
@@ -240,7 +275,7 @@ def _with_changed_weights(graphs: Graphs, name: str) -> Graphs:
     changed.CopyFrom(graphs.by_name()[name])
     largest = max(changed.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     largest.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(largest) * np.float32(1.01), largest.name))
-    return Graphs(**{**graphs.by_name(), name: changed})
+    return replace(graphs, **{name: changed})
 
 
 def _images() -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tiny_model import tiny_prior
 from vae_runtime import Generator, Manifest, ModelError, ModelFolder, verify
 
 
@@ -94,7 +95,7 @@ def test_a_manifest_that_says_other_things_than_its_graphs_does_not_verify(
 ) -> None:
     edit_manifest(folder, edit)
     failed = [(check.name, check.detail) for check in verify(folder) if not check.passed]
-    names = ("encoder", "decoder", "generator")
+    names = ("encoder", "decoder", "generator", "latents")
     assert failed == [(f"essentials in {name}.onnx", f"{key} differ from manifest.json") for name in names]
 
 
@@ -188,6 +189,12 @@ def test_bytes_that_are_no_manifest_are_refused(content: bytes) -> None:
         (lambda d: d["seed_contract"].update(version=2),
          "expected seed contract 1, found 2; upgrade vae-gen to use it"),
         (lambda d: d.update(files={}), "files.golden.json is missing"),
+        (lambda d: d["files"].pop("prior.json"), "files.prior.json is missing"),
+        (lambda d: d["latent"].update(default_prior="uniform"),
+         'latent.default_prior: expected normal or fitted, found "uniform"'),
+        (lambda d: (d["latent"].update(default_prior="fitted"), d["graphs"].pop("latents")),
+         'latent.default_prior: expected normal, because graphs has no latents, found "fitted"'),
+        (lambda d: d["graphs"]["latents"]["outputs"].reverse(), "that image and latent imply"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_or_this_version_is_refused_when_it_is_read(
@@ -195,6 +202,38 @@ def test_a_manifest_that_contradicts_itself_or_this_version_is_refused_when_it_i
 ) -> None:
     edit_manifest(folder, edit)
     assert message in refused(folder)
+
+
+def test_a_folder_from_before_fitted_priors_loads_verifies_and_draws_from_the_normal(old_model_folder: Path) -> None:
+    assert not (old_model_folder / "prior.json").exists()
+    assert [check.name for check in verify(old_model_folder) if not check.passed] == []
+    model = Generator.load(old_model_folder)
+    assert not model.manifest.has_fitted_prior
+    assert (model.manifest.latent.default_prior, model.sample(1, seed=1).prior) == ("normal", "normal")
+
+
+def test_a_folder_whose_default_is_the_fitted_prior_verifies(fitted_model_folder: Path) -> None:
+    checks = verify(fitted_model_folder)
+    assert [(check.name, check.detail) for check in checks if not check.passed] == []
+    assert {"chosen latents of the graph", "their classes of the graph"} <= {check.name for check in checks}
+
+
+def test_an_edited_prior_is_found_by_its_hash_and_one_of_another_model_by_its_shape(folder: Path) -> None:
+    import hashlib
+
+    path = folder / "prior.json"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"threshold": 4294967296', b'"threshold": 4294967295'))
+    assert [check.name for check in verify(folder) if not check.passed] == ["sha256 of prior.json"]
+    other = json.dumps(tiny_prior((3, 2, 1)).to_json("abc")).encode()
+    path.write_bytes(other)
+    entry = {"sha256": hashlib.sha256(other).hexdigest(), "bytes": len(other)}
+    edit_manifest(folder, lambda document: document["files"].update({"prior.json": entry}))
+    with pytest.raises(ModelError) as raised:
+        ModelFolder.open(folder).read_prior()
+    assert str(raised.value) == (
+        f"{path}: expected 12 dimensions and 2 classes, found 12 and 3; copy or export the model folder again"
+    )
 
 
 def test_a_manifest_nested_beyond_reason_is_refused(folder: Path) -> None:

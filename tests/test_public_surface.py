@@ -41,7 +41,13 @@ def test_each_error_has_the_exit_code_of_the_contract() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("module", ["vae_runtime", "vae_runtime._philox", "vae_runtime._model", "vae_train.config"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "vae_runtime", "vae_runtime._philox", "vae_runtime._prior", "vae_runtime._draws", "vae_runtime._model",
+        "vae_train.config",
+    ],
+)
 def test_the_examples_in_docstrings_are_true(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted > 0

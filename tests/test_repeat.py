@@ -26,6 +26,11 @@ REPEATABLE = [
     "interpolate --seed 1 --seed 9223372036854775807 -o a.png",
     "interpolate --seed 1 --seed 2 --seed 3 --start 5 --loop --method spherical --steps 4 --scale 1 -o a.png",
     "interpolate --seed 1 --seed 2 --animate --fps 20 -o a.png",
+    "sample -n 70 --seed 7 --prior fitted -o a.png",
+    "sample -n 5 --seed 7 --label other --temperature 0.5 -o a.png",
+    "sample -n 5 --seed 7 --temperature 0 -o a.png",
+    "traverse --dim 3 --seed 9 --label blob -o a.png",
+    "interpolate --seed 1 --seed 2 --prior fitted --temperature 1.5 -o a.png",
 ]
 
 
@@ -119,6 +124,10 @@ def note_of(path: str) -> dict[str, Any]:
         ("scale", 65, "expected a whole number from 1 to 64, found 65"),
         ("columns", 1.5, "expected a whole number from 1 to 10000, found 1.5"),
         ("layout", "pile", "expected one of grid, single, found \"pile\""),
+        ("prior", "uniform", "expected one of normal, fitted, found \"uniform\""),
+        ("label", -1, "expected a whole number from 0 to 1000000, found -1"),
+        ("temperature", 101, "expected a number from 0 to 100, found 101"),
+        ("temperature", "hot", "expected a number from 0 to 100, found \"hot\""),
     ],
 )
 def test_an_edited_note_is_refused(vae_gen: Command, key: str, value: object, expected: str) -> None:
@@ -181,8 +190,44 @@ def test_a_copy_by_another_name_or_a_link_is_not_overwritten(vae_gen: Command) -
 def test_the_note_says_who_what_and_with_which_model(vae_gen: Command) -> None:
     vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     note = note_of("a.png")
-    assert set(note.pop("model")) == {"name", "version", "sha256"}
+    assert set(note.pop("model")) == {"name", "version", "sha256", "latents_sha256"}
     assert note.pop("vae_gen")
     assert note == {
         "command": "sample", "seed": "7", "start": "0", "count": 2, "layout": "grid", "columns": 10, "scale": 4,
+        "prior": "normal", "label": None, "temperature": 1.0,
     }
+
+
+def test_a_note_from_before_there_were_priors_means_the_normal_one(vae_gen: Command, fitted_model_folder: Path) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "--prior", "normal", "-o", "a.png", model=fitted_model_folder)
+    note = {key: value for key, value in note_of("a.png").items() if key not in ("prior", "label", "temperature")}
+    note["model"].pop("latents_sha256")
+    rewritten("a.png", "b.png", json.dumps(note))
+    vae_gen.succeed("repeat", "b.png", model=fitted_model_folder)
+    assert Path("b-again.png").read_bytes() == Path("a.png").read_bytes()
+
+
+def test_a_picture_of_the_default_prior_says_which_that_was(vae_gen: Command, fitted_model_folder: Path) -> None:
+    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png", model=fitted_model_folder)
+    assert note_of("a.png")["prior"] == "fitted"
+    vae_gen.succeed("repeat", "a.png", model=fitted_model_folder)
+    assert Path("a-again.png").read_bytes() == Path("a.png").read_bytes()
+
+
+def test_a_fitted_picture_needs_the_same_tables_and_a_normal_one_does_not(
+    vae_gen: Command, old_model_folder: Path
+) -> None:
+    for prior, code in (("normal", 0), ("fitted", 4)):
+        vae_gen.succeed("sample", "-n", "2", "--seed", "7", "--prior", prior, "-o", "a.png")
+        note = note_of("a.png")
+        note["model"]["latents_sha256"] = "0" * 64
+        rewritten("a.png", "b.png", json.dumps(note))
+        outcome = vae_gen("repeat", "b.png")
+        assert outcome.code == code, outcome.err
+    assert outcome.err.startswith("vae-gen: b.png: expected the model tiny 1 (000000000000…), got tiny 1 (")
+    outcome = vae_gen("repeat", "b.png", "--anyway", model=old_model_folder)
+    assert (outcome.code, outcome.err.splitlines()[-1]) == (
+        2,
+        "vae-gen: expected a model with a fitted prior for the prior fitted, got old 1, which has no latents.onnx; "
+        "export it again",
+    )

@@ -17,9 +17,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from vae_export.golden_latents import golden_latents
+from vae_export.prior_graph import default_latent_graph, prior_graph
 from vae_export.seed_graph import latent_graph
-from vae_runtime import random_words, standard_normals, to_grey_levels
-from vae_runtime._manifest import essentials
+from vae_runtime import FittedPrior, random_words, standard_normals, to_grey_levels
+from vae_runtime._manifest import PRIOR_FILE, Prior, essentials
+from vae_runtime._prior import Mixture
 
 Floats = NDArray[np.float32]
 
@@ -29,20 +32,45 @@ PIXELS = CHANNELS * HEIGHT * WIDTH
 KNOWN_WORDS = ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"]  # Philox4x32-10 of zeros (Random123)
 
 
-def write_tiny_model(folder: Path, *, name: str = "tiny", seed: int = 0) -> Path:
-    """Write the folder (it must not exist) and give its path back."""
+def write_tiny_model(
+    folder: Path, *, name: str = "tiny", seed: int = 0, default_prior: Prior | None = "normal"
+) -> Path:
+    """Write the folder (it must not exist) and give its path back.
+
+    Its prior has two classes, the first a little more frequent. With `default_prior` None the folder is as those
+    were before there were fitted priors.
+    """
     folder.mkdir(parents=True)
-    weights = _weights(seed)
-    graphs = {"encoder": _encoder(weights), "decoder": _decoder(weights), "generator": _generator(weights)}
+    weights, prior = _weights(seed), tiny_prior()
+    header = _header(name, default_prior)
+    in_front = default_latent_graph(prior) if default_prior == "fitted" else latent_graph(DIMENSIONS)
+    graphs = {"encoder": _encoder(weights), "decoder": _decoder(weights), "generator": _generator(weights, in_front)}
+    golden = _golden(weights, prior if default_prior == "fitted" else None)
+    if default_prior is not None:
+        graphs["latents"] = prior_graph(prior)
+        golden["latents"] = golden_latents(prior)
+        (folder / PRIOR_FILE).write_text(json.dumps(prior.to_json(header["class_names"])))
     for graph_name, model in graphs.items():
-        onnx.helper.set_model_props(model, essentials(_header(name)))
+        onnx.helper.set_model_props(model, essentials(header))
         onnx.checker.check_model(model, full_check=True)
         (folder / f"{graph_name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
-    (folder / "golden.json").write_text(json.dumps(_golden(weights)))
+    (folder / "golden.json").write_text(json.dumps(golden))
     (folder / "README.md").write_text("# A model folder for tests\n")
-    manifest = _manifest(name, folder, graphs)
+    manifest = _manifest(header, folder, graphs)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     return folder
+
+
+def tiny_prior(sizes: tuple[int, ...] = (3, 2), *, labelled: bool = True) -> FittedPrior:
+    """A made-up prior, the same in all tests: components apart from each other, and no factor that is diagonal."""
+    random = np.random.default_rng(2)
+    mixtures = []
+    for size in sizes:
+        weights = random.uniform(0.5, 1, size)
+        lower = np.tril(random.normal(0, 0.2, (size, DIMENSIONS, DIMENSIONS)), -1) + 0.5 * np.eye(DIMENSIONS)
+        means = random.normal(0, 1, (size, DIMENSIONS))
+        mixtures.append(Mixture(weights / weights.sum(), means.astype(np.float32), lower.astype(np.float32)))
+    return FittedPrior.of([5 - at for at in range(len(sizes))], mixtures, labelled=labelled)
 
 
 def _weights(seed: int) -> dict[str, Floats]:
@@ -109,9 +137,8 @@ def _decoder(weights: dict[str, Floats]) -> onnx.ModelProto:
     return _model(helper.make_graph(nodes, "decoder", [_value("latent", ["batch", DIMENSIONS])], [image], constants))
 
 
-def _generator(weights: dict[str, Floats]) -> onnx.ModelProto:
-    """The project's own seed graph in front of the decoder."""
-    model = latent_graph(DIMENSIONS)
+def _generator(weights: dict[str, Floats], model: onnx.ModelProto) -> onnx.ModelProto:
+    """The project's own latent graph in front of the decoder."""
     nodes, constants = _decoder_parts(weights)
     model.graph.name = "generator"
     model.graph.node.extend(nodes)
@@ -120,7 +147,7 @@ def _generator(weights: dict[str, Floats]) -> onnx.ModelProto:
     return model
 
 
-def _header(name: str) -> dict[str, Any]:
+def _header(name: str, default_prior: Prior | None) -> dict[str, Any]:
     kl = [round(2.4 - 0.17 * ((5 * dimension) % DIMENSIONS), 2) for dimension in range(DIMENSIONS)]
     return {
         "schema_version": 1,
@@ -130,16 +157,18 @@ def _header(name: str) -> dict[str, Any]:
             "dimensions": DIMENSIONS,
             "kl_nats": kl,
             "order": sorted(range(DIMENSIONS), key=lambda dimension: -kl[dimension]),
+            **({} if default_prior is None else {"default_prior": default_prior}),
         },
         "class_names": ["blob", "other blob"],
         "seed_contract": {"version": 1},
     }
 
 
-def _manifest(name: str, folder: Path, graphs: dict[str, onnx.ModelProto]) -> dict[str, Any]:
-    files = {file: (folder / file).read_bytes() for file in ("golden.json", "README.md")}
+def _manifest(header: dict[str, Any], folder: Path, graphs: dict[str, onnx.ModelProto]) -> dict[str, Any]:
+    others = [file for file in ("golden.json", "README.md", PRIOR_FILE) if (folder / file).exists()]
+    files = {file: (folder / file).read_bytes() for file in others}
     return {
-        **_header(name),
+        **header,
         "graphs": {key: _graph_entry(folder / f"{key}.onnx", model) for key, model in graphs.items()},
         "files": {
             file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
@@ -168,7 +197,8 @@ def _tensor_entry(value: onnx.ValueInfoProto) -> dict[str, Any]:
     return {"name": value.name, "dtype": dtype, "shape": axes}
 
 
-def _golden(weights: dict[str, Floats]) -> dict[str, Any]:
+def _golden(weights: dict[str, Floats], prior: FittedPrior | None) -> dict[str, Any]:
+    """The golden vectors, their samples drawn from `prior`, or from N(0, I) where that is None."""
     random = np.random.default_rng(1)
     images = random.integers(0, 256, (3, CHANNELS, HEIGHT, WIDTH), dtype=np.uint8)
     flat = images.reshape(3, PIXELS).astype(np.float32) / np.float32(255)
@@ -176,7 +206,7 @@ def _golden(weights: dict[str, Floats]) -> dict[str, Any]:
     return {
         "tolerances": {"latent": 1e-5, "grey_levels": 1, "mean": 1e-4, "log_variance": 1e-4},
         "philox": [{"counter": ["0"] * 4, "key": ["0"] * 2, "words": KNOWN_WORDS}],
-        "samples": [_golden_sample(weights, seed, start) for seed, start in ((0, 0), (2**63 - 1, 2**63 - 2))],
+        "samples": [_golden_sample(weights, prior, seed, start) for seed, start in ((0, 0), (2**63 - 1, 2**63 - 2))],
         "encodings": {
             "images": _images_entry(images),
             "mean": (flat @ weights["mean"] + weights["mean_bias"]).tolist(),
@@ -186,8 +216,8 @@ def _golden(weights: dict[str, Floats]) -> dict[str, Any]:
     }
 
 
-def _golden_sample(weights: dict[str, Floats], seed: int, start: int) -> dict[str, Any]:
-    latents = standard_normals(seed, start, 2, DIMENSIONS)
+def _golden_sample(weights: dict[str, Floats], prior: FittedPrior | None, seed: int, start: int) -> dict[str, Any]:
+    latents = prior.latents(seed, start, 2)[0] if prior else standard_normals(seed, start, 2, DIMENSIONS)
     words = random_words(seed, start, 2, blocks=1)[:, 0]
     return {
         "seed": str(seed),

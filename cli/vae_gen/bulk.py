@@ -14,7 +14,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from vae_runtime import OutputError, Pictures
+from vae_runtime import OutputError, Pictures, Samples
 from vae_runtime._files import replacing_folder
 
 from .frames import Frames, encode
@@ -36,10 +36,12 @@ class Bulk:
     seed: int | None = None
     start: int | None = None
     """the index of the first in its seed; None for pictures of latents"""
+    labelled: bool = False
+    """whether chunks are samples that have classes"""
 
 
 def write_array(target: Target, bulk: Bulk) -> None:
-    """Write .npy (the images) or .npz (images, latents and, of samples, seed and start)."""
+    """Write .npy (the images) or .npz (images, latents and, of samples, labels where they have some, seed, start)."""
     shape = (bulk.count, *bulk.image_shape)
     with target.open() as file:
         if target.format == "npy":
@@ -47,16 +49,21 @@ def write_array(target: Target, bulk: Bulk) -> None:
             for chunk in bulk.chunks:
                 file.write(_bytes(chunk.images))
             return
-        with tempfile.TemporaryFile(dir=target.nearby) as latents, zipfile.ZipFile(file, "w") as archive:
+        with (
+            tempfile.TemporaryFile(dir=target.nearby) as latents,
+            tempfile.TemporaryFile(dir=target.nearby) as labels,
+            zipfile.ZipFile(file, "w") as archive,
+        ):
             with _entry(archive, "images") as entry:
                 _write_header(entry, shape, bulk.dtype)
                 for chunk in bulk.chunks:
                     entry.write(_bytes(chunk.images))
                     latents.write(_bytes(chunk.latents))
-            latents.seek(0)
-            with _entry(archive, "latents") as entry:
-                _write_header(entry, (bulk.count, bulk.dimensions), np.float32)
-                shutil.copyfileobj(latents, entry, 1 << 20)
+                    if isinstance(chunk, Samples) and chunk.labels is not None:
+                        labels.write(_bytes(chunk.labels))
+            _copy_entry(archive, "latents", latents, (bulk.count, bulk.dimensions), np.float32)
+            if bulk.labelled:
+                _copy_entry(archive, "labels", labels, (bulk.count,), np.int64)
             for name, value in (("seed", bulk.seed), ("start", bulk.start)):
                 if value is not None:
                     write_entry(archive, name, np.array(value, np.int64))
@@ -67,6 +74,16 @@ def write_entry(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> Non
     with _entry(archive, name) as entry:
         _write_header(entry, array.shape, array.dtype)
         entry.write(_bytes(array))
+
+
+def _copy_entry(
+    archive: zipfile.ZipFile, name: str, rows: IO[bytes], shape: tuple[int, ...], dtype: DTypeLike
+) -> None:
+    """Add an array whose bytes lie in a file."""
+    rows.seek(0)
+    with _entry(archive, name) as entry:
+        _write_header(entry, shape, dtype)
+        shutil.copyfileobj(rows, entry, 1 << 20)
 
 
 def write_folder(target: Target, bulk: Bulk, scale: int, note: Callable[[int], str | None]) -> None:

@@ -43,6 +43,13 @@ def _facts(folder: ModelFolder) -> Iterator[tuple[str, str]]:
     if manifest.class_names:
         yield "classes", ", ".join(manifest.class_names)
     yield "latent", f"{manifest.latent.dimensions} dimensions, {sum(manifest.latent.kl_nats):.2f} nats in all"
+    if manifest.has_fitted_prior:
+        sizes = folder.read_prior().sizes
+        kinds = f"{len(sizes)} classes" if manifest.class_names else "all data"
+        yield "priors", f"normal, fitted ({sum(sizes)} Gaussians for {kinds})"
+        yield "default", f"the {manifest.latent.default_prior} prior"
+    else:
+        yield "priors", "normal"
     for row in manifest.latent.order:
         kl = manifest.latent.kl_nats[row]
         yield f"  z{row}", f"{kl:5.2f} nats  {'#' * round(10 * kl)}"

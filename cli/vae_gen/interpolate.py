@@ -26,6 +26,9 @@ def interpolate(
         typer.Option("--seed", metavar="N", parser=options.read_seed, show_default=False, help="Twice or more often."),
     ] = None,
     start: options.Start = 0,
+    prior: options.PriorOption = None,
+    label: options.Label = None,
+    temperature: options.Temperature = 1.0,
     latents: Annotated[
         str | None,
         typer.Option("--latents", metavar="FILE", show_default=False, help="Two or more rows, as decode takes them."),
@@ -71,9 +74,13 @@ def interpolate(
         )
     if any(ends is not None and len(ends) == 1 for ends in (seeds, images)):
         raise UsageError(f"expected {given[0]} at least twice, got it once; say where to go")
+    choice = options.DrawChoice(prior, label, temperature)
+    if not seeds:
+        choice.refuse_without_seed()
 
     from .drawing import draw
     from .interpolate_recipe import InterpolateRecipe
+    from .recipe import in_words
 
     generator = options.ModelChoice(model, threads, provider).load("decoder")
     names, ends, source = _ends(latents, images, generator, invert, console)
@@ -86,6 +93,7 @@ def interpolate(
         scale=scale or SCALE,
         animate=is_animation(target, animate),
         fps=fps,
+        draw=choice.settle(generator.manifest),
         source=source,
         names=names,
         ends=tuple(tuple(end.tolist()) for end in ends),
@@ -93,6 +101,7 @@ def interpolate(
     draw(recipe, generator, target, show=show)
 
     way = " → ".join(names or [f"seed {seed}" for seed in seeds or ()])
+    way += in_words(recipe.draw, generator.manifest) if seeds else ""
     console.say(f"{way} in {steps} {method.value} steps → {target.name}")
     console.result("interpolate", generator.manifest, {**recipe.choices(), **drawn(target)})
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_runtime import Generator, Manifest, to_grey_levels
+from vae_runtime._draws import Draw
 
 from .bulk import single
 from .frames import MAX_PICTURES, Frames, check_drawing
 from .metadata import Fields
-from .recipe import Floats, refuse_other_sources, seed_latent
+from .recipe import Floats, check_draw, draw_choices, read_draw, refuse_other_sources, seed_latent
 from .sheets import shortened, table
 
 
@@ -30,13 +31,14 @@ class InterpolateRecipe:
     scale: int
     animate: bool
     fps: int
+    draw: Draw
+    """of the seeds' samples"""
     source: str | None = None
     """where the latents came from, when not from seeds; `ends` then holds them, and a note cannot"""
     names: tuple[str, ...] = ()
     ends: tuple[tuple[float, ...], ...] = ()
 
     command: ClassVar[str] = "interpolate"
-    graphs: ClassVar[tuple[str, ...]] = ("generator", "decoder")
 
     @classmethod
     def read(cls, fields: Fields) -> InterpolateRecipe:
@@ -51,6 +53,7 @@ class InterpolateRecipe:
             scale=fields.whole("scale", 1, 64),
             animate=fields.flag("animate"),
             fps=fields.whole("fps", 1, 50),
+            draw=read_draw(fields),
         )
 
     def choices(self) -> dict[str, Any]:
@@ -65,7 +68,12 @@ class InterpolateRecipe:
             "scale": self.scale,
             "animate": self.animate,
             "fps": self.fps,
+            **draw_choices(self.draw),
         }
+
+    def graphs(self, manifest: Manifest) -> tuple[str, ...]:
+        """The decoder, and those of the draw."""
+        return "decoder", *(self.draw.graphs(manifest) if self.seeds else ())
 
     @property
     def pairs(self) -> int:
@@ -73,14 +81,15 @@ class InterpolateRecipe:
         return (len(self.ends) or len(self.seeds)) - (0 if self.loop else 1)
 
     def check(self, manifest: Manifest, format_name: str) -> None:
-        """Refuse what would be too large."""
+        """Refuse a draw that the model does not have, and what would be too large."""
+        check_draw(self.draw, manifest)
         check_drawing(self.pairs * self.steps, manifest.image, self.scale)
 
     def frames(self, model: Generator) -> Frames:
         """The table, or one frame for each step."""
         names = list(self.names) or [f"seed {seed}" for seed in self.seeds]
         ends = [np.array(end, np.float32) for end in self.ends]
-        ends = ends or [seed_latent(model, seed, self.start) for seed in self.seeds]
+        ends = ends or [seed_latent(model, seed, self.start, self.draw) for seed in self.seeds]
         ways = [self._way(model, ends[at], ends[(at + 1) % len(ends)]) for at in range(self.pairs)]
         if not self.animate:
             short = [shortened(name) for name in names]

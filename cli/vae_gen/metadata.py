@@ -32,8 +32,11 @@ def program_version() -> str:
 
 
 def model_facts(manifest: Manifest) -> dict[str, str]:
-    """Name, version and fingerprint: what the pictures depend on."""
-    return {"name": manifest.name, "version": manifest.version, "sha256": manifest.fingerprint}
+    """Name, version and the graphs' SHA-256: what the pictures depend on, `latents_sha256` where they are fitted."""
+    facts = {"name": manifest.name, "version": manifest.version, "sha256": manifest.fingerprint}
+    if manifest.has_fitted_prior:
+        facts["latents_sha256"] = manifest.graphs["latents"].sha256
+    return facts
 
 
 def make_note(command: str, choices: Mapping[str, Any], manifest: Manifest) -> str:
@@ -136,6 +139,13 @@ class Fields:
         value = self._document.get(key)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e6:
             raise self.wrong(key, "a number above 0")
+        return float(value)
+
+    def number_between(self, key: str, low: float, high: float) -> float:
+        """A number of a range, both ends included."""
+        value = self._document.get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            raise self.wrong(key, f"a number from {low:g} to {high:g}")
         return float(value)
 
     def seed(self, key: str) -> int:

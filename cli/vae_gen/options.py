@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from vae_runtime import UsageError
+
 if TYPE_CHECKING:
-    from vae_runtime import Generator
+    from vae_runtime import Generator, Manifest
+    from vae_runtime._draws import Draw
 
 SEED_LIMIT = 2**63
 """Seeds and indices are below this (docs/seed-contract.md)."""
@@ -25,6 +28,13 @@ class Dtype(StrEnum):
 
     UINT8 = "uint8"
     FLOAT32 = "float32"
+
+
+class Prior(StrEnum):
+    """What latents are drawn from."""
+
+    NORMAL = "normal"
+    FITTED = "fitted"
 
 
 class Invert(StrEnum):
@@ -72,7 +82,7 @@ def one_of(kind: type[Choice]) -> Callable[[str], Choice]:
     return read
 
 
-def read_span(text: str | float) -> float:
+def read_number(text: str | float) -> float:
     """A number; the model's own check says which ones make sense."""
     try:
         return float(text)
@@ -108,6 +118,27 @@ Seed = Annotated[
 Start = Annotated[
     int, typer.Option("--start", metavar="N", parser=read_seed, help="Index within the seed, 0 to 2^63-1.")
 ]
+PriorOption = Annotated[
+    Prior | None,
+    typer.Option(
+        "--prior", metavar="normal|fitted", parser=one_of(Prior), show_default=False,
+        help="What latents are drawn from: N(0, I), or the density of real images; by default the model's own choice.",
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        "--label", metavar="CLASS", show_default=False,
+        help="One class only: its name in any case, or an unambiguous beginning. Implies the fitted prior.",
+    ),
+]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        "--temperature", metavar="X", parser=read_number,
+        help="Multiplies the noise, 0 to 100: below 1 more typical pictures, above more varied ones.",
+    ),
+]
 Scale = Annotated[
     int | None,
     typer.Option(
@@ -141,6 +172,36 @@ Format = Annotated[
     typer.Option("--format", metavar="NAME", show_default=False, help="The format, where no ending says it."),
 ]
 Show = Annotated[bool, typer.Option("--show", help="Preview the pictures in the terminal, on standard error.")]
+
+
+@dataclass(frozen=True)
+class DrawChoice:
+    """What samples are to be drawn from, as it was asked for."""
+
+    prior: Prior | None
+    label: str | None
+    temperature: float
+
+    def settle(self, manifest: Manifest) -> Draw:
+        """What it means to this model.
+
+        Raises:
+            UsageError: an unknown or impossible choice.
+        """
+        from vae_runtime._draws import settle
+
+        return settle(manifest, None if self.prior is None else self.prior.value, self.label, self.temperature)
+
+    def refuse_without_seed(self) -> None:
+        """Refuse choices that have no sample to apply to.
+
+        Raises:
+            UsageError: names the first of them.
+        """
+        given = {"--prior": self.prior, "--label": self.label, "--temperature": self.temperature}
+        for option, value in given.items():
+            if value not in (None, 1.0):
+                raise UsageError(f"expected a --seed for {option} {value}, got none; name a seed or leave it out")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_runtime import Generator, InputError, Manifest
+from vae_runtime._draws import LARGEST_TEMPERATURE, Draw, settle
 
 from .frames import Frames
 from .metadata import Fields
@@ -23,8 +24,9 @@ class Recipe(Protocol):
     """What all recipes can do."""
 
     command: ClassVar[str]
-    graphs: ClassVar[tuple[str, ...]]
-    """those that drawing needs"""
+
+    def graphs(self, manifest: Manifest) -> tuple[str, ...]:
+        """Those that drawing needs."""
 
     def choices(self) -> dict[str, Any]:
         """Everything but the model, as JSON."""
@@ -36,9 +38,42 @@ class Recipe(Protocol):
         """The drawing."""
 
 
-def seed_latent(model: Generator, seed: int, index: int) -> Floats:
+def draw_choices(draw: Draw) -> dict[str, Any]:
+    """What samples are drawn from, as JSON; a class by its index."""
+    return {"prior": draw.prior, "label": draw.label, "temperature": draw.temperature}
+
+
+def read_draw(fields: Fields) -> Draw:
+    """The same out of a note; N(0, I) where it names none, as there was no other once."""
+    fitted = "prior" in fields and fields.choice("prior", ("normal", "fitted")) == "fitted"
+    return Draw(
+        prior="fitted" if fitted else "normal",
+        label=fields.whole("label", 0, 10**6) if "label" in fields else None,
+        temperature=fields.number_between("temperature", 0, LARGEST_TEMPERATURE) if "temperature" in fields else 1.0,
+    )
+
+
+def check_draw(draw: Draw, manifest: Manifest) -> None:
+    """Refuse what this model cannot draw.
+
+    Raises:
+        UsageError: no fitted prior, or no such class.
+    """
+    settle(manifest, draw.prior, draw.label, draw.temperature)
+
+
+def in_words(draw: Draw, manifest: Manifest) -> str:
+    """What is not the model's own choice, each with a comma before it."""
+    usual = "fitted" if draw.label is not None else manifest.latent.default_prior
+    words = [] if draw.prior == usual else [f"{draw.prior} prior"]
+    words += [] if draw.label is None else [manifest.class_names[draw.label]]
+    words += [] if draw.temperature == 1 else [f"temperature {draw.temperature:g}"]
+    return "".join(f", {word}" for word in words)
+
+
+def seed_latent(model: Generator, seed: int, index: int, draw: Draw) -> Floats:
     """The latent of one sample, float32 [dimensions]."""
-    (only,) = model.stream(1, seed, index)
+    (only,) = model.stream(1, seed, index, prior=draw.prior, label=draw.label, temperature=draw.temperature)
     latent: Floats = only.latents[0]
     return latent
 

@@ -12,7 +12,7 @@ from vae_runtime import InputError, ModelError, UsageError
 
 from . import options
 from .console import Console
-from .metadata import Fields, read_note
+from .metadata import Fields, model_facts, read_note
 from .targets import drawn, parse_target
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def repeat(
     from .drawing import draw
 
     choice = options.ModelChoice(model, threads, provider)
-    generator = choice.load(*recipe.graphs)
-    _check_model(fields, generator.manifest, anyway, console)
+    generator = choice.load()
+    _check_model(fields, recipe, generator.manifest, anyway, console)
     draw(recipe, generator, target, show=show)
     console.say(f"{picture} again → {target.name}")
     repeated = {"command": recipe.command, **recipe.choices()}
@@ -83,18 +83,20 @@ def _read_recipe(fields: Fields) -> Recipe:
     return readers[command](fields)
 
 
-def _check_model(fields: Fields, manifest: Manifest, anyway: bool, console: Console) -> None:
+def _check_model(fields: Fields, recipe: Recipe, manifest: Manifest, anyway: bool, console: Console) -> None:
     """Stop where the model is another one than the note names.
 
     Raises:
         ModelError: it is another, and nobody said `--anyway`.
     """
-    made_with = fields.object("model")
-    sha256 = made_with.text("sha256")
-    if sha256 == manifest.fingerprint:
+    made_with, now_facts = fields.object("model"), model_facts(manifest)
+    # What comes of N(0, I) is the decoder's alone; the rest also depends on the tables of the fitted prior.
+    key = "latents_sha256" if recipe.choices()["prior"] == "fitted" else "sha256"
+    differing = [name for name in ("sha256", key) if made_with.text(name) != now_facts.get(name)]
+    if not differing:
         return
-    was = f"{made_with.text('name')} {made_with.text('version')} ({sha256[:12]}…)"
-    now = f"{manifest.name} {manifest.version} ({manifest.fingerprint[:12]}…)"
+    was = f"{made_with.text('name')} {made_with.text('version')} ({made_with.text(differing[0])[:12]}…)"
+    now = f"{manifest.name} {manifest.version} ({now_facts.get(differing[0], 'none')[:12]}…)"
     if not anyway:
         raise ModelError(f"{fields.path}: expected the model {was}, got {now}; name it with --model, or add --anyway")
     console.say(f"{fields.path} was made with {was}; this is {now}")

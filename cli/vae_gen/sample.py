@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ def sample(
     start: options.Start = 0,
     output: options.Output = "samples.png",
     format_name: options.Format = None,
+    prior: options.PriorOption = None,
+    label: options.Label = None,
+    temperature: options.Temperature = 1.0,
     columns: options.Columns = 10,
     scale: options.Scale = None,
     dtype: options.DtypeOption = options.Dtype.UINT8,
@@ -45,26 +48,34 @@ def sample(
     from vae_runtime._philox import check_range
 
     from .drawing import draw, write_bulk
+    from .frames import MAX_PICTURES
+    from .recipe import draw_choices, in_words
     from .sample_recipe import SINGLE, SampleRecipe, samples
 
     seed_was_drawn = seed is None
     seed = draw_seed() if seed is None else seed
     check_range(seed, start, count)
-    generator = options.ModelChoice(model, threads, provider).load("generator")
+    generator = options.ModelChoice(model, threads, provider).load()
+    choice = options.DrawChoice(prior, label, temperature).settle(generator.manifest)
     if target.format in ("png", "webp"):
-        draw(SampleRecipe(seed, start, count, columns, scale or GRID_SCALE), generator, target, show=show)
+        draw(SampleRecipe(seed, start, count, columns, scale or GRID_SCALE, choice), generator, target, show=show)
     else:
         pixels = scale or SINGLE_SCALE
 
         def note(index: int) -> str:
-            single = SampleRecipe(seed, index, 1, 1, pixels, SINGLE)
+            single = SampleRecipe(seed, index, 1, 1, pixels, choice, SINGLE)
             return make_note("sample", single.choices(), generator.manifest)
 
-        bulk = samples(generator, seed, start, count, "float32" if dtype is options.Dtype.FLOAT32 else "uint8")
+        generator.open(*choice.graphs(generator.manifest))
+        kind: Literal["float32", "uint8"] = "float32" if dtype is options.Dtype.FLOAT32 else "uint8"
+        bulk = samples(generator, seed, start, count, choice, kind)
         write_bulk(target, bulk, pixels, note, console, show=show)
 
     window = f", from index {start}" if start else ""
     drawn = " (drawn at random)" if seed_was_drawn else ""
-    console.say(f"{counted(count)} of seed {seed}{drawn}{window} → {target.name}")
-    facts = written(target, count, generator.manifest.image.shape, dtype)
-    console.result("sample", generator.manifest, {"seed": str(seed), "start": str(start), **facts})
+    console.say(f"{counted(count)} of seed {seed}{drawn}{window}{in_words(choice, generator.manifest)} → {target.name}")
+    if as_json:
+        facts = {**written(target, count, generator.manifest.image.shape, dtype), **draw_choices(choice)}
+        if choice.has_labels(generator.manifest) and count <= MAX_PICTURES:
+            facts["labels"] = generator.fitted_prior().draw_labels(seed, start, count, choice.label).tolist()
+        console.result("sample", generator.manifest, {"seed": str(seed), "start": str(start), **facts})

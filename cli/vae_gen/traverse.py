@@ -32,13 +32,16 @@ def traverse(
     ] = ALL,
     seed: options.Seed = None,
     start: options.Start = 0,
+    prior: options.PriorOption = None,
+    label: options.Label = None,
+    temperature: options.Temperature = 1.0,
     image: Annotated[
         str | None, typer.Option("--image", metavar="FILE", show_default=False, help="Centre on this picture's latent.")
     ] = None,
     span: Annotated[
         float,
         typer.Option(
-            "--span", metavar="X", parser=options.read_span,
+            "--span", metavar="X", parser=options.read_number,
             help="From 1 on prior standard deviations, below 1 the central share of the prior.",
         ),
     ] = 2.5,
@@ -68,9 +71,13 @@ def traverse(
         raise UsageError("expected one centre, got --seed and --image; leave one out")
     if start and seed is None:
         raise UsageError(f"expected a --seed for --start {start}, got none; name a seed or leave --start out")
+    choice = options.DrawChoice(prior, label, temperature)
+    if seed is None:
+        choice.refuse_without_seed()
 
     from .drawing import draw
     from .picture_files import read_one_latent
+    from .recipe import in_words
     from .traverse_recipe import TraverseRecipe
 
     generator = options.ModelChoice(model, threads, provider).load("decoder")
@@ -83,6 +90,7 @@ def traverse(
         scale=scale or SCALE,
         animate=is_animation(target, animate),
         fps=fps,
+        draw=choice.settle(generator.manifest),
         image=None if image is None else Path(image).name,
     )
     recipe.check(generator.manifest, target.format)
@@ -90,7 +98,9 @@ def traverse(
         recipe = recipe.centred_on(read_one_latent(image, generator, invert, console))
     draw(recipe, generator, target, show=show)
 
-    centre = f"seed {seed}" if seed is not None else image or "the prior's centre"
+    centre = image or "the prior's centre"
+    if seed is not None:
+        centre = f"seed {seed}{in_words(recipe.draw, generator.manifest)}"
     what = "all dimensions" if dimension == ALL else f"dimension {dimension}"
     console.say(f"{what} in {steps} steps around {centre} → {target.name}")
     console.result("traverse", generator.manifest, {**recipe.choices(), **drawn(target)})

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from vae_runtime import Generator, Manifest, UsageError, to_grey_levels
+from vae_runtime._draws import Draw
 from vae_runtime._paths import traversal_values
 
 from .frames import MAX_PICTURES, Frames, check_drawing
 from .metadata import Fields
-from .recipe import Floats, refuse_other_sources, seed_latent
+from .recipe import Floats, check_draw, draw_choices, read_draw, refuse_other_sources, seed_latent
 from .sheets import cards, table
 
 CARD_COLUMNS = 4
@@ -33,12 +34,13 @@ class TraverseRecipe:
     scale: int
     animate: bool
     fps: int
+    draw: Draw
+    """of the seed's sample"""
     image: str | None = None
     """the name of the picture in place of a seed; `around` then holds its latent, and a note cannot"""
     around: tuple[float, ...] | None = None
 
     command: ClassVar[str] = "traverse"
-    graphs: ClassVar[tuple[str, ...]] = ("generator", "decoder")
 
     @classmethod
     def read(cls, fields: Fields) -> TraverseRecipe:
@@ -53,6 +55,7 @@ class TraverseRecipe:
             scale=fields.whole("scale", 1, 64),
             animate=fields.flag("animate"),
             fps=fields.whole("fps", 1, 50),
+            draw=read_draw(fields),
         )
 
     def centred_on(self, latent: Floats) -> TraverseRecipe:
@@ -71,10 +74,16 @@ class TraverseRecipe:
             "scale": self.scale,
             "animate": self.animate,
             "fps": self.fps,
+            **draw_choices(self.draw),
         }
+
+    def graphs(self, manifest: Manifest) -> tuple[str, ...]:
+        """The decoder, and those of the draw."""
+        return "decoder", *(() if self.seed is None else self.draw.graphs(manifest))
 
     def check(self, manifest: Manifest, format_name: str) -> None:
         """Refuse a dimension that the model does not have, a span that is none, and what would be too large."""
+        check_draw(self.draw, manifest)
         width = manifest.latent.dimensions
         if self.dimension is not None and self.dimension >= width:
             raise UsageError(f"expected a dimension from 0 to {width - 1}, got {self.dimension}")
@@ -88,7 +97,7 @@ class TraverseRecipe:
         """The table, or one frame for each value."""
         around: Sequence[float] | Floats | None = self.around
         if self.seed is not None:
-            around = seed_latent(model, self.seed, self.start)
+            around = seed_latent(model, self.seed, self.start, self.draw)
         made = model.traverse(self.dimension, around=around, span=self.span, steps=self.steps)
         pictures = to_grey_levels(made.images)  # [rows, steps, channels, height, width]
         kl = model.manifest.latent.kl_nats

@@ -18,21 +18,18 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from vae_runtime import standard_normals, to_grey_levels
+from vae_runtime import standard_normals
 from vae_train.model import VAE
 
+from .check_latents import GENERATOR_RANGES, latent_checks
+from .differences import IMAGE_TOLERANCE, ValueCheck, compare
 from .graphs import Graphs
 
-IMAGE_TOLERANCE = 1e-5
 POSTERIOR_TOLERANCE = 1e-4
 OPSETS = range(18, 22)
 BATCHES = (1, 2, 7, 64)
 EXTREMES = (0.0, 4.0, -4.0, 8.0, -8.0)
 PRIOR_DRAWS = 1024
-GENERATOR_RANGES = (
-    (0, 0, 257), (7, 100, 64), (2**32 + 1, 2**32 - 3, 7), (2**53 - 1, 2**40, 2), (2**63 - 1, 2**63 - 64, 64),
-)
-"""(seed, start, count): both halves of both words, and the last pictures there are."""
 LEVELS = {
     "default": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
     "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -48,23 +45,6 @@ class StructureCheck:
     name: str
     passed: bool
     detail: str
-
-
-@dataclass(frozen=True)
-class ValueCheck:
-    """Differences between ONNX Runtime and PyTorch on one output, absolute."""
-
-    name: str
-    output: str
-    optimisation: str
-    values: int
-    max: float
-    mean: float
-    p99_9: float
-    grey_levels: int | None
-    """worst difference after rounding to grey levels; None where the output is no picture"""
-    allowed: float
-    passed: bool
 
 
 @dataclass(frozen=True)
@@ -114,7 +94,7 @@ def prove(graphs: Graphs, vae: VAE, test_images: Floats) -> Report:
     """
     models = graphs.by_name()
     structure = [check for name, model in models.items() for check in _structure(name, model, vae, test_images)]
-    values = [check for level in LEVELS for check in _values(models, level, vae, test_images)]
+    values = [check for level in LEVELS for check in _values(graphs, level, vae, test_images)]
     return Report(tuple(structure), tuple(values))
 
 
@@ -147,10 +127,8 @@ def _structure(name: str, model: onnx.ModelProto, vae: VAE, images: Floats) -> I
                          f"{len(traces)} kinds of local paths")
 
 
-def _values(
-    models: Mapping[str, onnx.ModelProto], level: str, vae: VAE, test_images: Floats
-) -> Iterator[ValueCheck]:
-    sessions = open_sessions(models, level)
+def _values(graphs: Graphs, level: str, vae: VAE, test_images: Floats) -> Iterator[ValueCheck]:
+    sessions = open_sessions(graphs.by_name(), level)
     dimensions = _dimensions(vae)
 
     def encode(images: Floats) -> tuple[Floats, Floats]:
@@ -163,33 +141,34 @@ def _values(
 
     mean, log_variance = encode(test_images)
     expected_mean, expected_log_variance = torch_encode(vae, test_images)
-    yield _compare("encoder on test images", "mean", level, mean, expected_mean, POSTERIOR_TOLERANCE)
-    yield _compare(
+    yield compare("encoder on test images", "mean", level, mean, expected_mean, POSTERIOR_TOLERANCE)
+    yield compare(
         "encoder on test images", "log_variance", level, log_variance, expected_log_variance, POSTERIOR_TOLERANCE
     )
     prior = standard_normals(0, 0, PRIOR_DRAWS, dimensions)
     for name, latents in (("prior draws", prior), ("reconstructions of test images", expected_mean)):
-        yield _compare(f"decoder on {name}", "image", level, decode(latents), torch_decode(vae, latents))
+        yield compare(f"decoder on {name}", "image", level, decode(latents), torch_decode(vae, latents))
     for batch in BATCHES:
         found = np.concatenate([decode(prior[at : at + batch]) for at in range(0, 64 - 64 % batch, batch)])
-        yield _compare(f"decoder in batches of {batch}", "image", level, found, torch_decode(vae, prior[: len(found)]))
+        yield compare(f"decoder in batches of {batch}", "image", level, found, torch_decode(vae, prior[: len(found)]))
         means = np.concatenate([encode(test_images[at : at + batch])[0] for at in range(0, 64 - 64 % batch, batch)])
-        yield _compare(f"encoder in batches of {batch}", "mean", level, means, expected_mean[: len(means)],
+        yield compare(f"encoder in batches of {batch}", "mean", level, means, expected_mean[: len(means)],
                        POSTERIOR_TOLERANCE)
     extremes = np.stack([np.full(dimensions, value, np.float32) for value in EXTREMES])
     exact = torch_decode(copy.deepcopy(vae).double(), extremes)
     own = float(np.abs(torch_decode(vae, extremes) - exact).max())
-    yield _compare("decoder at every latent 0, ±4, ±8, against float64", "image", level, decode(extremes), exact,
+    yield compare("decoder at every latent 0, ±4, ±8, against float64", "image", level, decode(extremes), exact,
                    max(2 * own, IMAGE_TOLERANCE))
     for seed, start, count in GENERATOR_RANGES:
         feed = {"seed": seed, "start": start, "count": count}
         image, latent = sessions["generator"].run(
             ["image", "latent"], {name: np.array(value, np.int64) for name, value in feed.items()}
         )
-        reference = standard_normals(seed, start, count, dimensions)
+        reference = graphs.default_latents(seed, start, count)
         name = f"generator, seed {seed}, {count} from {start}"
-        yield _compare(name, "latent", level, latent, reference, IMAGE_TOLERANCE)
-        yield _compare(name, "image", level, image, torch_decode(vae, reference))
+        yield compare(name, "latent", level, latent, reference, IMAGE_TOLERANCE)
+        yield compare(name, "image", level, image, torch_decode(vae, reference))
+    yield from latent_checks(sessions["latents"], graphs.prior, level)
 
 
 def torch_encode(vae: VAE, images: Floats) -> tuple[Floats, Floats]:
@@ -234,23 +213,14 @@ def _signature(name: str, vae: VAE, images: Floats) -> dict[str, list[dict[str, 
     if name == "decoder":
         pictures = [floats("image", "batch", *shape)]
         return {"inputs": [floats("latent", "batch", dimensions)], "outputs": pictures}
-    names = ("seed", "start", "count")
+    names = ("seed", "start", "count", "prior", "label")
     scalars: list[dict[str, Any]] = [{"name": tensor, "dtype": "int64", "shape": []} for tensor in names]
-    return {"inputs": scalars, "outputs": [floats("image", "count", *shape), floats("latent", "count", dimensions)]}
-
-
-def _compare(
-    name: str, output: str, level: str, found: NDArray[Any], expected: NDArray[Any], allowed: float = IMAGE_TOLERANCE
-) -> ValueCheck:
-    difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
-    grey = None
-    if output == "image":
-        grey = int(np.abs(to_grey_levels(found).astype(int) - to_grey_levels(expected).astype(int)).max())
-    worst = float(difference.max())  # NaN if there is one, and then the comparison below fails
-    return ValueCheck(
-        name, output, level, difference.size, worst, float(difference.mean()),
-        float(np.quantile(difference, 0.999)), grey, allowed, found.shape == expected.shape and worst <= allowed,
-    )
+    latent = floats("latent", "count", dimensions)
+    if name == "latents":
+        temperature = {"name": "temperature", "dtype": "float32", "shape": []}
+        labels = {"name": "labels", "dtype": "int64", "shape": ["count"]}
+        return {"inputs": [*scalars, temperature], "outputs": [latent, labels]}
+    return {"inputs": scalars[:3], "outputs": [floats("image", "count", *shape), latent]}
 
 
 def open_sessions(models: Mapping[str, onnx.ModelProto], level: str) -> dict[str, onnxruntime.InferenceSession]:

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import random_words, standard_normals, to_grey_levels
+from vae_runtime import FittedPrior, random_words, standard_normals, to_grey_levels
+from vae_runtime._manifest import Prior
 from vae_train.model import VAE
 
-from .check import IMAGE_TOLERANCE, POSTERIOR_TOLERANCE, torch_decode, torch_encode
+from .check import POSTERIOR_TOLERANCE, torch_decode, torch_encode
+from .differences import IMAGE_TOLERANCE
+from .golden_latents import floats, golden_latents
 
 SCHEMA_VERSION = 1
 
@@ -31,18 +34,21 @@ PICTURES_EACH = 1
 TEST_IMAGES = 4
 
 
-def golden_vectors(name: str, vae: VAE, dimensions: int, test_images: NDArray[np.uint8]) -> dict[str, Any]:
+def golden_vectors(
+    name: str, vae: VAE, prior: FittedPrior, default_prior: Prior, test_images: NDArray[np.uint8]
+) -> dict[str, Any]:
     """The document golden.json.
 
     Args:
         name: the model's name.
         vae: in evaluation mode, float32, on the CPU.
-        dimensions: the latent's width.
+        prior: the fitted one.
+        default_prior: what `samples` draw from, as generator.onnx does.
         test_images: uint8 [n, channels, height, width], of which the first few are used.
     """
     images = test_images[:TEST_IMAGES]
     mean, log_variance = torch_encode(vae, images.astype(np.float32) / np.float32(255))
-    latents = np.round(np.concatenate([np.zeros((1, dimensions)), mean[:2]]), 4).astype(np.float32)
+    latents = np.round(np.concatenate([np.zeros((1, prior.dimensions)), mean[:2]]), 4).astype(np.float32)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": name,
@@ -56,21 +62,27 @@ def golden_vectors(name: str, vae: VAE, dimensions: int, test_images: NDArray[np
             {"counter": counter.split(), "key": key.split(), "words": words.split()}
             for counter, key, words in PHILOX_KNOWN_ANSWERS
         ],
-        "samples": [_sample(vae, dimensions, *window) for window in SAMPLES],
-        "encodings": {"images": _picture_entry(images), "mean": _floats(mean), "log_variance": _floats(log_variance)},
-        "decodings": {"latents": _floats(latents), "images": _decoded_entry(vae, latents)},
+        "samples": [_sample(vae, prior, default_prior, *window) for window in SAMPLES],
+        "latents": golden_latents(prior),
+        "encodings": {"images": _picture_entry(images), "mean": floats(mean), "log_variance": floats(log_variance)},
+        "decodings": {"latents": floats(latents), "images": _decoded_entry(vae, latents)},
     }
 
 
-def _sample(vae: VAE, dimensions: int, seed: int, start: int, count: int) -> dict[str, Any]:
-    latents = standard_normals(seed, start, count, dimensions)
+def _sample(
+    vae: VAE, prior: FittedPrior, default_prior: Prior, seed: int, start: int, count: int
+) -> dict[str, Any]:
+    if default_prior == "fitted":
+        latents, _ = prior.latents(seed, start, count)
+    else:
+        latents = standard_normals(seed, start, count, prior.dimensions)
     words = random_words(seed, start, count, blocks=1)[:, 0]  # block 0 of each index: [count, 4]
     return {
         "seed": str(seed),  # JSON numbers lose digits beyond 2⁵³ in JavaScript
         "start": str(start),
         "count": count,
         "first_words": [[f"{word:08x}" for word in row] for row in words],
-        "latents": _floats(latents),
+        "latents": floats(latents),
         "images": _decoded_entry(vae, latents[:PICTURES_EACH]),
     }
 
@@ -82,8 +94,3 @@ def _decoded_entry(vae: VAE, latents: NDArray[np.float32]) -> dict[str, Any]:
 def _picture_entry(grey: NDArray[np.uint8]) -> dict[str, Any]:
     """Grey levels row by row, pictures one after the other, in base64."""
     return {"count": len(grey), "base64": base64.b64encode(grey.tobytes()).decode()}
-
-
-def _floats(values: NDArray[np.float32]) -> list[list[float]]:
-    """Rows of numbers with the nine digits that bring a float32 back exactly."""
-    return [[float(f"{value:.9g}") for value in row] for row in values.tolist()]

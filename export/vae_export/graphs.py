@@ -1,10 +1,13 @@
-"""The three graphs of a model folder, from a trained VAE.
+"""The graphs of a model folder, from a trained VAE and its fitted prior.
 
     encoder     image f32 [batch, channels, height, width] → mean, log_variance f32 [batch, dimensions]
     decoder     latent f32 [batch, dimensions]             → image f32 [batch, channels, height, width] in [0, 1]
+    latents     seed, start, count, prior, label i64 [], temperature f32 []
+                                                           → latent f32 [count, dimensions], labels i64 [count]
     generator   seed, start, count i64 []                  → image f32 [count, …], latent f32 [count, dimensions]
 
-Encoder and decoder come from torch's own exporter; the generator is the seed graph in front of the decoder.
+Encoder and decoder come from torch's own exporter. The generator is a latent graph in front of the decoder: that of
+the seed contract alone, or the latents graph with its choices fixed, by the prior that is to be the default.
 """
 
 from __future__ import annotations
@@ -16,13 +19,18 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 import onnx.compose
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vae_runtime import FittedPrior, standard_normals
+from vae_runtime._manifest import Prior
 from vae_train.model import VAE
 
+from .prior_graph import default_latent_graph, prior_graph
 from .seed_graph import IR_VERSION, OPSET, latent_graph
 
 
@@ -33,10 +41,22 @@ class Graphs:
     encoder: onnx.ModelProto
     decoder: onnx.ModelProto
     generator: onnx.ModelProto
+    latents: onnx.ModelProto
+    prior: FittedPrior
+    """whose tables `latents` holds"""
+    default_prior: Prior
+    """what `generator` draws from"""
 
     def by_name(self) -> dict[str, onnx.ModelProto]:
-        """The three of them under the names of the contract."""
-        return {"encoder": self.encoder, "decoder": self.decoder, "generator": self.generator}
+        """The four of them under the names of the contract."""
+        names = ("encoder", "decoder", "generator", "latents")
+        return {name: getattr(self, name) for name in names}
+
+    def default_latents(self, seed: int, start: int, count: int) -> NDArray[np.float32]:
+        """What the generator's latents have to be, in NumPy: float32 [count, dimensions]."""
+        if self.default_prior == "fitted":
+            return self.prior.latents(seed, start, count)[0]
+        return standard_normals(seed, start, count, self.prior.dimensions)
 
 
 class _Encode(nn.Module):
@@ -59,19 +79,30 @@ class _Decode(nn.Module):
         return image
 
 
-def build_graphs(vae: VAE, image_shape: tuple[int, int, int], dimensions: int) -> Graphs:
-    """The graphs of a VAE that is in evaluation mode on the CPU, at opset 18 and IR version 8.
+def build_encoder(vae: VAE, image_shape: tuple[int, int, int]) -> onnx.ModelProto:
+    """The encoder of a VAE that is in evaluation mode on the CPU, at opset 18 and IR version 8.
 
     Args:
         vae: float32, in evaluation mode, on the CPU.
         image_shape: (channels, height, width).
-        dimensions: the latent's width.
     """
-    image, latent = torch.zeros(2, *image_shape), torch.zeros(2, dimensions)
-    encoder = _cleaned(_export(_Encode(vae), "image", image, ["mean", "log_variance"]), "encoder")
+    return _cleaned(_export(_Encode(vae), "image", torch.zeros(2, *image_shape), ["mean", "log_variance"]), "encoder")
+
+
+def build_graphs(vae: VAE, encoder: onnx.ModelProto, prior: FittedPrior, default_prior: Prior) -> Graphs:
+    """The graphs of a VAE that is in evaluation mode on the CPU, at opset 18 and IR version 8.
+
+    Args:
+        vae: float32, in evaluation mode, on the CPU.
+        encoder: its own, from `build_encoder`; the prior was fitted with it.
+        prior: of its latents.
+        default_prior: what the generator draws from.
+    """
+    latent = torch.zeros(2, prior.dimensions)
     decoder = _cleaned(_export(_Decode(vae), "latent", latent, ["image"]), "decoder")
+    in_front = default_latent_graph(prior) if default_prior == "fitted" else latent_graph(prior.dimensions)
     generator = onnx.compose.merge_models(
-        onnx.compose.add_prefix(latent_graph(dimensions), "seed_", rename_inputs=False, rename_outputs=False),
+        onnx.compose.add_prefix(in_front, "seed_", rename_inputs=False, rename_outputs=False),
         onnx.compose.add_prefix(decoder, "decoder_", rename_inputs=False, rename_outputs=False),
         io_map=[("latent", "latent")],
         outputs=["image", "latent"],
@@ -80,7 +111,9 @@ def build_graphs(vae: VAE, image_shape: tuple[int, int, int], dimensions: int) -
     outputs = sorted(generator.graph.output, key=lambda output: output.name)
     del generator.graph.output[:]
     generator.graph.output.extend(outputs)
-    return Graphs(encoder, decoder, _cleaned(generator, "generator", axis="count"))
+    generator = _cleaned(generator, "generator", axis="count")
+    latents = _cleaned(prior_graph(prior), "latents", axis="count")
+    return Graphs(encoder, decoder, generator, latents, prior, default_prior)
 
 
 def describe(models: Mapping[str, onnx.ModelProto], facts: Mapping[str, str]) -> None:
@@ -123,7 +156,7 @@ def _cleaned(model: onnx.ModelProto, name: str, axis: str = "batch") -> onnx.Mod
     for part in [*clean.graph.node, *clean.graph.input, *clean.graph.output, *clean.graph.initializer]:
         part.doc_string = ""
         del part.metadata_props[:]
-    tensors = [clean.graph.output] if name == "generator" else [clean.graph.input, clean.graph.output]
+    tensors = [clean.graph.output] if axis == "count" else [clean.graph.input, clean.graph.output]
     for tensor in (tensor for group in tensors for tensor in group):
         tensor.type.tensor_type.shape.dim[0].dim_param = axis
     opsets = [opset for opset in clean.opset_import if opset.domain in ("", "ai.onnx")]

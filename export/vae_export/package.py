@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,15 +25,16 @@ from vae_runtime import (
     verify,
 )
 from vae_runtime._files import replacing_folder
-from vae_runtime._manifest import CONTRACT_VERSION, SCHEMA_VERSION, essentials
+from vae_runtime._manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
 from vae_train.data import FashionMnist
-from vae_train.evaluation import Evaluation, cost_of_probabilities, evaluate, evaluate_run
+from vae_train.evaluation import Encode, Evaluation, cost_of_probabilities, evaluate, evaluate_run
+from vae_train.prior import fit_to_training_images
 from vae_train.run_folder import Run
 
 from .card import model_card
 from .check import Report, StructureCheck, open_sessions, prove, signature
 from .golden import golden_vectors
-from .graphs import Graphs, build_graphs, describe
+from .graphs import Graphs, build_encoder, build_graphs, describe
 from .seed_graph import IR_VERSION, OPSET
 
 LICENCE = "MIT"
@@ -43,15 +45,18 @@ EVALUATION_TOLERANCE_NATS = 0.01
 PREVIEW_PICTURES, PREVIEW_COLUMNS, PREVIEW_SCALE = 50, 10, 3
 
 
-def export_run(run: Run, data: FashionMnist, out: Path, *, name: str, version: str) -> tuple[Report, Evaluation]:
+def export_run(
+    run: Run, data: FashionMnist, out: Path, *, name: str, version: str, default_prior: Prior = "fitted"
+) -> tuple[Report, Evaluation]:
     """Write the model folder of a run, unless a check misses; what was proved and what was measured.
 
     Args:
         run: the trained VAE and its record.
-        data: its test images serve the proof, the golden vectors and the metrics.
+        data: its training images serve the fitted prior, its test images the proof, golden vectors and metrics.
         out: the folder; a model folder that is there already is replaced.
         name: the model's name.
         version: the model's own version.
+        default_prior: what the generator draws from; the other stands in `latents.onnx` all the same.
 
     Returns:
         The report, passed or not, and the test figures. The caller says what to make of a report with misses.
@@ -62,15 +67,17 @@ def export_run(run: Run, data: FashionMnist, out: Path, *, name: str, version: s
     """
     refuse_strangers(out)
     images = np.ascontiguousarray(data.test_images.numpy())
-    graphs = build_graphs(run.vae, images.shape[1:], run.config.model.latent_dim)
+    encoder = build_encoder(run.vae, images.shape[1:])
+    prior, prior_facts = fit_to_training_images(_encode_with(encoder), data)
+    graphs = build_graphs(run.vae, encoder, prior, default_prior)
     measured = _measure(graphs, data)
-    header = _header(run, data, name, version, measured)
+    header = _header(run, data, name, version, measured, default_prior)
     describe(graphs.by_name(), {**essentials(header), "data": data.name, "weights_sha256": run.weights_sha256})
 
     report = prove(graphs, run.vae, images[:PROOF_IMAGES].astype(np.float32) / np.float32(255))
     report = _with_evaluation(report, measured, evaluate_run(run, data))
     if report.passed:
-        files = _files(header, graphs, run, data, report, measured)
+        files = _files(header, graphs, run, data, report, measured, prior_facts)
         with replacing_folder(out) as folder:
             for file, content in files.items():
                 (folder / file).write_bytes(content)
@@ -103,17 +110,23 @@ def refuse_strangers(out: Path) -> None:
 
 def _measure(graphs: Graphs, data: FashionMnist) -> Evaluation:
     """The test figures of the very graphs that are shipped."""
-    sessions = open_sessions(graphs.by_name(), "default")
-
-    def encode(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        mean, log_variance = sessions["encoder"].run(["mean", "log_variance"], {"image": images})
-        return mean, log_variance
+    decoder = open_sessions({"decoder": graphs.decoder}, "default")["decoder"]
 
     def cost(latents: NDArray[np.float32], images: NDArray[np.float32]) -> NDArray[np.float64]:
-        (decoded,) = sessions["decoder"].run(["image"], {"latent": latents})
+        (decoded,) = decoder.run(["image"], {"latent": latents})
         return cost_of_probabilities(decoded, images)
 
-    return evaluate(encode, cost, data.test_images.numpy())
+    return evaluate(_encode_with(graphs.encoder), cost, data.test_images.numpy())
+
+
+def _encode_with(encoder: onnx.ModelProto) -> Encode:
+    session = open_sessions({"encoder": encoder}, "default")["encoder"]
+
+    def encode(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        mean, log_variance = session.run(["mean", "log_variance"], {"image": images})
+        return mean, log_variance
+
+    return encode
 
 
 def _with_evaluation(report: Report, measured: Evaluation, by_torch: Evaluation) -> Report:
@@ -126,7 +139,9 @@ def _with_evaluation(report: Report, measured: Evaluation, by_torch: Evaluation)
     return replace(report, structure=(*report.structure, check))
 
 
-def _header(run: Run, data: FashionMnist, name: str, version: str, measured: Evaluation) -> dict[str, Any]:
+def _header(
+    run: Run, data: FashionMnist, name: str, version: str, measured: Evaluation, default_prior: Prior
+) -> dict[str, Any]:
     """The manifest's first part: what the model is."""
     model, kl = run.config.model, measured.kl_per_dimension
     return {
@@ -141,6 +156,7 @@ def _header(run: Run, data: FashionMnist, name: str, version: str, measured: Eva
         "latent": {
             "dimensions": model.latent_dim,
             "prior": "standard normal",
+            "default_prior": default_prior,
             "kl_nats": list(kl),
             "order": sorted(range(len(kl)), key=lambda dimension: -kl[dimension]),
         },
@@ -154,7 +170,8 @@ def _header(run: Run, data: FashionMnist, name: str, version: str, measured: Eva
 
 
 def _files(
-    header: dict[str, Any], graphs: Graphs, run: Run, data: FashionMnist, report: Report, measured: Evaluation
+    header: dict[str, Any], graphs: Graphs, run: Run, data: FashionMnist, report: Report, measured: Evaluation,
+    prior_facts: Mapping[str, float | int],
 ) -> dict[str, bytes]:
     """The content of every file of the folder."""
     # `deterministic` orders maps, so that the same weights give the same bytes.
@@ -174,11 +191,19 @@ def _files(
             "weights_sha256": run.weights_sha256,
         },
         "export": report.to_json(),
+        "fitted_prior": {
+            "family": "Gaussian mixtures, full covariances",
+            "components": list(graphs.prior.sizes),
+            **prior_facts,
+        },
         "metrics": {"test": measured.to_json()},
     }
-    golden = golden_vectors(header["model"]["name"], run.vae, run.config.model.latent_dim, data.test_images.numpy())
+    golden = golden_vectors(
+        header["model"]["name"], run.vae, graphs.prior, graphs.default_prior, data.test_images.numpy()
+    )
     others = {
         "golden.json": _json(golden),
+        PRIOR_FILE: _json(graphs.prior.to_json(data.class_names)),
         "preview.png": _preview(graphs),
         "README.md": model_card(manifest).encode(),
     }

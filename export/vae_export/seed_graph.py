@@ -5,8 +5,9 @@ are used here. What is particular to this form:
 
 - Words live in uint64, so that the product of two 32-bit words is exact. ONNX Runtime adds and divides only int64
   and floats, so the little arithmetic on indices and keys is done in int64 and cast.
-- The counter (c0, c1, c2, c3) is held as two tensors of shape [2, blocks, count]: `even` = (c0, c2), which the round
-  multiplies, and `odd` = (c1, c3). One round then is, with rev swapping the two rows,
+- The counter (c0, c1, c2, c3) is held as two tensors of shape [2, counters, count], with a counter for each block of
+  each stream: `even` = (c0, c2), which the round multiplies, and `odd` = (c1, c3). One round then is, with rev
+  swapping the two rows,
 
       product = even · (M0, M1);   even' = rev(product >> 32) ^ odd ^ (k0, k1);   odd' = rev(product) & mask
 
@@ -30,7 +31,7 @@ OPSET = 18
 IR_VERSION = 8
 
 
-class _Nodes:
+class Nodes:
     """Collects nodes and constants, and names them in the order in which they are made."""
 
     def __init__(self) -> None:
@@ -38,28 +39,47 @@ class _Nodes:
         self.constants: list[TensorProto] = []
 
     def constant(self, value: ArrayLike, dtype: type[np.generic]) -> str:
+        """The name of a new constant."""
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def add(self, operator: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """The name of the one output of a new node."""
         name = name or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=f"node_{name}", **attributes))
         return name
 
     def split(self, value: str, parts: int) -> list[str]:
+        """Equal parts along the first axis."""
         names = [f"{value}_part_{part}" for part in range(parts)]
         self.nodes.append(
             helper.make_node("Split", [value], names, name=f"node_{value}_split", axis=0, num_outputs=parts)
         )
         return names
 
+    def split_sizes(self, value: str, sizes: Sequence[int], axis: int) -> list[str]:
+        """Parts of these sizes along an axis."""
+        names = [f"{value}_part_{part}" for part in range(len(sizes))]
+        inputs = [value, self.constant(sizes, np.int64)]
+        self.nodes.append(helper.make_node("Split", inputs, names, name=f"node_{value}_split", axis=axis))
+        return names
+
+
+Counter = tuple[int, int]
+"""(block, stream): what one Philox evaluation of an index takes beside the index and the seed."""
+
+
+def latent_counters(dimensions: int, stream: int = LATENT_STREAM) -> list[Counter]:
+    """The blocks that a latent's normals take."""
+    return [(block, stream) for block in range(-(-dimensions // 4))]
+
 
 def latent_graph(dimensions: int, stream: int = LATENT_STREAM) -> onnx.ModelProto:
     """A graph with inputs seed, start, count (int64 scalars) and the output latent, float32 [count, dimensions]."""
-    nodes = _Nodes()
-    even, odd = _philox(nodes, blocks=-(-dimensions // 4), stream=stream)
-    _box_muller(nodes, even, odd, dimensions)
+    nodes = Nodes()
+    words = philox(nodes, latent_counters(dimensions, stream))
+    box_muller(nodes, words, dimensions, name="latent")
     graph = helper.make_graph(
         nodes.nodes,
         "latents",
@@ -70,8 +90,8 @@ def latent_graph(dimensions: int, stream: int = LATENT_STREAM) -> onnx.ModelProt
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def _philox(nodes: _Nodes, blocks: int, stream: int) -> tuple[str, str]:
-    """Names of the words (w0, w2) and (w1, w3), uint64 [2, blocks, count], whose upper halves are not cleared yet."""
+def philox(nodes: Nodes, counters: Sequence[Counter]) -> str:
+    """The words w0, w2, w1, w3 of each counter for each index, uint64 [4, counters, count]: all in one evaluation."""
     mask = nodes.constant(WORD_MASK, np.int64)
     word_mask = nodes.constant(WORD_MASK, np.uint64)
     half = nodes.constant(32, np.uint64)
@@ -88,15 +108,16 @@ def _philox(nodes: _Nodes, blocks: int, stream: int) -> tuple[str, str]:
     zero, one = nodes.constant(0, np.int64), nodes.constant(1, np.int64)
     index = nodes.add("Add", nodes.add("Range", zero, "count", one), "start")  # [count]
     low = nodes.add("BitwiseAnd", index, nodes.constant(_rows([WORD_MASK, 0]), np.int64))  # [2, 1, count]
-    block = np.stack([np.zeros(blocks), np.arange(blocks)])[:, :, None]  # [2, blocks, 1]
+    block = np.array([[0, block] for block, _ in counters]).T[:, :, None]  # [2, counters, 1]
     even = nodes.add("Cast", nodes.add("Add", low, nodes.constant(block, np.int64)), to=TensorProto.UINT64)
     # (index >> 32, index >> 63): an index is below 2⁶³, so the second row is the 0 that `stream` goes into.
     odd = nodes.add(
         "BitShift", nodes.add("Cast", index, to=TensorProto.UINT64), nodes.constant(_rows([32, 63]), np.uint64),
         direction="RIGHT",
     )
-    if stream:
-        odd = nodes.add("BitwiseXor", odd, nodes.constant(_rows([0, stream]), np.uint64))
+    if any(stream for _, stream in counters):
+        streams = np.array([[0, stream] for _, stream in counters], np.uint64).T[:, :, None]  # [2, counters, 1]
+        odd = nodes.add("BitwiseXor", odd, nodes.constant(streams, np.uint64))
 
     for number, key in enumerate(round_keys):
         swapped = nodes.add("Gather", nodes.add("Mul", even, multipliers), rows, axis=0)
@@ -105,13 +126,12 @@ def _philox(nodes: _Nodes, blocks: int, stream: int) -> tuple[str, str]:
         odd = swapped
         if number < ROUNDS - 1:
             even = nodes.add("BitwiseAnd", even, word_mask)
-    return even, odd
+    words = nodes.add("Concat", even, odd, axis=0)
+    return nodes.add("BitwiseAnd", words, nodes.constant(WORD_MASK, np.uint64))
 
 
-def _box_muller(nodes: _Nodes, even: str, odd: str, dimensions: int) -> None:
-    """The output latent, float32 [count, dimensions], from the words (w0, w2) and (w1, w3)."""
-    words = nodes.add("Concat", even, odd, axis=0)  # [4, blocks, count]
-    words = nodes.add("BitwiseAnd", words, nodes.constant(WORD_MASK, np.uint64))
+def box_muller(nodes: Nodes, words: str, dimensions: int, name: str | None = None) -> str:
+    """Standard normals float32 [count, dimensions] from the words w0, w2, w1, w3 of their blocks [4, blocks, count]."""
     top = nodes.add("BitShift", words, nodes.constant(8, np.uint64), direction="RIGHT")
     counted = nodes.add("Add", nodes.add("Cast", top, to=TensorProto.FLOAT), nodes.constant(1, np.float32))
     uniform = nodes.add("Mul", counted, nodes.constant(2**-24, np.float32))
@@ -125,10 +145,11 @@ def _box_muller(nodes: _Nodes, even: str, odd: str, dimensions: int) -> None:
     by_index = nodes.add("Transpose", ordered, perm=[2, 1, 0])  # [count, blocks, 4]
     width = -(-dimensions // 4) * 4
     whole = width == dimensions
-    flat = nodes.add("Reshape", by_index, nodes.constant([-1, width], np.int64), name="latent" if whole else None)
-    if not whole:
-        bounds: Sequence[Sequence[int]] = ([0], [dimensions], [1])
-        nodes.add("Slice", flat, *(nodes.constant(bound, np.int64) for bound in bounds), name="latent")
+    flat = nodes.add("Reshape", by_index, nodes.constant([-1, width], np.int64), name=name if whole else None)
+    if whole:
+        return flat
+    bounds: Sequence[Sequence[int]] = ([0], [dimensions], [1])
+    return nodes.add("Slice", flat, *(nodes.constant(bound, np.int64) for bound in bounds), name=name)
 
 
 def _rows(values: ArrayLike) -> ArrayLike:

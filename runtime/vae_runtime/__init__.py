@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from ._model import Generator
     from ._philox import random_words, standard_normals
     from ._pictures import Pictures, Posterior, Samples, Traversal
+    from ._prior import FittedPrior
     from ._sessions import Session
     from ._verify import Check, verify
 
 _HOMES = {
     "Check": "_verify",
+    "FittedPrior": "_prior",
     "Generator": "_model",
     "GraphFile": "_manifest",
     "ImageSpec": "_manifest",
@@ -84,6 +86,7 @@ __all__ = [  # noqa: RUF022 - errors first, then by what they are about
     "Check",
     "standard_normals",
     "random_words",
+    "FittedPrior",
     "picture_grid",
     "to_grey_levels",
 ]

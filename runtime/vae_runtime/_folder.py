@@ -6,9 +6,13 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._errors import ModelError
-from ._manifest import Manifest
+from ._manifest import PRIOR_FILE, Manifest
+
+if TYPE_CHECKING:
+    from ._prior import FittedPrior
 
 DEFAULT_MODEL = "fashion-mnist-12d"
 
@@ -58,6 +62,27 @@ class ModelFolder:
         if graph is None:
             raise ModelError(f"{self.path}: expected a graph called {name}, found {', '.join(self.manifest.graphs)}")
         return self.read_checked(graph.file, graph.sha256)
+
+    def read_prior(self) -> FittedPrior:
+        """The tables of the fitted prior, whose SHA-256 is the manifest's.
+
+        Raises:
+            ModelError: the model has none, or the file is not the one that the manifest describes.
+        """
+        from ._prior import FittedPrior  # with NumPy, which a folder alone does not need
+
+        if PRIOR_FILE not in self.manifest.other_files:
+            raise ModelError(f"{self.path}: expected a fitted prior, found no {PRIOR_FILE}; export the model again")
+        sha256, _ = self.manifest.other_files[PRIOR_FILE]
+        prior = FittedPrior.parse(self.read_checked(PRIOR_FILE, sha256), str(self.path / PRIOR_FILE))
+        widths = (prior.dimensions, prior.classes)
+        expected = (self.manifest.latent.dimensions, len(self.manifest.class_names))
+        if widths != expected:
+            raise ModelError(
+                f"{self.path / PRIOR_FILE}: expected {expected[0]} dimensions and {expected[1]} classes, "
+                f"found {widths[0]} and {widths[1]}; copy or export the model folder again"
+            )
+        return prior
 
     def read_checked(self, file: str, sha256: str) -> bytes:
         """The bytes of a file of this folder, whose SHA-256 must be `sha256`.

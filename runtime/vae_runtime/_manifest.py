@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ._errors import ModelError
 
@@ -19,8 +19,15 @@ CONTRACT_VERSION = 1
 
 SCHEMA_VERSION = 1
 GRAPH_NAMES = ("encoder", "decoder", "generator")
+"""Those that every folder has; `latents` is there where a prior was fitted."""
 LARGEST = 1e300
 """Nothing in a manifest is nearly so large; whole numbers beyond it do not even fit a float."""
+
+PRIOR_FILE = "prior.json"
+"""The tables of the fitted prior, where there is one."""
+
+Prior = Literal["normal", "fitted"]
+"""What latents are drawn from: N(0, I), or the density fitted to the posteriors of real images."""
 
 T = TypeVar("T")
 
@@ -69,6 +76,8 @@ class LatentSpec:
     kl_nats: tuple[float, ...]
     order: tuple[int, ...]
     """Dimensions from the one that says most (highest KL) to the one that says least."""
+    default_prior: Prior = "normal"
+    """What `generator.onnx` and a sample without further choices draw from."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,11 @@ class Manifest:
     """Files that are no graphs: name → (sha256, bytes)."""
     seed_contract_version: int
     document: Mapping[str, Any]
+
+    @property
+    def has_fitted_prior(self) -> bool:
+        """Whether the folder has `latents.onnx` and its tables."""
+        return "latents" in self.graphs
 
     @property
     def fingerprint(self) -> str:
@@ -162,6 +176,11 @@ class _Node:
             raise self.wrong("a text")
         return self.value
 
+    def one_of(self, *words: str) -> str:
+        if self.value not in words:
+            raise self.wrong(" or ".join(words))
+        return self.text()
+
     def whole(self, minimum: int = 0) -> int:
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < minimum:
             raise self.wrong(f"a whole number of at least {minimum}")
@@ -199,12 +218,18 @@ def _manifest(root: _Node) -> Manifest:
         )
     image, latent = _image(root["image"]), _latent(root["latent"])
     graphs = {name: _graph(root["graphs"][name]) for name in GRAPH_NAMES}
+    graphs |= {name: _graph(node) for name, node in root["graphs"].entries().items() if name not in graphs}
     for name, signature in contract_signatures(image, latent).items():
+        if name not in graphs:
+            continue
         found = (graphs[name].inputs, graphs[name].outputs)
         if found != signature:
             raise root["graphs"][name].wrong(f"the inputs and outputs {_text(signature)} that image and latent imply")
-    graphs |= {name: _graph(node) for name, node in root["graphs"].entries().items() if name not in graphs}
     _ = root["files"]["golden.json"]  # without its hash, it would not be verified
+    if "latents" in graphs:
+        _ = root["files"][PRIOR_FILE]
+    elif latent.default_prior == "fitted":
+        raise root["latent"]["default_prior"].wrong("normal, because graphs has no latents")
     return Manifest(
         name=root["model"]["name"].text(),
         version=root["model"]["version"].text(),
@@ -232,12 +257,13 @@ def contract_signatures(
 
     batch_image, batch_latent = floats("image", "batch", *image.shape), floats("latent", "batch", latent.dimensions)
     codes = tuple(floats(name, "batch", latent.dimensions) for name in ("mean", "log_variance"))
-    scalars = tuple(TensorSpec(name, "int64", ()) for name in ("seed", "start", "count"))
-    made = (floats("image", "count", *image.shape), floats("latent", "count", latent.dimensions))
+    scalars = tuple(TensorSpec(name, "int64", ()) for name in ("seed", "start", "count", "prior", "label"))
+    drawn, labels = floats("latent", "count", latent.dimensions), TensorSpec("labels", "int64", ("count",))
     return {
         "encoder": ((batch_image,), codes),
         "decoder": ((batch_latent,), (batch_image,)),
-        "generator": (scalars, made),
+        "generator": (scalars[:3], (floats("image", "count", *image.shape), drawn)),
+        "latents": ((*scalars, TensorSpec("temperature", "float32", ())), (drawn, labels)),
     }
 
 
@@ -260,7 +286,10 @@ def _latent(node: _Node) -> LatentSpec:
         raise node["order"].wrong(f"each of 0 to {dimensions - 1} once")
     if any(kl[before] < kl[after] for before, after in itertools.pairwise(order)):
         raise node["order"].wrong("the dimensions from the highest of kl_nats to the lowest")
-    return LatentSpec(dimensions, kl, order)
+    default: Prior = "normal"
+    if "default_prior" in node.mapping():  # older folders had no other
+        default = "fitted" if node["default_prior"].one_of("normal", "fitted") == "fitted" else "normal"
+    return LatentSpec(dimensions, kl, order, default)
 
 
 def _graph(node: _Node) -> GraphFile:

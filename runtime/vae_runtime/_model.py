@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arrays import as_images, as_latent, as_latents
-from ._blocks import BLOCK, BULK, block_ranges, in_order, usable_cores
+from ._blocks import BLOCK, BULK, in_order, usable_cores
+from ._draws import Draw, settle
 from ._errors import ModelError, UsageError
 from ._folder import ModelFolder, find_model
-from ._grid import to_grey_levels
-from ._manifest import Manifest
+from ._manifest import Manifest, Prior
 from ._paths import interpolation_path, traversal_values
 from ._philox import check_range
 from ._pictures import Pictures, Posterior, Samples, Traversal
+from ._prior import FittedPrior
+from ._sampling import Sampler
 from ._sessions import Session, open_session, run_float32
 
 DRAWN_SEED_LIMIT = 2**53
@@ -87,15 +89,18 @@ class Generator:
         generator: Session | None = None,
         decoder: Session | None = None,
         encoder: Session | None = None,
+        latents: Session | None = None,
         threads: int | None = 1,
     ) -> Generator:
         """A model from sessions that the app already has; those it lacks limit what can be called.
 
         Args:
             manifest: the manifest, or the path of a manifest.json.
-            generator: for `sample` and `stream`.
+            generator: for `sample` and `stream` as the model draws by default.
             decoder: for `decode`, `traverse`, `interpolate` and `reconstruct`.
             encoder: for `encode` and `reconstruct`.
+            latents: with the decoder, for `sample` and `stream` of another prior, a label or a temperature; and for the
+                labels of default samples, which are None without it.
             threads: calls of `run` at the same time in bulk work.
 
         Raises:
@@ -107,7 +112,7 @@ class Generator:
                 manifest = Manifest.parse(path.read_bytes(), str(path))
             except OSError as error:
                 raise ModelError(f"{path}: expected a readable manifest.json ({error.strerror})") from error
-        given = {"generator": generator, "decoder": decoder, "encoder": encoder}
+        given = {"generator": generator, "decoder": decoder, "encoder": encoder, "latents": latents}
         sessions = {name: session for name, session in given.items() if session is not None}
         made_by = f"Generator.from_sessions({manifest.name!r}, {', '.join(f'{name}=…' for name in sessions)})"
         return cls(manifest, sessions=sessions, threads=threads, made_by=made_by)
@@ -120,7 +125,27 @@ class Generator:
         """Everything that the model folder says of the model."""
         return self._manifest
 
-    def sample(self, n: int, seed: int | None = None, start: int = 0) -> Samples:
+    def fitted_prior(self) -> FittedPrior:
+        """The tables of the fitted prior, for what is to be drawn or judged in NumPy.
+
+        Raises:
+            ModelError: the model has none, or its file was changed.
+            UsageError: the model was made from sessions, without a folder.
+        """
+        if self._folder is None:
+            raise UsageError("expected a model folder for the fitted prior, got sessions; use FittedPrior.parse")
+        return self._folder.read_prior()
+
+    def sample(
+        self,
+        n: int,
+        seed: int | None = None,
+        start: int = 0,
+        *,
+        prior: Prior | None = None,
+        label: int | str | None = None,
+        temperature: float = 1.0,
+    ) -> Samples:
         """Pictures start … start+n−1 of a seed, float32 [n, channels, height, width] in [0, 1].
 
         Below 64 pictures just these are computed, for speed; from there on, and in `stream`, whole aligned blocks,
@@ -130,22 +155,24 @@ class Generator:
             n: how many, at least 1.
             seed: 0 … 2⁶³−1; drawn at random below 2⁵³ when None, and kept in the result.
             start: index of the first, 0 … 2⁶³−1; start + n may reach 2⁶³.
+            prior: what latents are drawn from: "normal", which is N(0, I), or "fitted", the density of the latents of
+                real images; the model's default when None.
+            label: samples of one class: its index, its name in any case, or an unambiguous beginning of that. Implies
+                the fitted prior.
+            temperature: what the noise is multiplied with, 0 to 100; below 1 more typical, above more varied.
 
         Raises:
-            UsageError: a number out of its range.
+            UsageError: a number out of its range, or a choice that the model does not have.
 
-        >>> Generator.load().sample(2, seed=7)
+        >>> Generator.load().sample(2, seed=7, prior="normal")
         <2 samples of shape [1, 28, 28], seed=7, start=0>
         """
-        seed = draw_seed() if seed is None else seed
-        n, seed, start = _whole("n", n), _whole("seed", seed), _whole("start", start)
-        check_range(seed, start, n)
+        draw = settle(self._manifest, prior, label, temperature)
+        n, start, sampler = self._sampler(n, seed, start, draw)
         if n < BLOCK:
-            images, latents = self._generate(seed, start, n)
-            return Samples(images, latents, seed, start)
-        blocks = list(self._sample_blocks(seed, start, n, grey=False))
-        images = np.concatenate([images for images, _ in blocks])
-        return Samples(images, np.concatenate([latents for _, latents in blocks]), seed, start)
+            sampler.open()
+            return sampler.joined([sampler.run(start, n)], start)
+        return sampler.joined(list(sampler.blocks(start, n, self._workers(n), grey=False)), start)
 
     def stream(
         self,
@@ -155,6 +182,9 @@ class Generator:
         *,
         chunk: int = 1024,
         dtype: Literal["float32", "uint8"] = "float32",
+        prior: Prior | None = None,
+        label: int | str | None = None,
+        temperature: float = 1.0,
     ) -> Iterator[Samples]:
         """The same pictures as `sample`, in chunks, so that memory does not grow with n.
 
@@ -164,18 +194,20 @@ class Generator:
             start: as in `sample`.
             chunk: pictures in a chunk (the first and the last may be smaller), a multiple of 64.
             dtype: float32 in [0, 1], or uint8 grey levels, which are computed in parallel too.
+            prior: as in `sample`.
+            label: as in `sample`.
+            temperature: as in `sample`.
 
         Raises:
             UsageError: a number out of its range, at the call and not at the first chunk.
         """
-        seed = draw_seed() if seed is None else seed
-        n, seed, start = _whole("n", n), _whole("seed", seed), _whole("start", start)
-        check_range(seed, start, n)
+        draw = settle(self._manifest, prior, label, temperature)
+        n, start, sampler = self._sampler(n, seed, start, draw)
         if chunk < BLOCK or chunk % BLOCK:
             raise UsageError(f"expected a chunk that is a multiple of {BLOCK}, got {chunk}")
         if dtype not in ("float32", "uint8"):
             raise UsageError(f"expected the dtype float32 or uint8, got {dtype}")
-        return self._chunks(seed, start, n, chunk, grey=dtype == "uint8")
+        return sampler.chunks(start, n, chunk, self._workers(n), grey=dtype == "uint8")
 
     def decode(self, latents: ArrayLike) -> NDArray[np.float32]:
         """The mean pictures of latents, float32 [n, channels, height, width] in [0, 1].
@@ -289,39 +321,18 @@ class Generator:
                 self._sessions[name] = open_session(content, self._manifest.graphs[name], self._provider)
             return self._sessions[name]
 
-    def _generate(self, seed: int, start: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        feed = {"seed": seed, "start": start, "count": count}
-        arrays = {name: np.array(value, np.int64) for name, value in feed.items()}
-        images, latents = run_float32(self._session("generator"), ["image", "latent"], arrays)
-        return images, latents
+    def _sampler(self, n: int, seed: int | None, start: int, draw: Draw) -> tuple[int, int, Sampler]:
+        """The checked range, and what computes it."""
+        seed = draw_seed() if seed is None else seed
+        n, seed, start = _whole("n", n), _whole("seed", seed), _whole("start", start)
+        check_range(seed, start, n)
+        may_label = self._folder is not None or "latents" in self._sessions
+        return n, start, Sampler(self._manifest, self._session, may_label, draw, seed)
 
     def _workers(self, count: int) -> int:
         if self._threads is not None:
             return self._threads
         return usable_cores() if count >= BULK else 1
-
-    def _sample_blocks(
-        self, seed: int, start: int, count: int, *, grey: bool
-    ) -> Iterator[tuple[NDArray[np.float32] | NDArray[np.uint8], NDArray[np.float32]]]:
-        def block(task: tuple[int, int, int]) -> tuple[NDArray[np.float32] | NDArray[np.uint8], NDArray[np.float32]]:
-            first, low, high = task
-            images, latents = self._generate(seed, first, BLOCK)
-            images, latents = images[low:high], latents[low:high]
-            return to_grey_levels(images) if grey else images, latents
-
-        self._session("generator")  # errors of the folder show here, not in a worker
-        return in_order(block, block_ranges(start, count), self._workers(count))
-
-    def _chunks(self, seed: int, start: int, count: int, chunk: int, *, grey: bool) -> Iterator[Samples]:
-        first, position, end = start, start, start + count
-        parts: list[tuple[NDArray[np.float32] | NDArray[np.uint8], NDArray[np.float32]]] = []
-        for part in self._sample_blocks(seed, start, count, grey=grey):
-            parts.append(part)
-            position += len(part[0])
-            if position % chunk == 0 or position == end:
-                images = np.concatenate([images for images, _ in parts])
-                yield Samples(images, np.concatenate([latents for _, latents in parts]), seed, first)
-                first, parts = position, []
 
     def _in_batches(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._grid import picture_grid, to_grey_levels
+from ._manifest import Prior
 
 NOTEBOOK_LIMIT = 200
 """A notebook shows at most so many pictures of a batch."""
@@ -93,9 +94,23 @@ class Samples(Pictures):
 
     seed: int
     start: int
+    labels: NDArray[np.int64] | None = None
+    """int64 [n], each sample's class; None where the prior knows none, or a session to tell them is missing"""
+    prior: Prior = "normal"
+    label: int | None = None
+    """the class that was asked for"""
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels is not None:
+            self.labels.flags.writeable = False
 
     def __repr__(self) -> str:
-        return f"<{len(self)} samples of shape {list(self.shape[1:])}, seed={self.seed}, start={self.start}>"
+        choices = "" if self.prior == "normal" else ", prior='fitted'"
+        choices += "" if self.label is None else f", label={self.label}"
+        choices += "" if self.temperature == 1 else f", temperature={self.temperature:g}"
+        return f"<{len(self)} samples of shape {list(self.shape[1:])}, seed={self.seed}, start={self.start}{choices}>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

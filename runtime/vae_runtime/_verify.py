@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._draws import Draw
 from ._errors import ModelError, VaeGenError
 from ._folder import ModelFolder, find_model
 from ._grid import to_grey_levels
 from ._manifest import Manifest, essentials
 from ._model import Generator
 from ._philox import philox4x32, random_words, standard_normals
+from ._prior import ANY_CLASS, FittedPrior
+from ._sampling import run_latents
 from ._sessions import open_session
 
 GOLDEN_FILE = "golden.json"
@@ -52,7 +55,8 @@ def verify(path: str | os.PathLike[str] | None = None, *, provider: str = "cpu")
     checks = list(_hashes(folder))
     if all(check.passed for check in checks):
         checks += _essentials(folder)
-        checks += _goldens(folder, Generator.load(folder.path, provider=provider))
+        prior = folder.read_prior() if folder.manifest.has_fitted_prior else None
+        checks += _goldens(folder, Generator.load(folder.path, provider=provider), prior)
     return checks
 
 
@@ -77,18 +81,20 @@ def _essentials(folder: ModelFolder) -> Iterator[Check]:
         yield Check(f"essentials in {graph.file}", not wrong, detail)
 
 
-def _goldens(folder: ModelFolder, model: Generator) -> Iterator[Check]:
+def _goldens(folder: ModelFolder, model: Generator, prior: FittedPrior | None) -> Iterator[Check]:
     try:
         golden = json.loads((folder.path / GOLDEN_FILE).read_bytes())
-        yield from _replay(golden, model)
+        yield from _replay(golden, model, prior)
+        if prior is not None:
+            yield from _replay_latents(golden, model, prior)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, VaeGenError) as error:
         if isinstance(error, VaeGenError) and not isinstance(error, ModelError | ValueError):
             raise
         yield Check(GOLDEN_FILE, False, f"expected golden vectors, found {type(error).__name__}: {error}")
 
 
-def _replay(golden: dict[str, Any], model: Generator) -> Iterator[Check]:
-    allowed, samples, width = golden["tolerances"], golden["samples"], model.manifest.latent.dimensions
+def _replay(golden: dict[str, Any], model: Generator, prior: FittedPrior | None) -> Iterator[Check]:
+    allowed, samples = golden["tolerances"], golden["samples"]
     ranges = [(int(case["seed"]), int(case["start"]), case["count"]) for case in samples]  # seeds are texts in JSON
     made = [model.sample(count, seed, start) for seed, start, count in ranges]
 
@@ -99,7 +105,7 @@ def _replay(golden: dict[str, Any], model: Generator) -> Iterator[Check]:
     yield _exact("Philox words of samples", [_words(case["first_words"]) for case in samples], first_words)
 
     latents = [np.array(case["latents"]) for case in samples]
-    in_numpy = [standard_normals(*window, width) for window in ranges]
+    in_numpy = [_default_latents(model.manifest, prior, *window) for window in ranges]
     yield _close("latents in NumPy", allowed["latent"], latents, in_numpy)
     yield _close("latents of the generator", allowed["latent"], latents, [sample.latents for sample in made])
     pictures = [golden_images(case["images"], model.manifest) for case in samples]
@@ -116,6 +122,44 @@ def _replay(golden: dict[str, Any], model: Generator) -> Iterator[Check]:
     yield _close("decoded pictures, grey levels", allowed["grey_levels"], [expected], [decoded])
 
 
+def _default_latents(
+    manifest: Manifest, prior: FittedPrior | None, seed: int, start: int, count: int
+) -> NDArray[np.float32]:
+    """What the generator's latents have to be, in NumPy."""
+    if prior is not None and manifest.latent.default_prior == "fitted":
+        return prior.latents(seed, start, count)[0]
+    return standard_normals(seed, start, count, manifest.latent.dimensions)
+
+
+def _replay_latents(golden: dict[str, Any], model: Generator, prior: FittedPrior) -> Iterator[Check]:
+    """The choices of latents.onnx: both priors, a class, temperatures."""
+    cases, allowed, session = golden["latents"], golden["tolerances"]["latent"], model._session("latents")
+    expected = [np.array(case["latents"]) for case in cases]
+    labels = [np.array(case["labels"], np.int64) for case in cases]
+    in_numpy: list[NDArray[np.float32]] = []
+    in_graph: list[NDArray[np.float32]] = []
+    labels_in_numpy: list[NDArray[np.int64]] = []
+    labels_in_graph: list[NDArray[np.int64]] = []
+    for case in cases:
+        window = int(case["seed"]), int(case["start"]), case["count"]
+        label, temperature = case["label"], case["temperature"]
+        if case["prior"] == "fitted":
+            latents, own = prior.latents(*window, label, temperature)
+        else:
+            latents = np.float32(temperature) * standard_normals(*window, prior.dimensions)
+            own = np.full(window[2], ANY_CLASS)
+        in_numpy.append(latents)
+        labels_in_numpy.append(own)
+        draw = Draw(case["prior"], None if label < 0 else label, temperature)
+        latents, own = run_latents(session, *window, draw)
+        in_graph.append(latents)
+        labels_in_graph.append(own)
+    yield _close("chosen latents in NumPy", allowed, expected, in_numpy)
+    yield _exact("their classes in NumPy", labels, labels_in_numpy)
+    yield _close("chosen latents of the graph", allowed, expected, in_graph)
+    yield _exact("their classes of the graph", labels, labels_in_graph)
+
+
 def golden_images(entry: dict[str, Any], manifest: Manifest) -> NDArray[np.uint8]:
     """The grey levels of an entry {"count", "base64"} of golden.json, uint8 [count, channels, height, width]."""
     levels = np.frombuffer(base64.b64decode(entry["base64"], validate=True), np.uint8)
@@ -130,7 +174,7 @@ def _words(texts: Any) -> NDArray[np.uint64]:
 def _exact(name: str, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Check:
     _check_shapes(name, expected, found)
     wrong = sum(int((one != other).sum()) for one, other in zip(expected, found, strict=True))
-    return Check(name, wrong == 0, "equal" if wrong == 0 else f"{wrong} words differ")
+    return Check(name, wrong == 0, "equal" if wrong == 0 else f"{wrong} differ")
 
 
 def _close(name: str, allowed: float, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Check:

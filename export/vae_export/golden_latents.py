@@ -1,0 +1,51 @@
+"""The cases of golden.json that latents.onnx has to meet, from NumPy; apart from the others, which need PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_runtime import FittedPrior, standard_normals
+from vae_runtime._draws import Draw
+
+LATENTS = (  # (seed, start, count, draw): both priors, a given class (the last), other temperatures
+    (0, 0, 4, Draw("normal")),
+    (7, 2**32 - 2, 4, Draw("normal", temperature=0.5)),
+    (0, 0, 8, Draw("fitted")),
+    (2**63 - 1, 2**63 - 4, 4, Draw("fitted", temperature=1.25)),
+)
+OF_CLASS = (3, 10, 4, 0.75)
+"""(seed, start, count, temperature) of a case of the last class, where there are classes."""
+
+
+def golden_latents(prior: FittedPrior) -> list[dict[str, Any]]:
+    """What latents.onnx gives for a few choices, from NumPy."""
+    seed, start, count, temperature = OF_CLASS
+    of_class = [(seed, start, count, Draw("fitted", prior.classes - 1, temperature))] if prior.classes else []
+    return [_latents(prior, *case) for case in (*LATENTS, *of_class)]
+
+
+def _latents(prior: FittedPrior, seed: int, start: int, count: int, draw: Draw) -> dict[str, Any]:
+    label = -1 if draw.label is None else draw.label
+    if draw.prior == "fitted":
+        latents, labels = prior.latents(seed, start, count, label, draw.temperature)
+    else:
+        latents = np.float32(draw.temperature) * standard_normals(seed, start, count, prior.dimensions)
+        labels = np.full(count, label, np.int64)
+    return {
+        "seed": str(seed),
+        "start": str(start),
+        "count": count,
+        "prior": draw.prior,
+        "label": label,
+        "temperature": draw.temperature,
+        "latents": floats(latents),
+        "labels": labels.tolist(),
+    }
+
+
+def floats(values: NDArray[np.float32]) -> list[list[float]]:
+    """Rows of numbers with the nine digits that bring a float32 back exactly."""
+    return [[float(f"{value:.9g}") for value in row] for row in values.tolist()]

@@ -1,0 +1,243 @@
+"""The fitted prior in NumPy: two integers in, the same class, component and latent everywhere.
+
+After training, the posterior samples of each class are described by a mixture of Gaussians. A latent is drawn so, with
+the words of the seed contract (`_philox`; w(stream) is the word w0 of block 0 of that stream):
+
+    class      = how many class thresholds are ≤ w(2)                      unless a class was asked for
+    component  = first[class] + how many of that class's component thresholds are ≤ w(1)
+    z          = m + L·(temperature·ε)                                     ε the normals of stream 0
+
+Thresholds are cumulative weights times 2³², rounded to integers and compared as integers: a comparison of floats could
+flip on its last bit, and with it the whole picture. L is the lower-triangular Cholesky factor of the component's
+covariance. Component 0 of the tables is N(0, I), with m = 0 and L = I: taking it gives exactly what the contract gives
+without a fitted prior.
+
+The same stands as ONNX operators in every `latents.onnx`; the tests hold one against the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import ModelError, UsageError
+from ._manifest import PRIOR_FILE
+from ._philox import CLASS_STREAM, COMPONENT_STREAM, random_words, standard_normals
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+SCHEMA_VERSION = 1
+ANY_CLASS = -1
+WORDS = 2**32
+"""How many values a word has, and the threshold that none reaches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A mixture of Gaussians over the latents, of one class or of all."""
+
+    weights: NDArray[np.float64]
+    """float64 [components], whose sum is 1"""
+    means: Floats
+    """float32 [components, dimensions]"""
+    factors: Floats
+    """float32 [components, dimensions, dimensions], lower triangular, L·Lᵀ the covariance"""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPrior:
+    """The tables that latents are drawn from: those of N(0, I) first, then the components of each class."""
+
+    classes: int
+    """how many there are; 0 where the data set has none, and one mixture serves all"""
+    means: Floats
+    """float32 [1 + components, dimensions]"""
+    factors: Floats
+    """float32 [1 + components, dimensions, dimensions], lower triangular"""
+    first: Integers
+    """int64 [mixtures], where each mixture's components begin in the tables"""
+    class_thresholds: Integers
+    """int64 [mixtures], ascending, the last 2³²"""
+    component_thresholds: Integers
+    """int64 [mixtures, most components of one], ascending, filled up with 2³²"""
+
+    @classmethod
+    def of(cls, shares: Sequence[float], mixtures: Sequence[Mixture], *, labelled: bool = True) -> FittedPrior:
+        """The tables of one mixture for each class, or of a single one for data without classes.
+
+        Args:
+            shares: how much of the data each class is; any positive scale.
+            mixtures: one for each share.
+            labelled: False where the data set has no classes.
+        """
+        dimensions = mixtures[0].means.shape[1]
+        sizes = [len(mixture.weights) for mixture in mixtures]
+        component_thresholds = np.full((len(mixtures), max(sizes)), WORDS, np.int64)
+        for row, mixture in zip(component_thresholds, mixtures, strict=True):
+            row[: len(mixture.weights)] = thresholds(mixture.weights)
+        return cls(
+            classes=len(mixtures) if labelled else 0,
+            means=np.concatenate([np.zeros((1, dimensions), np.float32), *(mixture.means for mixture in mixtures)]),
+            factors=np.concatenate([np.eye(dimensions, dtype=np.float32)[None], *(item.factors for item in mixtures)]),
+            first=1 + np.cumsum([0, *sizes[:-1]], dtype=np.int64),
+            class_thresholds=thresholds(shares),
+            component_thresholds=component_thresholds,
+        )
+
+    @property
+    def dimensions(self) -> int:
+        """The latent's width."""
+        return int(self.means.shape[1])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of components of each mixture."""
+        return tuple(np.diff([*self.first, len(self.means)]).tolist())
+
+    @property
+    def labels(self) -> Integers:
+        """The class that each component belongs to, int64 [1 + components]; −1 for N(0, I) and without classes."""
+        of_mixture = np.arange(len(self.first)) if self.classes else np.full(len(self.first), ANY_CLASS)
+        return np.concatenate([[ANY_CLASS], np.repeat(of_mixture, self.sizes)]).astype(np.int64)
+
+    def components(self, seed: int, start: int, count: int, label: int = ANY_CLASS) -> Integers:
+        """The component of each of the indices start … start+count−1, int64 [count].
+
+        Raises:
+            UsageError: a seed or a range outside 0 … 2⁶³−1, or a label that is no class.
+        """
+        if not ANY_CLASS <= label < self.classes:
+            known = f"from -1 (any) to {self.classes - 1}" if self.classes else "of -1, for data without classes"
+            raise UsageError(f"expected a label {known}, got {label}")
+        words = [
+            random_words(seed, start, count, 1, stream)[:, 0, 0].astype(np.int64)
+            for stream in (CLASS_STREAM, COMPONENT_STREAM)
+        ]
+        chosen = (words[0][:, None] >= self.class_thresholds).sum(1) if label < 0 else np.full(count, label)
+        within = (words[1][:, None] >= self.component_thresholds[chosen]).sum(1)
+        components: Integers = (self.first[chosen] + within).astype(np.int64)
+        return components
+
+    def draw_labels(self, seed: int, start: int, count: int, label: int | None = None) -> Integers:
+        """The class of each of the indices start … start+count−1, int64 [count]; −1 where there are none.
+
+        Raises:
+            UsageError: as `components`.
+        """
+        return self.labels[self.components(seed, start, count, ANY_CLASS if label is None else label)]
+
+    def latents(
+        self, seed: int, start: int, count: int, label: int = ANY_CLASS, temperature: float = 1.0
+    ) -> tuple[Floats, Integers]:
+        """Latents float32 [count, dimensions] and their classes int64 [count] (−1 where there are none).
+
+        Args:
+            seed: 0 … 2⁶³−1.
+            start: index of the first, 0 … 2⁶³−1.
+            count: how many.
+            label: the class of all of them, or −1 to draw one for each.
+            temperature: what the noise is multiplied with; at 0 each latent is the mean of its component.
+
+        Raises:
+            UsageError: a number out of its range.
+        """
+        component = self.components(seed, start, count, label)
+        noise = np.float32(temperature) * standard_normals(seed, start, count, self.dimensions)
+        latents: Floats = self.means[component] + (self.factors[component] @ noise[..., None])[..., 0]
+        return latents, self.labels[component]
+
+    def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
+        """The document prior.json: thresholds as integers, tables as float32 in base64, to the last bit."""
+        rows, columns = np.tril_indices(self.dimensions)
+        mixtures = []
+        for at, (first, size) in enumerate(zip(self.first, self.sizes, strict=True)):
+            own = slice(first, first + size)
+            mixtures.append({
+                "label": at if self.classes else ANY_CLASS,
+                "name": class_names[at] if self.classes and class_names else None,
+                "threshold": int(self.class_thresholds[at]),
+                "component_thresholds": self.component_thresholds[at, :size].tolist(),
+                "means": _base64(self.means[own]),
+                "factors": _base64(self.factors[own][:, rows, columns]),
+            })
+        return {"schema_version": SCHEMA_VERSION, "dimensions": self.dimensions, "mixtures": mixtures}
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str = PRIOR_FILE) -> FittedPrior:
+        """The prior in the text of a prior.json.
+
+        Raises:
+            ModelError: it is none.
+        """
+        try:
+            return cls._from_json(json.loads(text))
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ModelError(
+                f"{where}: expected the tables of a fitted prior, found {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:120]}; copy or export the model folder again"
+            ) from error
+
+    @classmethod
+    def _from_json(cls, document: dict[str, Any]) -> FittedPrior:
+        if document["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema version {document['schema_version']} in place of {SCHEMA_VERSION}")
+        dimensions, entries = document["dimensions"], document["mixtures"]
+        lower = np.tril_indices(dimensions)
+        labelled = entries[0]["label"] != ANY_CLASS
+        if [entry["label"] for entry in entries] != (list(range(len(entries))) if labelled else [ANY_CLASS]):
+            raise ValueError("labels that do not count up from 0")
+        sizes = [len(entry["component_thresholds"]) for entry in entries]
+        means, factors = [np.zeros((1, dimensions), np.float32)], [np.eye(dimensions, dtype=np.float32)[None]]
+        component_thresholds = np.full((len(entries), max(sizes)), WORDS, np.int64)
+        for row, size, entry in zip(component_thresholds, sizes, entries, strict=True):
+            row[:size] = _ascending(entry["component_thresholds"])
+            means.append(_floats(entry["means"], (size, dimensions)))
+            factor = np.zeros((size, dimensions, dimensions), np.float32)
+            factor[:, *lower] = _floats(entry["factors"], (size, len(lower[0])))
+            factors.append(factor)
+        return cls(
+            classes=len(entries) if labelled else 0,
+            means=np.concatenate(means),
+            factors=np.concatenate(factors),
+            first=1 + np.cumsum([0, *sizes[:-1]], dtype=np.int64),
+            class_thresholds=_ascending([entry["threshold"] for entry in entries]),
+            component_thresholds=component_thresholds,
+        )
+
+
+def thresholds(weights: Sequence[float] | NDArray[np.float64]) -> Integers:
+    """Cumulative weights as integers: choice k is drawn where thresholds[k−1] ≤ word < thresholds[k].
+
+    >>> thresholds([1, 1, 2]).tolist()
+    [1073741824, 2147483648, 4294967296]
+    """
+    cumulative = np.cumsum(np.asarray(weights, np.float64))
+    rounded: Integers = np.floor(cumulative / cumulative[-1] * WORDS + 0.5).astype(np.int64)
+    rounded[-1] = WORDS
+    return rounded
+
+
+def _ascending(values: list[int]) -> Integers:
+    found = np.array(values, np.int64)
+    if (np.diff(found, prepend=0) < 0).any() or found[-1] != WORDS:
+        raise ValueError(f"thresholds that do not ascend to {WORDS}")
+    return found
+
+
+def _base64(values: Floats) -> str:
+    """Little-endian float32, row by row."""
+    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+
+
+def _floats(text: str, shape: tuple[int, ...]) -> Floats:
+    found = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32).reshape(shape)
+    if not np.isfinite(found).all():
+        raise ValueError("values that are not finite")
+    return found

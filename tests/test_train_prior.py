@@ -1,0 +1,117 @@
+"""Fitting a prior: densities against SciPy's, known mixtures found again, classes few or empty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from tiny_training import tiny_data
+from vae_runtime import FittedPrior, standard_normals
+from vae_runtime._prior import Mixture
+from vae_train.prior import (
+    NOISE_STREAM,
+    fit_mixture,
+    fit_prior,
+    fit_to_training_images,
+    log_density,
+    normal_log_density,
+    posterior_samples,
+)
+
+WIDTH = 3
+
+
+def known_prior() -> FittedPrior:
+    """Two classes, 3 : 1, the first of two components far apart."""
+    lower = np.array([[0.5, 0, 0], [0.2, 0.4, 0], [-0.1, 0.1, 0.3]], np.float32)
+    first = Mixture(np.array([0.25, 0.75]), np.array([[-3, 0, 0], [3, 0, 0]], np.float32), np.stack([lower] * 2))
+    second = Mixture(np.ones(1), np.array([[0, 5, 0]], np.float32), 2 * lower[None])
+    return FittedPrior.of([3, 1], [first, second])
+
+
+def test_densities_are_those_of_scipy() -> None:
+    prior, z = known_prior(), 3 * standard_normals(1, 0, 50, WIDTH)
+    covariances = prior.factors.astype(float) @ prior.factors.transpose(0, 2, 1)
+    components = np.stack([
+        multivariate_normal(mean, covariance).pdf(z)
+        for mean, covariance in zip(prior.means, covariances, strict=True)
+    ])
+    np.testing.assert_allclose(normal_log_density(z), np.log(components[0]), atol=1e-5)
+    first, second = 0.25 * components[1] + 0.75 * components[2], components[3]
+    np.testing.assert_allclose(log_density(prior, z), np.log(0.75 * first + 0.25 * second), atol=1e-5)
+    labels = np.arange(50) % 2
+    np.testing.assert_allclose(log_density(prior, z, labels), np.log(np.where(labels, second, first)), atol=1e-5)
+
+
+def test_the_log_density_of_the_origin_under_the_normal_is_known() -> None:
+    value = normal_log_density(np.zeros((1, 12), np.float32))[0]
+    assert value == pytest.approx(-11.02726)  # −6·ln 2π
+
+
+def test_a_fit_to_many_samples_is_as_likely_as_what_drew_them() -> None:
+    prior = known_prior()
+    train, labels = prior.latents(1, 0, 6000)
+    held_out, own = prior.latents(2, 0, 2000)
+    fitted = fit_prior(train[None], labels, 2, components=2)
+    assert fitted.sizes == (2, 2)
+    gap = log_density(prior, held_out).mean() - log_density(fitted, held_out).mean()
+    assert -0.01 < gap < 0.02
+    shares = np.diff(fitted.class_thresholds, prepend=0) / 2**32
+    np.testing.assert_allclose(shares, np.bincount(labels) / 6000, atol=1e-6)
+    assert log_density(fitted, held_out, own).mean() > log_density(fitted, held_out).mean()
+
+
+def test_the_same_latents_give_the_same_mixture() -> None:
+    latents = standard_normals(3, 0, 500, WIDTH)[None]
+    one, other = fit_mixture(latents, 4), fit_mixture(latents, 4)
+    assert one.means.tobytes() == other.means.tobytes()
+    assert one.factors.tobytes() == other.factors.tobytes()
+    assert (np.triu(one.factors, 1) == 0).all()
+
+
+def test_few_images_get_few_components_and_none_the_standard_normal() -> None:
+    latents = standard_normals(4, 0, 100, WIDTH)[None]
+    labels = np.array([0] * 98 + [2] * 2)
+    prior = fit_prior(latents, labels, 3, components=20)
+    assert prior.sizes == (98 // 9, 1, 1)  # 9 parameters in a component of 3 dimensions
+    assert not (prior.draw_labels(1, 0, 5000) == 1).any()
+    drawn, _ = prior.latents(1, 0, 10, label=1)
+    np.testing.assert_array_equal(drawn, standard_normals(1, 0, 10, WIDTH))
+    assert np.isfinite(prior.factors).all()
+
+
+def test_data_without_classes_get_one_mixture() -> None:
+    prior = fit_prior(standard_normals(4, 0, 100, WIDTH)[None], np.zeros(100, np.int64), 0, components=2)
+    assert (prior.classes, prior.sizes) == (0, (2,))
+    assert set(prior.draw_labels(1, 0, 50)) == {-1}
+
+
+def test_an_image_takes_the_noise_of_its_index_whatever_stands_before_it() -> None:
+    images = np.zeros((1203, 1, 2, 2), np.uint8)  # three batches of an evaluation
+
+    def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones((len(image), WIDTH), np.float32), np.full((len(image), WIDTH), 2 * np.log(3), np.float32)
+
+    drawn = posterior_samples(encode, images, draws=2)
+    for draw in range(2):
+        noise = standard_normals(draw, 0, 1203, WIDTH, NOISE_STREAM)
+        np.testing.assert_allclose(drawn[draw], 1 + 3 * noise, rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_fit_reaches_is_measured_on_images_it_has_not_seen() -> None:
+    data = tiny_data(train=200)
+    seen: list[int] = []
+
+    def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(len(image))
+        flat = image.reshape(len(image), -1)
+        mean = np.stack([flat.mean(1), flat[:, :60].mean(1), flat[:, ::2].mean(1)], 1).astype(np.float32)
+        return mean, np.full(mean.shape, -2, np.float32)
+
+    prior, facts = fit_to_training_images(encode, data, components=2)
+    assert sum(seen) == 200
+    assert prior.classes == 1
+    assert (facts["images"], facts["held_out_images"]) == (150, 50)
+    assert facts["held_out_nats_fitted"] > facts["held_out_nats_normal"]
+    assert facts["held_out_nats_fitted"] == pytest.approx(facts["held_out_nats_fitted_of_class"])

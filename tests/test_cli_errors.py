@@ -92,7 +92,7 @@ COMMANDS: list[tuple[str, int, str]] = [
     (
         "sample --start 9223372036854775807 --seed 1 -n 2",
         2,
-        "expected a range that ends at 2^63, got start 9223372036854775807 and count 2; begin earlier",
+        "expected a range that ends by 2^63, got start 9223372036854775807 and count 2; begin earlier",
     ),
     ("sample --threads 0", 2, invalid("sample", "--threads", "expected a whole number from 1 to 1024, got 0")),
     ("sample --format gif", 2, "expected a --format of png, webp, npy, npz, got gif"),

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_runtime import Generator, InputError, ModelError, Samples, UnavailableError, UsageError, to_grey_levels
+from vae_runtime import (
+    Generator,
+    InputError,
+    ModelError,
+    Samples,
+    UnavailableError,
+    UsageError,
+    picture_grid,
+    to_grey_levels,
+)
 from vae_runtime._blocks import BULK, block_ranges
 
 
@@ -79,7 +88,7 @@ def test_a_seed_that_is_left_out_is_drawn_below_2_to_the_53_and_kept(model: Gene
         ({"n": 1, "seed": 1.5}, "expected seed as a whole number, got 1.5"),
         ({"n": True}, "expected n as a whole number, got True"),
         ({"n": 2, "seed": 1, "start": 2**63 - 1},
-         "expected a range that ends at 2^63, got start 9223372036854775807 and count 2; begin earlier"),
+         "expected a range that ends by 2^63, got start 9223372036854775807 and count 2; begin earlier"),
     ],
 )
 def test_numbers_out_of_range_are_named_at_the_call(model: Generator, arguments: dict[str, Any], message: str) -> None:
@@ -178,7 +187,7 @@ def test_a_span_below_one_is_the_central_share_of_the_prior(model: Generator) ->
     [
         ({"dimensions": 99}, "expected a dimension from 0 to {last}, got 99"),
         ({"dimensions": -1}, "expected a dimension from 0 to {last}, got -1"),
-        ({"steps": 1}, "expected at least 2 steps, got 1"),
+        ({"steps": 1}, "expected steps of at least 2, got 1"),
         ({"span": 0}, "expected a span above 0 (below 1 a share of the prior, else deviations), got 0"),
         ({"span": float("nan")}, "expected a span above 0 (below 1 a share of the prior, else deviations), got nan"),
     ],
@@ -290,10 +299,67 @@ def test_a_provider_that_is_not_installed_is_refused(tiny_model_folder: Path) ->
 
 
 def test_fewer_than_one_thread_is_refused(tiny_model_folder: Path) -> None:
-    with pytest.raises(UsageError, match="expected at least 1 thread, got 0"):
+    with pytest.raises(UsageError, match="expected threads of at least 1, got 0"):
         Generator.load(tiny_model_folder, threads=0)
 
 
 def test_a_name_that_is_neither_folder_nor_shipped_model_is_refused() -> None:
     with pytest.raises(ModelError, match="expected a model folder or one of .*, got no-such-model"):
         Generator.load("no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "message"),
+    [
+        (1.0, "expected a dimension as a whole number, got 1.0"),
+        ("1", "expected a dimension as a whole number, got '1'"),
+        ([0, True], "expected a dimension as a whole number, got True"),
+        ([], "expected at least one dimension, got none; leave them out for all"),
+    ],
+)
+def test_a_traversal_of_no_dimension_is_refused(model: Generator, dimensions: Any, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        model.traverse(dimensions)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"columns": 0}, "expected columns of at least 1, got 0"),
+        ({"scale": 0}, "expected scale of at least 1, got 0"),
+        ({"scale": 1.5}, "expected scale as a whole number, got 1.5"),
+        ({"gap": -1}, "expected gap of at least 0, got -1"),
+        ({"background": 256}, "expected background from 0 to 255, got 256"),
+    ],
+)
+def test_a_grid_out_of_range_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        picture_grid(np.zeros((2, 1, 3, 3), np.uint8), **arguments)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((0, 1, 3, 3), np.uint8), np.zeros((2, 3, 3), np.uint8), np.zeros((2, 1, 3, 3)),
+        np.zeros((2, 2, 3, 3), np.uint8),
+    ],
+)
+def test_a_grid_of_something_else_is_refused(images: np.ndarray) -> None:
+    with pytest.raises(UsageError, match=r"expected pictures as uint8 \[n, 1 or 3, height, width\], got "):
+        picture_grid(images)
+
+
+def test_a_batch_refuses_a_conversion_without_a_copy(model: Generator) -> None:
+    sample = model.sample(2, seed=1)
+    assert np.asarray(sample, copy=False) is sample.images
+    with pytest.raises(ValueError, match="expected float32 where no copy may be made"):
+        np.asarray(sample, dtype=np.float64, copy=False)
+
+
+def test_what_a_model_gives_back_cannot_be_changed(model: Generator) -> None:
+    traversal = model.traverse(0)
+    for array in (traversal.images, traversal.latents, traversal.values, model.sample(2, seed=1).latents):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0

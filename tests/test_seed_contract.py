@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -121,10 +122,26 @@ def test_the_graph_has_standard_operators_no_random_ones_and_three_required_inpu
         (2**63, 0, 1, "expected a seed from 0 to 2^63-1 (9223372036854775807), got 9223372036854775808"),
         (0, -1, 1, "expected a start from 0 to 2^63-1 (9223372036854775807), got -1"),
         (0, 0, 0, "expected a count of at least 1, got 0"),
-        (0, LAST, 2, f"expected a range that ends at 2^63, got start {LAST} and count 2; begin earlier"),
+        (0, LAST, 2, f"expected a range that ends by 2^63, got start {LAST} and count 2; begin earlier"),
     ],
 )
 def test_a_number_outside_the_contract_is_named(seed: int, start: int, count: int, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         random_words(seed, start, count, blocks=1)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: standard_normals(0, 0, 1, 0), "expected dimensions of at least 1, got 0"),
+        (lambda: standard_normals(0, 0, 1, -3), "expected dimensions of at least 1, got -3"),
+        (lambda: standard_normals(0.5, 0, 1, 3), "expected a seed as a whole number, got 0.5"),
+        (lambda: random_words(0, 0, 1, 0), "expected blocks from 1 to 4294967295, got 0"),
+        (lambda: random_words(0, 0, 1, 1, 2**32), "expected stream from 0 to 4294967295, got 4294967296"),
+    ],
+)
+def test_a_request_that_is_no_part_of_the_contract_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert str(caught.value) == message

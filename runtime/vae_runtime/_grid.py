@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import whole
+from ._errors import UsageError
+
 
 def to_grey_levels(images: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Grey levels 0 … 255 of values in [0, 1]: ⌊255·x + 0.5⌋ in float32, the same in every language."""
@@ -24,7 +27,16 @@ def picture_grid(
         scale: each pixel becomes scale × scale pixels.
         gap: pixels between two pictures and around all of them, after scaling.
         background: the grey level of the gaps and of places without a picture.
+
+    Raises:
+        UsageError: another dtype or shape, no pictures, or a number out of its range.
     """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise UsageError(
+            f"expected pictures as uint8 [n, 1 or 3, height, width], got {images.dtype} {list(images.shape)}"
+        )
+    columns, scale = whole("columns", columns, 1), whole("scale", scale, 1)
+    gap, background = whole("gap", gap, 0), whole("background", background, 0, 255)
     count, channels, height, width = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arrays import as_images, as_latent, as_latents
 from ._blocks import BLOCK, BULK, in_order, usable_cores
+from ._checks import whole
 from ._draws import Draw, settle
 from ._errors import ModelError, UsageError
 from ._folder import ModelFolder, find_model
@@ -46,8 +47,7 @@ class Generator:
         provider: str = "cpu",
         made_by: str = "",
     ) -> None:
-        if threads is not None and threads < 1:
-            raise UsageError(f"expected at least 1 thread, got {threads}")
+        threads = None if threads is None else whole("threads", threads, 1)
         self._manifest = manifest
         self._folder = folder
         self._sessions: dict[str, Session] = dict(sessions or {})
@@ -203,7 +203,7 @@ class Generator:
         """
         draw = settle(self._manifest, prior, label, temperature)
         n, start, sampler = self._sampler(n, seed, start, draw)
-        if chunk < BLOCK or chunk % BLOCK:
+        if whole("chunk", chunk) < BLOCK or chunk % BLOCK:
             raise UsageError(f"expected a chunk that is a multiple of {BLOCK}, got {chunk}")
         if dtype not in ("float32", "uint8"):
             raise UsageError(f"expected the dtype float32 or uint8, got {dtype}")
@@ -267,13 +267,11 @@ class Generator:
             InputError: `around` has another width or is not finite.
         """
         width = self._manifest.latent.dimensions
-        if dimensions is None:
-            rows = self._manifest.latent.order
-        else:
-            rows = (dimensions,) if isinstance(dimensions, int | np.integer) else tuple(dimensions)
-        for row in rows:
-            if not 0 <= row < width:
-                raise UsageError(f"expected a dimension from 0 to {width - 1}, got {row}")
+        wanted: Any = self._manifest.latent.order if dimensions is None else dimensions
+        several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
+        rows = tuple(whole("a dimension", row, 0, width - 1) for row in (wanted if several else [wanted]))
+        if not rows:
+            raise UsageError("expected at least one dimension, got none; leave them out for all")
         values = traversal_values(span, steps)
         centre = np.zeros(width, np.float32) if around is None else as_latent(around, width)
         latents = np.tile(centre, (len(rows), steps, 1))  # [rows, steps, dimensions]
@@ -281,7 +279,7 @@ class Generator:
             latents[at, :, row] = values
         images = self.decode(latents.reshape(-1, width))
         shaped = images.reshape(len(rows), steps, *self._manifest.image.shape)
-        return Traversal(shaped, latents, tuple(int(row) for row in rows), values)
+        return Traversal(shaped, latents, rows, values)
 
     def interpolate(
         self, a: ArrayLike, b: ArrayLike, steps: int = 11, method: Literal["linear", "spherical"] = "linear"
@@ -324,7 +322,7 @@ class Generator:
     def _sampler(self, n: int, seed: int | None, start: int, draw: Draw) -> tuple[int, int, Sampler]:
         """The checked range, and what computes it."""
         seed = draw_seed() if seed is None else seed
-        n, seed, start = _whole("n", n), _whole("seed", seed), _whole("start", start)
+        n, seed, start = whole("n", n), whole("seed", seed), whole("start", start)
         check_range(seed, start, n)
         may_label = self._folder is not None or "latents" in self._sessions
         return n, start, Sampler(self._manifest, self._session, may_label, draw, seed)
@@ -348,10 +346,3 @@ class Generator:
 def draw_seed() -> int:
     """A random seed below 2⁵³."""
     return secrets.randbelow(DRAWN_SEED_LIMIT)
-
-
-def _whole(name: str, value: int) -> int:
-    """The value as a Python integer; floats are refused, because a seed of 2**60 would lose digits in one."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise UsageError(f"expected {name} as a whole number, got {value!r}")
-    return int(value)

@@ -7,6 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import whole
 from ._errors import UsageError
 
 METHODS = ("linear", "spherical")
@@ -23,10 +24,9 @@ def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     Raises:
         UsageError: a span that is not positive and finite, or fewer than two steps.
     """
-    if not 0 < span < float("inf"):
+    if not isinstance(span, int | float | np.number) or not 0 < span < float("inf"):
         raise UsageError(f"expected a span above 0 (below 1 a share of the prior, else deviations), got {span}")
-    if steps < 2:
-        raise UsageError(f"expected at least 2 steps, got {steps}")
+    steps = whole("steps", steps, 2)
     if span >= 1:
         return np.linspace(-span, span, steps).astype(np.float32)
     shares = np.linspace((1 - span) / 2, (1 + span) / 2, steps)
@@ -47,8 +47,7 @@ def interpolation_path(
     Raises:
         UsageError: fewer than two steps, or an unknown method.
     """
-    if steps < 2:
-        raise UsageError(f"expected at least 2 steps, got {steps}")
+    steps = whole("steps", steps, 2)
     if method not in METHODS:
         raise UsageError(f"expected the method linear or spherical, got {method}")
     t = np.linspace(0, 1, steps)[:, None]

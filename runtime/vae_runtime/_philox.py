@@ -22,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import whole
 from ._errors import UsageError
 
 LATENT_STREAM, COMPONENT_STREAM, CLASS_STREAM = 0, 1, 2
@@ -65,9 +66,10 @@ def random_words(seed: int, start: int, count: int, blocks: int, stream: int = L
     """The words of `blocks` blocks for the indices start … start+count−1, uint32 [count, blocks, 4].
 
     Raises:
-        UsageError: a seed or a range outside 0 … 2⁶³−1.
+        UsageError: a seed or a range outside 0 … 2⁶³−1, or blocks or a stream that are no 32-bit words.
     """
     check_range(seed, start, count)
+    blocks, stream = whole("blocks", blocks, 1, WORD_MASK), whole("stream", stream, 0, WORD_MASK)
     index = np.uint64(start) + np.arange(count, dtype=np.uint64)
     counter = np.empty((count, blocks, 4), np.uint64)
     counter[..., 0] = (index & np.uint64(WORD_MASK))[:, None]
@@ -83,8 +85,9 @@ def standard_normals(
     """Standard normals for the indices start … start+count−1, float32 [count, dimensions]: latents on stream 0.
 
     Raises:
-        UsageError: a seed or a range outside 0 … 2⁶³−1.
+        UsageError: as `random_words`, or no dimensions.
     """
+    dimensions = whole("dimensions", dimensions, 1)
     words = random_words(seed, start, count, -(-dimensions // 4), stream)  # [count, blocks, 4]
     uniform = ((words >> np.uint32(8)).astype(np.float32) + np.float32(1)) * np.float32(2**-24)
     radius = np.sqrt(np.float32(-2) * np.log(uniform[..., 0::2]))  # [count, blocks, 2]
@@ -99,6 +102,7 @@ def check_range(seed: int, start: int, count: int) -> None:
     Raises:
         UsageError: naming the value and its range.
     """
+    seed, start, count = whole("a seed", seed), whole("a start", start), whole("a count", count)
     if not 0 <= seed < LIMIT:
         raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {seed}")
     if not 0 <= start < LIMIT:
@@ -106,4 +110,4 @@ def check_range(seed: int, start: int, count: int) -> None:
     if count < 1:
         raise UsageError(f"expected a count of at least 1, got {count}")
     if start + count > LIMIT:
-        raise UsageError(f"expected a range that ends at 2^63, got start {start} and count {count}; begin earlier")
+        raise UsageError(f"expected a range that ends by 2^63, got start {start} and count {count}; begin earlier")

@@ -60,9 +60,11 @@ class Pictures:
         return iter(self.images)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy or (dtype is not None and np.dtype(dtype) != self.images.dtype):
-            return np.array(self.images, dtype=dtype)
-        return self.images
+        # As NumPy's protocol has it: with copy=False, an array of its own is an error.
+        converts = dtype is not None and np.dtype(dtype) != self.images.dtype
+        if converts and copy is False:
+            raise ValueError(f"expected {self.images.dtype} where no copy may be made, got {dtype!r}")
+        return np.array(self.images, dtype=dtype) if copy or converts else self.images
 
     def grey_levels(self) -> NDArray[np.uint8]:
         """The images as uint8, ⌊255·x + 0.5⌋."""
@@ -75,7 +77,8 @@ class Pictures:
             columns: pictures in a row; by default one row for each row of a traversal, else ten.
             scale: each pixel becomes scale × scale.
         """
-        columns = columns or (self.images.shape[1] if self.images.ndim == 5 else 10)
+        if columns is None:
+            columns = self.images.shape[1] if self.images.ndim == 5 else 10
         return picture_grid(self.grey_levels().reshape(-1, *self.images.shape[-3:]), columns, scale)
 
     def _repr_png_(self) -> bytes:
@@ -121,6 +124,10 @@ class Traversal(Pictures):
     """the latent's own index of each row"""
     values: NDArray[np.float32]
     """float32 [steps], what the dimension is set to in each column"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.values.flags.writeable = False
 
     def __repr__(self) -> str:
         low, high = float(self.values[0]), float(self.values[-1])

@@ -9,7 +9,7 @@ import typer
 from . import options
 from .console import Console, counted
 from .metadata import make_note
-from .targets import PICTURES, check_choices, parse_target, written
+from .targets import GRIDS, PICTURES, check_choices, parse_target, written
 
 GRID_SCALE, SINGLE_SCALE = 4, 1
 CHUNK = 1024
@@ -17,6 +17,7 @@ CHUNK = 1024
 
 
 def decode(
+    context: typer.Context,
     latents: Annotated[str, typer.Argument(metavar="LATENTS", help="A .npy, .npz or JSON file; - is standard input.")],
     output: options.Output = "decoded.png",
     format_name: options.Format = None,
@@ -39,6 +40,8 @@ def decode(
     console = Console(as_json, quiet)
     target = parse_target(output, format_name, PICTURES, console)
     check_choices(target, dtype, scale)
+    if target.format not in GRIDS:
+        options.refuse_idle(context, "--columns", "a grid")
 
     import numpy as np
 
@@ -60,7 +63,7 @@ def decode(
         return Pictures(images if dtype is options.Dtype.FLOAT32 else to_grey_levels(images), part)
 
     chunks = (chunk(start) for start in range(0, len(rows), CHUNK))
-    if target.format in ("png", "webp"):
+    if target.format in GRIDS:
         check_drawing(len(rows), manifest.image, scale or GRID_SCALE, columns, target.format)
         with target.open() as file:
             images = np.concatenate([part.images for part in chunks])

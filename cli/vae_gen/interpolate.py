@@ -21,6 +21,7 @@ SCALE = 3
 
 
 def interpolate(
+    context: typer.Context,
     seeds: Annotated[
         list[int] | None,
         typer.Option("--seed", metavar="N", parser=options.read_seed, show_default=False, help="Twice or more often."),
@@ -74,6 +75,12 @@ def interpolate(
         )
     if any(ends is not None and len(ends) == 1 for ends in (seeds, images)):
         raise UsageError(f"expected {given[0]} at least twice, got it once; say where to go")
+    if not seeds:
+        options.refuse_idle(context, "--start", "a --seed")
+    if not images:
+        options.refuse_idle(context, "--invert", "an --image")
+    if not is_animation(target, animate):
+        options.refuse_idle(context, "--fps", "an animation")
     choice = options.DrawChoice(prior, label, temperature)
     if not seeds:
         choice.refuse_without_seed()

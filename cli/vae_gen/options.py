@@ -174,6 +174,22 @@ Format = Annotated[
 Show = Annotated[bool, typer.Option("--show", help="Preview the pictures in the terminal, on standard error.")]
 
 
+def refuse_idle(context: typer.Context, option: str, needed: str) -> None:
+    """Refuse an option that was given where it would do nothing.
+
+    Args:
+        context: the command's.
+        option: with its dashes.
+        needed: what it needs, for the error.
+
+    Raises:
+        UsageError: it was given.
+    """
+    source = context.get_parameter_source(option.removeprefix("--"))
+    if source is not None and source.name == "COMMANDLINE":
+        raise UsageError(f"expected {needed} for {option}, got none; leave {option} out")
+
+
 @dataclass(frozen=True)
 class DrawChoice:
     """What samples are to be drawn from, as it was asked for."""

@@ -9,12 +9,13 @@ import typer
 from . import options
 from .console import Console, counted
 from .metadata import make_note
-from .targets import PICTURES, check_choices, parse_target, written
+from .targets import GRIDS, PICTURES, check_choices, parse_target, written
 
 GRID_SCALE, SINGLE_SCALE = 4, 1
 
 
 def sample(
+    context: typer.Context,
     count: Annotated[
         int, typer.Option("-n", "--count", metavar="N", parser=options.read_count, help="How many pictures.")
     ] = 50,
@@ -43,6 +44,8 @@ def sample(
     console = Console(as_json, quiet)
     target = parse_target(output, format_name, PICTURES, console)
     check_choices(target, dtype, scale)
+    if target.format not in GRIDS:
+        options.refuse_idle(context, "--columns", "a grid")
 
     from vae_runtime._model import draw_seed
     from vae_runtime._philox import check_range
@@ -57,7 +60,7 @@ def sample(
     check_range(seed, start, count)
     generator = options.ModelChoice(model, threads, provider).load()
     choice = options.DrawChoice(prior, label, temperature).settle(generator.manifest)
-    if target.format in ("png", "webp"):
+    if target.format in GRIDS:
         draw(SampleRecipe(seed, start, count, columns, scale or GRID_SCALE, choice), generator, target, show=show)
     else:
         pixels = scale or SINGLE_SCALE

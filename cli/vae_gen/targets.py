@@ -18,7 +18,8 @@ from .options import Dtype
 
 FOLDER = "folder"
 ARRAYS = ("npy", "npz")
-PICTURES = ("png", "webp", *ARRAYS, FOLDER)
+GRIDS = ("png", "webp")
+PICTURES = (*GRIDS, *ARRAYS, FOLDER)
 """The formats of `sample` and `decode`."""
 DRAWINGS = ("png", "webp", "gif", "apng")
 """The formats of sheets and animations."""

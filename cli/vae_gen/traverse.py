@@ -27,9 +27,11 @@ def _read_dimension(text: str) -> str:
 
 
 def traverse(
-    dimension: Annotated[
-        str, typer.Option("--dim", metavar="K|all", parser=_read_dimension, help="The latent's own index, or all.")
-    ] = ALL,
+    context: typer.Context,
+    dimensions: Annotated[
+        list[str],
+        typer.Option("--dim", metavar="K|all", parser=_read_dimension, help="The latent's own index, or all."),
+    ] = [ALL],  # noqa: B006 - Typer copies it
     seed: options.Seed = None,
     start: options.Start = 0,
     prior: options.PriorOption = None,
@@ -69,8 +71,15 @@ def traverse(
     target = parse_target(output, format_name, DRAWINGS, console)
     if seed is not None and image is not None:
         raise UsageError("expected one centre, got --seed and --image; leave one out")
-    if start and seed is None:
-        raise UsageError(f"expected a --seed for --start {start}, got none; name a seed or leave --start out")
+    if len(dimensions) != 1:
+        raise UsageError(f"expected --dim once, a dimension or all, got {' and '.join(dimensions)}")
+    (dimension,) = dimensions
+    if seed is None:
+        options.refuse_idle(context, "--start", "a --seed")
+    if image is None:
+        options.refuse_idle(context, "--invert", "an --image")
+    if not is_animation(target, animate):
+        options.refuse_idle(context, "--fps", "an animation")
     choice = options.DrawChoice(prior, label, temperature)
     if seed is None:
         choice.refuse_without_seed()

@@ -76,7 +76,7 @@ def folder(run: Run, data: FashionMnist, tmp_path_factory: pytest.TempPathFactor
 def test_the_folder_holds_the_files_of_the_contract_and_verifies(folder: Path) -> None:
     assert sorted(entry.name for entry in folder.iterdir()) == [
         "README.md", "decoder.onnx", "encoder.onnx", "generator.onnx", "golden.json", "latents.onnx", "manifest.json",
-        "preview.png", "prior.json",
+        "preview.png", "prior.json", "worst.png",
     ]  # fmt: skip
     assert [check.detail for check in verify(folder) if not check.passed] == []
 
@@ -146,6 +146,19 @@ def test_colour_pictures_of_an_odd_size_export_too(tmp_path: Path) -> None:
     report, _ = export_run(made_up_run(model), made_up_data(model), tmp_path / "colour", name="colour", version="1")
     assert report.misses() == []
     assert Generator.load(tmp_path / "colour").sample(2, seed=1).shape == (2, 3, 20, 33)
+
+
+def test_a_residual_network_that_refines_its_posteriors_exports_too(data: FashionMnist, tmp_path: Path) -> None:
+    model = replace(SMALL, residual_blocks=(1, 2), encoder_hidden=8, decoder_hidden=9, refinement_steps=3)
+    run = made_up_run(model)
+    generator = torch.Generator().manual_seed(2)
+    for weight in run.vae.parameters():  # away from the first weights, whose residual branches are zero
+        weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    report, _ = export_run(run, data, tmp_path / "deep", name="deep", version="1.0.0")
+    assert report.misses() == []
+    unrefined = run.vae.encoder(data.test_images[:3].float() / 255)[0]
+    exported = Generator.load(tmp_path / "deep").encode(data.test_images[:3].numpy()).mean
+    assert np.abs(exported - unrefined.numpy()).max() > 0.01
 
 
 def test_a_weight_that_differs_is_a_miss_on_every_output_it_reaches(run: Run, graphs: Graphs) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,15 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from PIL import Image
 
 from vae_runtime import (
     ExportMismatchError,
     Manifest,
     ModelError,
     OutputError,
-    picture_grid,
-    to_grey_levels,
     verify,
 )
 from vae_runtime._files import replacing_folder
@@ -35,6 +31,7 @@ from .card import model_card
 from .check import Report, StructureCheck, open_sessions, prove, signature
 from .golden import golden_vectors
 from .graphs import Graphs, build_encoder, build_graphs, describe
+from .pictures import preview, worst_reconstructions
 from .seed_graph import IR_VERSION, OPSET
 
 LICENCE = "MIT"
@@ -42,7 +39,6 @@ DATA_LICENCES = {"Fashion-MNIST": "MIT"}
 PROOF_IMAGES = 1000
 """Real test images that the value checks use."""
 EVALUATION_TOLERANCE_NATS = 0.01
-PREVIEW_PICTURES, PREVIEW_COLUMNS, PREVIEW_SCALE = 50, 10, 3
 
 
 def export_run(
@@ -74,7 +70,7 @@ def export_run(
     header = _header(run, data, name, version, measured, default_prior)
     describe(graphs.by_name(), {**essentials(header), "data": data.name, "weights_sha256": run.weights_sha256})
 
-    report = prove(graphs, run.vae, images[:PROOF_IMAGES].astype(np.float32) / np.float32(255))
+    report = prove(graphs, run.vae, _proof_images(data))
     report = _with_evaluation(report, measured, evaluate_run(run, data))
     if report.passed:
         files = _files(header, graphs, run, data, report, measured, prior_facts)
@@ -204,11 +200,16 @@ def _files(
     others = {
         "golden.json": _json(golden),
         PRIOR_FILE: _json(graphs.prior.to_json(data.class_names)),
-        "preview.png": _preview(graphs),
+        "preview.png": preview(graphs),
+        "worst.png": worst_reconstructions(graphs, _proof_images(data)),
         "README.md": model_card(manifest).encode(),
     }
     manifest["files"] = {file: _file_entry(content) for file, content in others.items()}
     return {**onnx_files, **others, "manifest.json": _json(manifest)}
+
+
+def _proof_images(data: FashionMnist) -> NDArray[np.float32]:
+    return data.test_images[:PROOF_IMAGES].numpy().astype(np.float32) / np.float32(255)
 
 
 def _file_entry(content: bytes) -> dict[str, Any]:
@@ -217,14 +218,3 @@ def _file_entry(content: bytes) -> dict[str, Any]:
 
 def _json(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _preview(graphs: Graphs) -> bytes:
-    """Fifty samples of seed 0 as a PNG."""
-    session = open_sessions({"generator": graphs.generator}, "default")["generator"]
-    window = {"seed": 0, "start": 0, "count": PREVIEW_PICTURES}
-    (images,) = session.run(["image"], {name: np.array(value, np.int64) for name, value in window.items()})
-    buffer = io.BytesIO()
-    grid = picture_grid(to_grey_levels(images), PREVIEW_COLUMNS, PREVIEW_SCALE)
-    Image.fromarray(grid).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

@@ -1,4 +1,7 @@
-"""`vae-eval`: the figures of a run (in PyTorch) or of a model folder (in ONNX Runtime) over the test images."""
+"""`vae-eval`: the figures of a run (in PyTorch) or of a model folder (in ONNX Runtime) over the test images.
+
+With `--bench`, everything that `vae_train.bench` measures of a model folder.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,13 @@ from vae_runtime._files import write_file
 from .extra import require_train_extra
 
 if TYPE_CHECKING:
+    from vae_runtime import Generator
+
+    from .data import FashionMnist
     from .evaluation import Evaluation
+
+REFERENCE = "fashion-mnist-12d-reference"
+"""The shipped model that others are compared with."""
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -44,23 +53,65 @@ def evaluate(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads. [default: PyTorch's or the runtime's own choice]")
     ] = None,
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Measure a model folder's likelihood bounds, samples and latent space too.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="With --bench: some of likelihood,samples,latent. [default: all]")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="With --bench: write metrics.json, report.md and pictures to this folder.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="With --bench: a model whose figures stand beside; none for no other. "
+                     f"[default: {REFERENCE}, if it is shipped]"),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="With --bench: seeds whose spread is reported. [default: 3]")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="With --bench: pictures in a set. [default: 10000]")] = None,
+    iwae_k: Annotated[
+        int | None, typer.Option(help="With --bench: draws an image for the bound. [default: 100]")
+    ] = None,
+    iwae_images: Annotated[
+        int | None, typer.Option(help="With --bench: test images for the bound. [default: 1000]")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Measure a model on the 10000 test images: -ELBO, reconstruction and KL in nats an image, and active units.
 
     A run is measured in PyTorch and a model folder in ONNX Runtime, with the same noise: an export that is right
-    gives the same figures to 0.01 nats.
+    gives the same figures to 0.01 nats. With --bench a model folder is also measured by importance-weighted bounds,
+    by what two classifiers say of its samples, and by how smooth its latent space is.
     """
     if weights not in ("last", "best"):
         raise UsageError(f"expected --weights last or best, got {weights}")
     if threads is not None and threads < 1:
         raise UsageError(f"expected --threads of at least 1, got {threads}")
+    settings = {"seeds": seeds, "samples": samples, "iwae_k": iwae_k, "iwae_images": iwae_images}
+    chosen: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    if only is not None:
+        chosen["parts"] = tuple(part.strip() for part in only.split(","))
+    if bench:
+        require_train_extra("sklearn")
+        text, page = _bench(path, data_dir, threads, chosen, reference, report)
+        _put(text, page, as_json, output)
+        return
+    if chosen or report is not None or reference is not None:
+        options = ("only", "report", "reference", "seeds", "samples", "iwae-k", "iwae-images")
+        raise UsageError(f"expected --bench with {', '.join(f'--{option}' for option in options)}; add --bench")
     require_train_extra()
-    report, evaluation = _run(path, data_dir, weights, threads) if _is_run(path) else _model(path, data_dir, threads)
-    text = json.dumps(report | evaluation.to_json(), indent=2, allow_nan=False) + "\n"
+    header, evaluation = _run(path, data_dir, weights, threads) if _is_run(path) else _model(path, data_dir, threads)
+    text = json.dumps(header | evaluation.to_json(), indent=2, allow_nan=False) + "\n"
+    _put(text, table(header, evaluation), as_json, output)
+
+
+def _put(text: str, page: str, as_json: bool, output: str | None) -> None:
+    """JSON to a file where one was named, and JSON or the page for people to standard output."""
     if output is not None and output != "-":
         write_file(output, text)
-    typer.echo(text if as_json or output == "-" else table(report, evaluation), nl=False)
+    typer.echo(text if as_json or output == "-" else page, nl=False)
 
 
 def table(report: dict[str, Any], evaluation: Evaluation) -> str:
@@ -116,8 +167,6 @@ def _run(path: Path, data_dir: Path | None, weights: str, threads: int | None) -
 
 
 def _model(path: Path, data_dir: Path | None, threads: int | None) -> tuple[dict[str, Any], Evaluation]:
-    import onnxruntime
-
     from vae_runtime import Generator
 
     from .data import load_fashion_mnist
@@ -125,13 +174,53 @@ def _model(path: Path, data_dir: Path | None, threads: int | None) -> tuple[dict
 
     model = Generator.load(path, threads=threads)
     data = load_fashion_mnist(data_dir)
-    report = {
+    return _header(model, data), evaluate_generator(model, data)
+
+
+def _header(model: Generator, data: FashionMnist) -> dict[str, Any]:
+    """What was measured, and with what."""
+    import onnxruntime
+
+    return {
         "model": model.manifest.name,
         "engine": f"ONNX Runtime {onnxruntime.__version__}",
         "data": data.name,
         "decoder_sha256": model.manifest.fingerprint,
     }
-    return report, evaluate_generator(model, data)
+
+
+def _bench(
+    path: Path,
+    data_dir: Path | None,
+    threads: int | None,
+    chosen: dict[str, Any],
+    reference: str | None,
+    folder: Path | None,
+) -> tuple[str, str]:
+    """The bench's figures as JSON text and as Markdown; and all of it in the folder where one was named."""
+    import torch
+
+    from vae_runtime import Generator, shipped_models
+
+    from .bench.report import markdown, to_json, write_report
+    from .bench.running import BenchSettings, run_bench
+    from .data import load_fashion_mnist
+
+    settings = BenchSettings(**chosen)
+    if _is_run(path):
+        raise InputError(f"expected a model folder for --bench, got a run's folder, {path}; export it with vae-export")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model = Generator.load(path, threads=threads)
+    if reference is None and REFERENCE in shipped_models():
+        reference = REFERENCE
+    other = None if reference in (None, "none") else Generator.load(reference, threads=threads)
+    data = load_fashion_mnist(data_dir)
+    header = {**_header(model, data), "reference": None if other is None else _header(other, data)["model"]}
+    bench = run_bench(model, data, settings, other, lambda line: typer.echo(line, err=True))
+    if folder is not None:
+        write_report(folder, header, bench)
+    return to_json(header, bench), markdown(header, bench)
 
 
 def main() -> int:

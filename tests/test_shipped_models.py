@@ -1,0 +1,34 @@
+"""The models in the repository: whole, described by what was measured, and small enough to travel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vae_export.card import model_card
+from vae_runtime import Generator, Manifest, verify
+
+ARTIFACTS = Path(__file__).parent.parent / "artifacts"
+SHIPPED = sorted(path.parent for path in ARTIFACTS.glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_a_shipped_model_verifies(folder: Path) -> None:
+    assert [check for check in verify(folder) if not check.passed] == []
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_a_shipped_card_says_what_was_measured(folder: Path) -> None:
+    manifest = Manifest.parse((folder / "manifest.json").read_bytes())
+    assert (folder / "README.md").read_text() == model_card(manifest.document)
+    assert manifest.name == folder.name
+
+
+def test_all_shipped_models_together_stay_below_twenty_megabytes() -> None:
+    assert sum(file.stat().st_size for folder in SHIPPED for file in folder.iterdir()) < 20e6
+
+
+def test_a_name_finds_a_shipped_model() -> None:
+    for folder in SHIPPED:
+        assert Generator.load(folder.name).manifest.name == folder.name

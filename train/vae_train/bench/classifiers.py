@@ -1,0 +1,218 @@
+"""The two classifiers: trained with `python -m vae_train.bench.classifiers --out DIR`, and loaded by the bench.
+
+They learn from the 55 000 training images of `vae_train.data.split` and no VAE ever sees them, nor they a VAE. About
+five minutes each on one CPU core. Weights are stored as float16, and the accuracies beside them are measured after
+that rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from vae_runtime import InputError, UsageError
+from vae_runtime._boundary import run_command
+from vae_runtime._files import write_file
+
+from ..data import FashionMnist, load_fashion_mnist, split
+from .networks import NETWORKS, Classifier, Prediction
+
+WEIGHTS = Path(__file__).with_name("weights")
+"""Where the shipped classifiers are: NAME.safetensors, and NAME.json with how it was made and what it reaches."""
+
+VALIDATION_IMAGES = 5000
+"""As `TrainConfig` holds out."""
+
+BATCH = 500
+"""Images at a time when classifying."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained."""
+
+    epochs: int  # passes over the training images
+    learning_rate: float  # AdamW's highest, reached after a fifth of the steps, then down to 0 as a cosine
+    shift: int  # pixels at most, drawn for each image; the border that appears is black
+    batch_size: int = 128  # images
+    weight_decay: float = 0.05  # AdamW's, of all weights
+    seed: int = 0  # of the first weights, the order, the shifts and the flips
+
+
+RECIPES = {
+    "residual": Recipe(epochs=16, learning_rate=6e-3, shift=2),
+    "plain": Recipe(epochs=14, learning_rate=4e-3, shift=1),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Images as one classifier sees them."""
+
+    features: NDArray[np.float32]
+    """float32 [n, features]"""
+    probabilities: NDArray[np.float32]
+    """float32 [n, 10], of the classes"""
+
+
+def load_classifier(name: str, folder: Path = WEIGHTS) -> Classifier:
+    """A trained classifier in evaluation mode, float32 on the CPU.
+
+    Raises:
+        InputError: its file is missing or is not this network's.
+    """
+    path = folder / f"{name}.safetensors"
+    network = NETWORKS[name]()
+    try:
+        network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    except Exception as error:  # safetensors and torch have errors of several kinds
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: expected the weights of the {name} classifier ({reason}); "
+            f"train it with: python -m vae_train.bench.classifiers --out {folder}"
+        ) from error
+    return network.eval()
+
+
+def describe(network: Classifier, images: NDArray[np.float32] | NDArray[np.uint8]) -> Described:
+    """Features and probabilities of images [n, 1, 28, 28], float32 in [0, 1] or uint8 grey levels."""
+    features, probabilities = [], []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            prediction: Prediction = network(as_tensor(images[start : start + BATCH]))
+            features.append(prediction.features.numpy())
+            probabilities.append(prediction.logits.softmax(1).numpy())
+    return Described(np.concatenate(features), np.concatenate(probabilities))
+
+
+def as_tensor(images: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
+    """Images as float32 in [0, 1]; uint8 grey levels are divided by 255."""
+    # A copy, because the arrays of `Samples` are read-only, which tensors cannot be.
+    tensor = torch.from_numpy(np.array(images))
+    return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor
+
+
+def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
+    """Share of images, uint8 [n, 1, 28, 28], whose label the network finds."""
+    found = describe(network, images.numpy()).probabilities.argmax(1)
+    return float((found == labels.numpy()).mean())
+
+
+def train_classifier(network: Classifier, images: Tensor, labels: Tensor, recipe: Recipe, note: bool = False) -> None:
+    """Train in place on uint8 images [n, 1, 28, 28] and int64 labels [n]; leaves it in evaluation mode.
+
+    Cross-entropy with no label smoothing, so that probabilities stay what the loss makes them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.seed)  # dropout draws from it
+        _train(network, images, labels, recipe, note)
+    network.eval()
+
+
+def _train(network: Classifier, images: Tensor, labels: Tensor, recipe: Recipe, note: bool) -> None:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    steps_an_epoch = math.ceil(len(images) / recipe.batch_size)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps_an_epoch, pct_start=0.2
+    )
+    network.train()
+    for epoch in range(recipe.epochs):
+        started, total = time.perf_counter(), 0.0
+        for batch in torch.split(torch.randperm(len(images), generator=generator), recipe.batch_size):
+            image = augmented(images[batch].float() / 255, recipe.shift, generator)
+            loss = F.cross_entropy(network(image).logits, labels[batch])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(batch)
+        if note:
+            seconds = time.perf_counter() - started
+            line = f"epoch {epoch + 1}/{recipe.epochs}  cross-entropy {total / len(images):.4f}  {seconds:.1f} s"
+            print(line, file=sys.stderr, flush=True)
+
+
+def augmented(image: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to `shift` pixels each way and mirrored half of the time, [batch, 1, height, width]."""
+    count, _, height, width = image.shape
+    padded = F.pad(image, (shift,) * 4)
+    top, left = torch.randint(2 * shift + 1, (2, count, 1), generator=generator)
+    rows, columns = top + torch.arange(height), left + torch.arange(width)  # [batch, height], [batch, width]
+    mirrored = torch.rand(count, 1, generator=generator) < 0.5
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    moved: Tensor = padded[torch.arange(count)[:, None, None], 0, rows[:, :, None], columns[:, None, :]]
+    return moved.unsqueeze(1)
+
+
+def new_classifier(name: str, seed: int) -> Classifier:
+    """A network with first weights drawn from `seed`; PyTorch's global generator is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        # Channels last trains the convolutions a third faster on AVX2.
+        return NETWORKS[name]().to(memory_format=torch.channels_last)
+
+
+def make(name: str, data: FashionMnist, recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Train one classifier and write it into the folder `out`; what is written beside the weights."""
+    started = time.perf_counter()
+    network = new_classifier(name, recipe.seed)
+    train, validation = split(len(data.train_images), VALIDATION_IMAGES)
+    train_classifier(network, data.train_images[train], data.train_labels[train], recipe, note=True)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    write_file(out / f"{name}.safetensors", save(halves))
+    rounded = load_classifier(name, out)
+    facts = {
+        "network": name,
+        "parameters": sum(parameter.numel() for parameter in rounded.parameters()),
+        "features": rounded.features,
+        "validation_accuracy": accuracy(rounded, data.train_images[validation], data.train_labels[validation]),
+        "test_accuracy": accuracy(rounded, data.test_images, data.test_labels),
+        "train_images": len(train),
+        "recipe": asdict(recipe),
+        "torch": torch.__version__.split("+")[0],
+        "data_sha256": data.sha256,
+    }
+    write_file(out / f"{name}.json", json.dumps(facts, indent=2) + "\n")
+    print(f"{name}: {facts['test_accuracy']:.4f} in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    return facts
+
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for the weights and what they reach.")],
+    only: Annotated[str | None, typer.Option(help="One of residual, plain. [default: both]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with Fashion-MNIST's four IDX files.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: PyTorch's own choice]")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train the bench's classifiers."""
+    if only is not None and only not in NETWORKS:
+        raise UsageError(f"expected --only as one of {', '.join(NETWORKS)}, got {only}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = load_fashion_mnist(data_dir)
+    for name in NETWORKS if only is None else (only,):
+        make(name, data, RECIPES[name], out)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app, "python -m vae_train.bench.classifiers"))

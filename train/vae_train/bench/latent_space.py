@@ -1,0 +1,114 @@
+"""Is the latent space smooth, and how are the classes laid out in it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_runtime import Generator, random_words, standard_normals
+
+from ..data import FashionMnist
+from .classifiers import describe
+from .scores import Judge
+
+Floats = NDArray[np.float32]
+
+PATH_STREAM = 2**32 - 6
+"""The stream of the seed contract's Philox for the ends of paths; the places on them come from the next lower one."""
+
+PATHS = 2000
+EPSILON = 1e-3
+"""The step along a path of length 1. StyleGAN takes 1e-4, where float32 features have no digits left to differ in."""
+
+SPAN, STEPS = 2.5, 41
+"""A traversal goes from −2.5 to 2.5 prior deviations, in steps of 1/8."""
+
+MAPPED = 2000
+"""Test images in the map."""
+
+
+def step_ratio(points: NDArray[Any]) -> NDArray[np.float64]:
+    """The largest step over the mean step of each row, float64 [rows], of points [rows, steps, features].
+
+    1 is a row of equal steps; where nothing moves, it is 1 too. `steps − 1` is a row that jumps once.
+    """
+    steps = np.linalg.norm(np.diff(points.astype(np.float64), axis=1), axis=2)  # [rows, steps − 1]
+    mean = steps.mean(1)
+    ratio: NDArray[np.float64] = np.where(mean > 0, steps.max(1) / np.where(mean > 0, mean, 1), 1.0)
+    return ratio
+
+
+def traversal_smoothness(model: Generator, data: FashionMnist, judges: Sequence[Judge]) -> dict[str, Any]:
+    """Largest step over mean step of each dimension's traversals, in pixels and in each judge's features.
+
+    The bases are the prior's mean and the posterior mean of the first test image of each class.
+    """
+    width = model.manifest.latent.dimensions
+    labels = data.test_labels.numpy()
+    first = [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)]
+    bases = [np.zeros(width, np.float32), *model.encode(data.test_images.numpy()[first]).mean]
+    ratios: dict[str, list[NDArray[np.float64]]] = {}
+    for base in bases:
+        images = model.traverse(range(width), around=base, span=SPAN, steps=STEPS).images
+        rows, steps = images.shape[:2]
+        spaces = {"pixels": images} | {judge.name: _features(judge, images) for judge in judges}
+        for name, points in spaces.items():
+            ratios.setdefault(name, []).append(step_ratio(points.reshape(rows, steps, -1)))
+    return {
+        name: {
+            "mean": float(np.mean(rows)),
+            "worst": float(np.max(rows)),
+            "per_dimension": np.mean(rows, axis=0).tolist(),
+        }
+        for name, rows in ratios.items()
+    }
+
+
+def path_length(model: Generator, judge: Judge, seed: int, paths: int = PATHS) -> dict[str, float]:
+    """The perceptual path length in a judge's features (Karras, Laine, Aila 2019, arXiv:1812.04948, section 4.1).
+
+    E[‖f(slerp(a, b; t + ε)) − f(slerp(a, b; t))‖² / ε²] over a, b ~ N(0, I) and t in [0, 1), with the decoder's mean
+    picture before any rounding to grey levels. As there, the lowest and the highest hundredth are left out; `median`
+    is of all. The unit is the features', so that only ratios of two models mean anything.
+    """
+    width = model.manifest.latent.dimensions
+    ends = standard_normals(seed, 0, 2 * paths, width, PATH_STREAM).astype(np.float64)
+    words = random_words(seed, 0, paths, 1, PATH_STREAM - 1)[:, 0, 0]
+    t = words.astype(np.float64) / 2**32
+    places = [spherical(ends[::2], ends[1::2], at) for at in (t, t + EPSILON)]
+    before, after = (describe(judge.network, model.decode(place.astype(np.float32))).features for place in places)
+    lengths = ((after.astype(np.float64) - before) ** 2).sum(1) / EPSILON**2
+    low, high = np.quantile(lengths, [0.01, 0.99])
+    return {
+        "mean": float(lengths[(lengths >= low) & (lengths <= high)].mean()),
+        "median": float(np.median(lengths)),
+    }
+
+
+def spherical(a: NDArray[np.float64], b: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points on the arcs from each row of a to the same of b, [n, dimensions], at t [n] (Shoemake 1985)."""
+    cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    weight_a, weight_b = np.sin((1 - t) * angle) / np.sin(angle), np.sin(t * angle) / np.sin(angle)
+    points: NDArray[np.float64] = weight_a[:, None] * a + weight_b[:, None] * b
+    return points
+
+
+def posterior_map(model: Generator, data: FashionMnist, count: int = MAPPED) -> tuple[Floats, NDArray[np.int64]]:
+    """The posterior means of the first test images in two dimensions, float32 [n, 2], and their labels, int64 [n].
+
+    scikit-learn's t-SNE (van der Maaten, Hinton 2008), perplexity 30, started from the first two principal
+    components. Neighbours on the map were neighbours; distances between groups and their sizes mean little.
+    """
+    from sklearn.manifold import TSNE
+
+    means = model.encode(data.test_images.numpy()[:count]).mean
+    placed = TSNE(perplexity=min(30, (len(means) - 1) / 3), init="pca", random_state=0).fit_transform(means)
+    return placed.astype(np.float32), data.test_labels.numpy()[:count]
+
+
+def _features(judge: Judge, images: Floats) -> Floats:
+    return describe(judge.network, images.reshape(-1, *images.shape[-3:])).features

@@ -1,0 +1,156 @@
+"""How probable a model finds the test images: the importance-weighted bound, on grey and on binarised pixels.
+
+For k draws z₁ … z_k of q(z|x) (Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519, eq. 8):
+
+    log p(x) ≥ L_k = log (1/k) Σ wⱼ,   wⱼ = p(x|zⱼ) p(zⱼ) / q(zⱼ|x)
+
+which rises with k to log p(x); L₁ is the ELBO on average. Reported is −L_k, in nats an image. With
+z = μ + σ·ε the constants of the two normals cancel: log p(z) − log q(z|x) = ½ Σ (ε² − z² + log σ²).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_runtime import Generator, standard_normals
+
+from ..data import FashionMnist
+from ..evaluation import NOISE_SEED, SMALLEST
+
+IWAE_STREAM = 2**32 - 5
+"""The stream of the seed contract's Philox; draw j of image i has the index i·k + j."""
+
+CHUNK = 4096
+"""Pictures decoded at a time, or the k of one image where that is more: 13 MB."""
+
+BINARY_SEED = 777
+BINARY_FIRST = 50_000
+"""The Exemplar-VAE's validation images are the training images from here on, in the files' order."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """−L_k over a set of images, in nats an image."""
+
+    images: int
+    k: int
+    iwae: float
+    """−L_k"""
+    monte_carlo_error: float
+    """standard error of `iwae` from the k draws (the delta method), the images given"""
+    image_error: float
+    """standard error of `iwae` as an estimate for all images like these"""
+    neg_elbo: float
+    """−L₁, the mean over all draws"""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return asdict(self)
+
+
+def importance_bound(
+    model: Generator, images: NDArray[np.float32], k: int, proposal: NDArray[np.float32] | None = None
+) -> Bound:
+    """−L_k of images [n, 1, height, width] in [0, 1].
+
+    Args:
+        model: encodes and decodes; its prior is N(0, I).
+        images: what is to be explained.
+        k: draws an image.
+        proposal: the images that are encoded, where they are not `images` themselves. The bound holds for every q.
+    """
+    mean, log_variance = model.encode(images if proposal is None else proposal)
+    at_once = max(1, CHUNK // k)  # images
+    bounds, errors, elbos = [], [], []
+    for start in range(0, len(images), at_once):
+        part = slice(start, start + at_once)
+        log_weights = _log_weights(model, images[part], mean[part], log_variance[part], start, k)
+        bound, error = log_mean_exp(log_weights)
+        bounds.append(bound)
+        errors.append(error)
+        elbos.append(log_weights.mean(1))
+    bound, error = np.concatenate(bounds), np.concatenate(errors)
+    return Bound(
+        images=len(images),
+        k=k,
+        iwae=-float(bound.mean()),
+        monte_carlo_error=float(np.sqrt((error**2).sum())) / len(images),
+        image_error=float(bound.std(ddof=1)) / np.sqrt(len(images)) if len(images) > 1 else 0.0,
+        neg_elbo=-float(np.concatenate(elbos).mean()),
+    )
+
+
+def log_mean_exp(log_weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The logarithm of the mean weight of each row, [n], of log-weights [n, k], and its standard error, [n].
+
+    The error of a logarithm is the relative error of what is inside: sd(w) / (√k · mean(w)).
+    """
+    highest = log_weights.max(1, keepdims=True)
+    weights = np.exp(log_weights - highest)  # the largest is 1: none overflows
+    mean = weights.mean(1)
+    k = weights.shape[1]
+    error = weights.std(1, ddof=1) / (np.sqrt(k) * mean) if k > 1 else np.zeros(len(mean))
+    return highest[:, 0] + np.log(mean), error
+
+
+def _log_weights(
+    model: Generator,
+    images: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    log_variance: NDArray[np.float32],
+    first: int,
+    k: int,
+) -> NDArray[np.float64]:
+    """The logarithms log wⱼ of each image, float64 [n, k]; `first` is the index of the first image."""
+    count, dimensions = mean.shape
+    noise = standard_normals(NOISE_SEED, first * k, count * k, dimensions, IWAE_STREAM)
+    noise = noise.reshape(count, k, dimensions)
+    latents = mean[:, None] + np.exp(np.float32(0.5) * log_variance)[:, None] * noise  # [n, k, dimensions]
+    pixels = model.decode(latents.reshape(-1, dimensions)).reshape(count, k, -1)  # [n, k, pixels]
+    wide = latents.astype(np.float64)
+    ratio = 0.5 * (noise.astype(np.float64) ** 2 - wide**2 + log_variance.astype(np.float64)[:, None]).sum(2)
+    log_weights: NDArray[np.float64] = ratio + log_likelihood(pixels, images.reshape(count, -1))
+    return log_weights
+
+
+def log_likelihood(pixels: NDArray[np.float32], images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Values of log p(x|z) in nats, float64 [n, k], of decoded pixels [n, k, pixels] and images [n, pixels].
+
+    `evaluation.cost_of_probabilities` for many draws: logarithms in float32, which is 1e-3 nats from float64.
+    """
+    probabilities = np.clip(pixels, np.float32(SMALLEST), np.float32(1 - SMALLEST))
+    of_black = np.log1p(-probabilities)
+    log_odds = np.log(probabilities) - of_black
+    total = np.matmul(log_odds, images[:, :, None])[..., 0] + of_black.sum(2)  # x·log p + (1 − x)·log(1 − p)
+    wide: NDArray[np.float64] = total.astype(np.float64)
+    return wide
+
+
+def binarised_test_images(data: FashionMnist) -> NDArray[np.float32]:
+    """The test images binarised once as for the table of the Exemplar-VAE, float32 [n, 1, height, width] of 0 and 1.
+
+    Norouzi, Fleet, Norouzi 2020 (arXiv:2004.04795), repository sajadn/Exemplar-VAE, utils/load_data: with a fixed
+    validation set the training images are not shuffled, so that the last 10 000 of them are validation images;
+    after `numpy.random.seed(777)` these are drawn first, then the test images, each pixel a binomial draw of one
+    trial with the grey level / 255 as its probability. NumPy keeps this generator's draws the same (NEP 19).
+    """
+    random = np.random.RandomState(BINARY_SEED)
+    for images in (data.train_images[BINARY_FIRST:], data.test_images):
+        drawn = random.binomial(1, images.numpy() / 255.0)
+    binary: NDArray[np.float32] = drawn.astype(np.float32)
+    return binary
+
+
+def measure_likelihood(model: Generator, data: FashionMnist, k: int, count: int) -> dict[str, Any]:
+    """The bounds of the first `count` test images: grey, and binarised with either picture encoded."""
+    grey = data.test_images.numpy()[:count].astype(np.float32) / np.float32(255)
+    binary = binarised_test_images(data)[:count]
+    return {
+        "grey": importance_bound(model, grey, k).to_json(),
+        "binarised": importance_bound(model, binary, k).to_json(),
+        "binarised_grey_encoded": importance_bound(model, binary, k, proposal=grey).to_json(),
+    }

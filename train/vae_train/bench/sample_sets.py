@@ -1,0 +1,109 @@
+"""What is measured: sets of pictures, each by name, made from a seed.
+
+All pictures are grey levels, uint8, as files hold them. A new kind of sample (another prior, another stage after the
+decoder) is a new entry of `sample_sets`; nothing else in the bench names them but for `reference_normal`, whose
+Fréchet distance the others are measured by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_runtime import Generator, random_words, standard_normals, to_grey_levels
+from vae_runtime._manifest import Prior
+
+from ..data import FashionMnist
+from ..evaluation import NOISE_STREAM
+
+DRAW_STREAM = 2**32 - 4
+"""The stream of the seed contract's Philox that draws which training images stand for real pictures."""
+
+Made = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
+"""Pictures uint8 [n, 1, height, width], and the label that each is meant to have, int64 [n], where there is one."""
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """One row of the table: how its pictures are made, and what may be said of them."""
+
+    name: str
+    """its key in the JSON, and the name of its picture"""
+    title: str
+    make: Callable[[int], Made]
+    """the pictures of a seed"""
+    random: bool = True
+    """whether another seed gives other pictures"""
+    teaches: bool = False
+    """whether a classifier learns from it for the classification accuracy score; never where made from test images"""
+    from_training_images: bool = False
+    """training images themselves, so that the nearest training image says nothing"""
+
+
+def sample_sets(model: Generator, data: FashionMnist, count: int, reference: Generator | None) -> list[SampleSet]:
+    """The sets of a model, `count` pictures in each, and the reference model's N(0, I) samples where there is one."""
+    images, labels = data.test_images.numpy()[:count], data.test_labels.numpy()[:count]
+
+    def real(seed: int) -> Made:
+        return _real(data, count, seed)
+
+    def from_mean(_: int) -> Made:
+        return to_grey_levels(model.reconstruct(images)), labels
+
+    def from_posterior(seed: int) -> Made:
+        return _sampled_reconstructions(model, images, seed), labels
+
+    def normal(seed: int) -> Made:
+        return _samples(model, count, seed, "normal")
+
+    sets = [
+        SampleSet("real", "real training images", real, teaches=True, from_training_images=True),
+        SampleSet("reconstruction_mean", "reconstructions, posterior mean", from_mean, random=False),
+        SampleSet("reconstruction_sampled", "reconstructions, posterior sample", from_posterior),
+        SampleSet("normal", "N(0, I) samples", normal),
+    ]
+    if model.manifest.has_fitted_prior:
+        sets += _fitted_sets(model, count)
+    if reference is not None:
+        title = f"N(0, I) samples of {reference.manifest.name}"
+        sets.append(SampleSet("reference_normal", title, lambda seed: _samples(reference, count, seed, "normal")))
+    return sets
+
+
+def _fitted_sets(model: Generator, count: int) -> list[SampleSet]:
+    """Samples of the fitted prior, and, where it has classes, as many of each label."""
+    sets = [SampleSet("fitted", "fitted prior samples", lambda seed: _samples(model, count, seed, "fitted"))]
+    classes = len(model.manifest.class_names)
+
+    def labelled(seed: int) -> Made:
+        parts = [_samples(model, count // classes, seed, "fitted", label)[0] for label in range(classes)]
+        return np.concatenate(parts), np.repeat(np.arange(classes), count // classes)
+
+    if classes and count >= classes:
+        sets.append(SampleSet("labelled", f"fitted prior, {count // classes} of each label", labelled, teaches=True))
+    return sets
+
+
+def _samples(model: Generator, count: int, seed: int, prior: Prior, label: int | None = None) -> Made:
+    """Pictures 0 … count−1 of a seed, and the classes that the prior drew, where it has any."""
+    chunks = list(model.stream(count, seed, dtype="uint8", prior=prior, label=label))
+    drawn = [chunk.labels for chunk in chunks if chunk.labels is not None]
+    labels = np.concatenate(drawn) if drawn else None
+    return np.concatenate([chunk.images for chunk in chunks]), None if labels is None or labels.min() < 0 else labels
+
+
+def _real(data: FashionMnist, count: int, seed: int) -> Made:
+    """Training images without repetition: those that come first when each draws a 64-bit word."""
+    words = random_words(seed, 0, len(data.train_images), 1, DRAW_STREAM)[:, 0].astype(np.uint64)  # [n, 4]
+    chosen = np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")[:count]
+    return data.train_images.numpy()[chosen], data.train_labels.numpy()[chosen]
+
+
+def _sampled_reconstructions(model: Generator, images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Each image decoded from one draw of its posterior."""
+    mean, log_variance = model.encode(images)
+    noise = standard_normals(seed, 0, len(images), mean.shape[1], NOISE_STREAM)
+    return to_grey_levels(model.decode(mean + np.exp(np.float32(0.5) * log_variance) * noise))

@@ -67,3 +67,21 @@ def vae_gen(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder.mkdir()
     monkeypatch.chdir(folder)
     return Command(tiny_model_folder)
+
+
+@pytest.fixture(scope="session", params=["shipped", "fitted"])
+def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kit of the shipped model, and one of a model that draws from its fitted prior."""
+    from vae_runtime import find_model
+
+    model = find_model() if request.param == "shipped" else request.getfixturevalue("fitted_model_folder")
+    folder = tmp_path_factory.mktemp("kits") / request.param
+    Command(model).succeed("kit", folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_kit(vae_gen: Command) -> Path:
+    """A kit that a test may spoil."""
+    vae_gen.succeed("kit", "kit")
+    return Path.cwd() / "kit"

@@ -13,7 +13,7 @@ from cli_runner import Command
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^    (vae-gen .*)$", DOCUMENT, re.MULTILINE)
-COMMANDS = ("sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "info", "verify", "repeat")
+COMMANDS = ("sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "info", "verify", "repeat", "kit")
 
 
 def test_every_example_runs(vae_gen: Command) -> None:

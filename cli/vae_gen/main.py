@@ -16,6 +16,7 @@ from .decode import decode
 from .encode import encode
 from .info import info
 from .interpolate import interpolate
+from .kit import kit
 from .reconstruct import reconstruct
 from .repeat import repeat
 from .sample import sample
@@ -26,7 +27,7 @@ from .verify import verify
 app = typer.Typer(
     rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True
 )
-for command in (sample, traverse, interpolate, reconstruct, encode, decode, info, verify, repeat):
+for command in (sample, traverse, interpolate, reconstruct, encode, decode, info, verify, repeat, kit):
     app.command()(command)
 
 

@@ -21,7 +21,7 @@ from vae_train.config import TrainConfig
 from vae_train.model import new_vae
 from vae_train.presets import PRESETS
 from vae_train.train_command import with_options
-from vae_train.training import learning_rate, train
+from vae_train.training import kl_weight, learning_rate, train
 
 DATA = tiny_data()
 RICH = dataclasses.replace(
@@ -33,6 +33,7 @@ RICH = dataclasses.replace(
     warmup_steps=4,
     weight_decay=0.1,
     average=0.9,
+    kl_warmup_epochs=1,
 )
 
 
@@ -98,6 +99,12 @@ def test_the_constant_schedule_is_constant_once_it_is_warm() -> None:
     assert learning_rate(TrainConfig(), 0, 5) == 1e-3
 
 
+def test_the_kls_weight_rises_from_nothing_to_beta() -> None:
+    config = TrainConfig(beta=0.5, kl_warmup_epochs=2)
+    assert [kl_weight(config, step, 2) for step in range(6)] == [0, 0.125, 0.25, 0.375, 0.5, 0.5]
+    assert kl_weight(TrainConfig(beta=0.5), 0, 2) == 0.5
+
+
 def test_metrics_say_the_learning_rate_that_an_epoch_ended_with(tmp_path: Path) -> None:
     run = train(RICH, DATA, tmp_path / "run")
     steps = math.ceil(160 / 16)
@@ -119,6 +126,7 @@ def test_a_falling_learning_rate_cannot_be_extended(tmp_path: Path) -> None:
     [
         ("schedule", "linear", "expected schedule as one of constant, cosine"),
         ("warmup_steps", -1, "expected warmup_steps of at least 0"),
+        ("kl_warmup_epochs", -1, "expected kl_warmup_epochs of at least 0"),
         ("weight_decay", -0.1, "expected a weight decay from 0"),
         ("weight_decay", 1000.0, "expected a weight decay from 0"),
         ("average", 1.0, "expected an average's decay from 0 to below 1"),

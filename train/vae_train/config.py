@@ -5,7 +5,7 @@
 >>> TrainConfig.from_json({"epoch": 3})
 Traceback (most recent call last):
     ...
-vae_runtime._errors.UsageError: expected one of the settings model, epochs, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, seed, full, validation_images, device, precision, compile, threads, checkpoint_steps, got epoch
+vae_runtime._errors.UsageError: expected one of the settings model, epochs, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, kl_warmup_epochs, seed, full, validation_images, device, precision, compile, threads, checkpoint_steps, got epoch
 """  # noqa: E501 - an error is one line
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ class TrainConfig:
     weight_decay: float = 0.0  # decoupled (AdamW), of all weights but biases
     average: float = 0.0  # decay of the weights' running mean, which is then what is saved; 0 for none
     beta: float = 1.0  # weight of the KL in the loss; 1 makes the loss the −ELBO
+    kl_warmup_epochs: int = 0  # the first epochs, over which that weight rises from 0; keeps dimensions from collapsing
     seed: int = 0  # of the first weights, the order of images and the noise; 0 … 2⁶³−1
     full: bool = False  # train on the validation images too, and have no validation figures
     validation_images: int = 5000  # images held out, the same ones for every seed
@@ -124,6 +125,7 @@ class TrainConfig:
         if not (self.beta >= 0 and math.isfinite(self.beta)):
             raise UsageError(f"expected a beta of 0 or more, got {self.beta:g}")
         _at_least("warmup_steps", self.warmup_steps, 0)
+        _at_least("kl_warmup_epochs", self.kl_warmup_epochs, 0)
         if not 0 <= self.weight_decay < 1 / self.learning_rate:
             raise UsageError(f"expected a weight decay from 0 to 1 / learning rate, got {self.weight_decay:g}")
         if not 0 <= self.average < 1:

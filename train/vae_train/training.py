@@ -99,6 +99,21 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     return rate
 
 
+def kl_weight(config: TrainConfig, step: int, steps: int) -> float:
+    """The weight of the KL at a step of the run (Bowman et al. 2016, arXiv:1511.06349, section 3.1: annealing).
+
+    While reconstructions are still poor, a dimension that says little yet would be cheapest as the prior, and one
+    that has become the prior hardly ever comes back.
+
+    Args:
+        config: its beta and kl_warmup_epochs.
+        step: how many steps were done before, in all epochs.
+        steps: steps in an epoch.
+    """
+    whole = config.kl_warmup_epochs * steps
+    return config.beta * (min(1.0, step / whole) if whole else 1.0)
+
+
 @dataclass
 class _Trainer:
     """A run in memory: what does not change, and the state that does."""
@@ -178,9 +193,11 @@ class _Trainer:
             logits, mean, log_variance = self.forward(image, noise)
         reconstruction = reconstruction_nats(logits.float(), image)  # [batch]
         kl = kl_nats(mean.float(), log_variance.float())  # [batch, 12]
-        loss = (reconstruction.sum() + config.beta * kl.sum()) / len(image)
+        steps = len(state.sums)
+        done = state.epoch * steps + state.step
+        loss = (reconstruction.sum() + kl_weight(config, done, steps) * kl.sum()) / len(image)
         for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(config, state.epoch * len(state.sums) + state.step, len(state.sums))
+            group["lr"] = learning_rate(config, done, steps)
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vae_runtime import FittedPrior, random_words, standard_normals, to_grey_levels
 from vae_runtime._manifest import Prior
+from vae_train.evaluation import to_unit_range
 from vae_train.model import VAE
 
 from .check import POSTERIOR_TOLERANCE, torch_decode, torch_encode
@@ -47,7 +48,7 @@ def golden_vectors(
         test_images: uint8 [n, channels, height, width], of which the first few are used.
     """
     images = test_images[:TEST_IMAGES]
-    mean, log_variance = torch_encode(vae, images.astype(np.float32) / np.float32(255))
+    mean, log_variance = torch_encode(vae, to_unit_range(images))
     latents = np.round(np.concatenate([np.zeros((1, prior.dimensions)), mean[:2]]), 4).astype(np.float32)
     return {
         "schema_version": SCHEMA_VERSION,

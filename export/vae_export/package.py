@@ -23,7 +23,7 @@ from vae_runtime import (
 from vae_runtime._files import replacing_folder
 from vae_runtime._manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
 from vae_train.data import FashionMnist
-from vae_train.evaluation import Encode, Evaluation, cost_of_probabilities, evaluate, evaluate_run
+from vae_train.evaluation import Encode, Evaluation, cost_of_probabilities, evaluate, evaluate_run, to_unit_range
 from vae_train.prior import fit_to_training_images
 from vae_train.run_folder import Run
 
@@ -209,7 +209,7 @@ def _files(
 
 
 def _proof_images(data: FashionMnist) -> NDArray[np.float32]:
-    return data.test_images[:PROOF_IMAGES].numpy().astype(np.float32) / np.float32(255)
+    return to_unit_range(data.test_images[:PROOF_IMAGES].numpy())
 
 
 def _file_entry(content: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ cost would be infinite. On trained models the two agree to 0.01 nats an image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,9 +72,7 @@ class Evaluation:
 def evaluate(encode: Encode, cost: Cost, images: NDArray[np.uint8]) -> Evaluation:
     """The figures of a model over images, uint8 [n, channels, height, width]."""
     costs, floors, kls, means = [], [], [], []
-    for start in range(0, len(images), BATCH):
-        image = images[start : start + BATCH].astype(np.float32) / np.float32(255)
-        mean, log_variance = encode(image)
+    for start, image, mean, log_variance in encoded(encode, images):
         noise = standard_normals(NOISE_SEED, start, len(image), mean.shape[1], NOISE_STREAM)
         latent = mean + np.exp(np.float32(0.5) * log_variance) * noise
         costs.append(cost(latent, image))
@@ -95,6 +93,24 @@ def evaluate(encode: Encode, cost: Cost, images: NDArray[np.uint8]) -> Evaluatio
         posterior_mean_variance=variance.tolist(),
         floor_nats=float(np.concatenate(floors).mean()),
     )
+
+
+def encoded(
+    encode: Encode, images: NDArray[np.uint8]
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
+    """Images uint8 [n, channels, height, width] batch by batch: the first one's index, images, mean, log-variance.
+
+    The images are float32 in [0, 1], as encoders take them.
+    """
+    for start in range(0, len(images), BATCH):
+        image = to_unit_range(images[start : start + BATCH])
+        yield start, image, *encode(image)
+
+
+def to_unit_range(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey levels 0 … 255 as float32 in [0, 1], of the same shape."""
+    unit: NDArray[np.float32] = images.astype(np.float32) / np.float32(255)
+    return unit
 
 
 def cost_of_logits(logits: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from vae_runtime import FittedPrior, standard_normals
 from vae_runtime._prior import Mixture
 
 from .data import FashionMnist, split
-from .evaluation import BATCH, Encode
+from .evaluation import Encode, encoded
 
 NOISE_STREAM = 2**32 - 8
 """The stream of the seed contract's Philox for posterior samples; the seed counts draws, the index is the image's."""
@@ -53,9 +53,7 @@ def posterior_samples(encode: Encode, images: NDArray[np.uint8], draws: int = 1)
         draws: of each image.
     """
     parts = []
-    for start in range(0, len(images), BATCH):
-        image = images[start : start + BATCH].astype(np.float32) / np.float32(255)
-        mean, log_variance = encode(image)
+    for start, _, mean, log_variance in encoded(encode, images):
         count, width = mean.shape
         noise = np.stack([standard_normals(draw, start, count, width, NOISE_STREAM) for draw in range(draws)])
         parts.append(mean + np.exp(np.float32(0.5) * log_variance) * noise)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vae_runtime import Generator, standard_normals
 
 from ..data import FashionMnist
-from ..evaluation import NOISE_SEED, SMALLEST
+from ..evaluation import NOISE_SEED, SMALLEST, to_unit_range
 
 IWAE_STREAM = 2**32 - 5
 """The stream of the seed contract's Philox; draw j of image i has the index i·k + j."""
@@ -147,7 +147,7 @@ def binarised_test_images(data: FashionMnist) -> NDArray[np.float32]:
 
 def measure_likelihood(model: Generator, data: FashionMnist, k: int, count: int) -> dict[str, Any]:
     """The bounds of the first `count` test images: grey, and binarised with either picture encoded."""
-    grey = data.test_images.numpy()[:count].astype(np.float32) / np.float32(255)
+    grey = to_unit_range(data.test_images.numpy()[:count])
     binary = binarised_test_images(data)[:count]
     return {
         "grey": importance_bound(model, grey, k).to_json(),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data import FashionMnist
+from ..evaluation import to_unit_range
 from .classifiers import RECIPES, Described, accuracy, describe, load_classifier, new_classifier, train_classifier
 from .distances import frechet_distance, kernel_distance
 from .neighbours import manifold, nearest, squared_radii
@@ -166,7 +167,7 @@ def memorised(lookups: Sequence[Lookup], space: Space) -> dict[str, Figures]:
 
 def flat_pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Pictures as rows of pixels in [0, 1], float32 [n, pixels]."""
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    return to_unit_range(images.reshape(len(images), -1))
 
 
 def spread(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from vae_runtime import UsageError
 from vae_train.checkpoint import TrainingState
 from vae_train.config import TrainConfig
 from vae_train.model import new_vae
+from vae_train.objective import charged_kl
 from vae_train.presets import PRESETS
 from vae_train.train_command import with_options
 from vae_train.training import kl_weight, learning_rate, train
@@ -34,6 +35,7 @@ RICH = dataclasses.replace(
     weight_decay=0.1,
     average=0.9,
     kl_warmup_epochs=1,
+    free_nats=0.05,
 )
 
 
@@ -105,6 +107,15 @@ def test_the_kls_weight_rises_from_nothing_to_beta() -> None:
     assert kl_weight(TrainConfig(beta=0.5), 0, 2) == 0.5
 
 
+def test_a_dimension_below_its_free_nats_is_not_pulled_to_the_prior() -> None:
+    per_dimension = torch.tensor([0.1, 0.25, 2.0], requires_grad=True)
+    charged = charged_kl(per_dimension, 0.2)
+    assert charged.item() == pytest.approx(0.2 + 0.25 + 2)
+    (gradient,) = torch.autograd.grad(charged, per_dimension)
+    assert gradient.tolist() == [0, 1, 1]
+    assert charged_kl(per_dimension, 0).item() == pytest.approx(2.35)
+
+
 def test_metrics_say_the_learning_rate_that_an_epoch_ended_with(tmp_path: Path) -> None:
     run = train(RICH, DATA, tmp_path / "run")
     steps = math.ceil(160 / 16)
@@ -127,6 +138,7 @@ def test_a_falling_learning_rate_cannot_be_extended(tmp_path: Path) -> None:
         ("schedule", "linear", "expected schedule as one of constant, cosine"),
         ("warmup_steps", -1, "expected warmup_steps of at least 0"),
         ("kl_warmup_epochs", -1, "expected kl_warmup_epochs of at least 0"),
+        ("free_nats", -0.1, "expected free_nats of 0 or more, got -0.1"),
         ("weight_decay", -0.1, "expected a weight decay from 0"),
         ("weight_decay", 1000.0, "expected a weight decay from 0"),
         ("average", 1.0, "expected an average's decay from 0 to below 1"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from vae_runtime import InputError, random_words
@@ -61,7 +61,7 @@ class TrainingState:
         vae = new_vae(config.model, for_weights).to(device)
         return cls(
             vae=vae,
-            average=_running_mean(vae, config.average) if config.average else None,
+            average=running_mean(vae, config.average) if config.average else None,
             optimizer=_optimizer(vae, config),
             order_generator=torch.Generator().manual_seed(for_order),
             noise_generator=torch.Generator(device).manual_seed(for_noise),
@@ -138,7 +138,7 @@ def _optimizer(vae: VAE, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _running_mean(vae: VAE, decay: float) -> AveragedModel:
+def running_mean(network: nn.Module, decay: float) -> AveragedModel:
     """The mean w̄ ← d·w̄ + (1−d)·w, where d grows to `decay`, so that the first weights are soon forgotten."""
 
     def update(means: Any, weights: Any, updates: Any) -> None:
@@ -147,4 +147,4 @@ def _running_mean(vae: VAE, decay: float) -> AveragedModel:
         for mean, weight in zip(means, weights, strict=True):
             mean.lerp_(weight, 1 - d)
 
-    return AveragedModel(vae, multi_avg_fn=update)
+    return AveragedModel(network, multi_avg_fn=update)

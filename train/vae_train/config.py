@@ -5,7 +5,7 @@
 >>> TrainConfig.from_json({"epoch": 3})
 Traceback (most recent call last):
     ...
-vae_runtime._errors.UsageError: expected one of the settings model, epochs, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, kl_warmup_epochs, seed, full, validation_images, device, precision, compile, threads, checkpoint_steps, got epoch
+vae_runtime._errors.UsageError: expected one of the settings model, epochs, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, kl_warmup_epochs, free_nats, seed, full, validation_images, device, precision, compile, threads, checkpoint_steps, got epoch
 """  # noqa: E501 - an error is one line
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class ModelConfig:
         if self.channels not in (1, 3):
             raise UsageError(f"expected 1 channel (grey) or 3 (colour), got {self.channels}")
         for name in ("height", "width", "latent_dim", "kernel_size", "stride"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         for name in ("padding", "encoder_hidden", "decoder_hidden", "refinement_steps"):
-            _at_least(name, getattr(self, name), 0)
+            at_least(name, getattr(self, name), 0)
         if not self.encoder_channels:
             raise UsageError("expected encoder_channels with at least one number, got none")
         for count in self.encoder_channels:
-            _at_least("encoder_channels", count, 1)
+            at_least("encoder_channels", count, 1)
         for count in self.residual_blocks:
-            _at_least("residual_blocks", count, 0)
+            at_least("residual_blocks", count, 0)
         if self.residual_blocks and len(self.residual_blocks) != len(self.encoder_channels):
             raise UsageError(
                 f"expected residual_blocks for each of {len(self.encoder_channels)} encoder_channels or none, "
@@ -89,7 +89,7 @@ class ModelConfig:
         Raises:
             UsageError: an unknown key, a value of another type or out of its range.
         """
-        return _from_json(cls, value)
+        return from_json(cls, value)
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class TrainConfig:
     average: float = 0.0  # decay of the weights' running mean, which is then what is saved; 0 for none
     beta: float = 1.0  # weight of the KL in the loss; 1 makes the loss the −ELBO
     kl_warmup_epochs: int = 0  # the first epochs, over which that weight rises from 0; keeps dimensions from collapsing
+    free_nats: float = 0.0  # nats of KL for which a dimension is not charged, as a mean over a batch; keeps it in use
     seed: int = 0  # of the first weights, the order of images and the noise; 0 … 2⁶³−1
     full: bool = False  # train on the validation images too, and have no validation figures
     validation_images: int = 5000  # images held out, the same ones for every seed
@@ -117,15 +118,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validation_images", "checkpoint_steps"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         if self.threads is not None:
-            _at_least("threads", self.threads, 1)
+            at_least("threads", self.threads, 1)
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UsageError(f"expected a learning rate above 0, got {self.learning_rate:g}")
         if not (self.beta >= 0 and math.isfinite(self.beta)):
             raise UsageError(f"expected a beta of 0 or more, got {self.beta:g}")
-        _at_least("warmup_steps", self.warmup_steps, 0)
-        _at_least("kl_warmup_epochs", self.kl_warmup_epochs, 0)
+        at_least("warmup_steps", self.warmup_steps, 0)
+        at_least("kl_warmup_epochs", self.kl_warmup_epochs, 0)
+        if not (self.free_nats >= 0 and math.isfinite(self.free_nats)):
+            raise UsageError(f"expected free_nats of 0 or more, got {self.free_nats:g}")
         if not 0 <= self.weight_decay < 1 / self.learning_rate:
             raise UsageError(f"expected a weight decay from 0 to 1 / learning rate, got {self.weight_decay:g}")
         if not 0 <= self.average < 1:
@@ -144,16 +147,21 @@ class TrainConfig:
         Raises:
             UsageError: an unknown key, a value of another type or out of its range.
         """
-        return _from_json(cls, value)
+        return from_json(cls, value)
 
 
-Config = TypeVar("Config", ModelConfig, TrainConfig)
+Config = TypeVar("Config")
 
 
-def _from_json(kind: type[Config], value: object) -> Config:
+def from_json(kind: type[Config], value: object) -> Config:
+    """Settings of a frozen dataclass from their JSON object.
+
+    Raises:
+        UsageError: an unknown key, a value of another type or out of its range.
+    """
     if not isinstance(value, dict):
         raise UsageError(f"expected settings as a JSON object, got {value!r}")
-    known = [entry.name for entry in fields(kind)]
+    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
     for key in value:
         if key not in known:
             raise UsageError(f"expected one of the settings {', '.join(known)}, got {key}")
@@ -185,6 +193,7 @@ def _typed(hint: Any, key: str, value: object) -> Any:
     return value
 
 
-def _at_least(name: str, value: int, low: int) -> None:
+def at_least(name: str, value: int, low: int) -> None:
+    """Refuse a setting below `low`."""
     if value < low:
         raise UsageError(f"expected {name} of at least {low}, got {value}")

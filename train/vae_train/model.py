@@ -73,7 +73,7 @@ class Decoder(nn.Module):
                     config.kernel_size,
                     config.stride,
                     config.padding,
-                    output_padding=_output_padding(config, at),
+                    output_padding=output_padding(config, at),
                 )
             )
         self.convolutions = nn.ModuleList(layers)
@@ -176,7 +176,7 @@ def _flat_features(config: ModelConfig) -> int:
     return config.encoder_channels[-1] * height * width
 
 
-def _output_padding(config: ModelConfig, at: int) -> tuple[int, int]:
+def output_padding(config: ModelConfig, at: int) -> tuple[int, int]:
     """What transposed convolution `at` must add, so that it undoes the rounding of the convolution it mirrors."""
     (height, width), (small_height, small_width) = config.feature_sizes[at], config.feature_sizes[at + 1]
     return (

@@ -32,6 +32,15 @@ def kl_nats(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (torch.exp(log_variance) + mean.square() - 1 - log_variance)
 
 
+def charged_kl(per_dimension: Tensor, free: float) -> Tensor:
+    """The KL that the loss charges for, [], of the batch's mean KL of each dimension, [12], in nats.
+
+    Each dimension has `free` nats for nothing (Kingma et al. 2016, arXiv:1606.04934, appendix C.8: free bits). Below
+    them the KL does not pull it to the prior, so it stays in use; above them the loss is the −ELBO.
+    """
+    return per_dimension.clamp(min=free).sum()
+
+
 def pixel_entropy_nats(image: Tensor) -> Tensor:
     """H(x) of each image, [batch]: the floor under `reconstruction_nats`."""
     return -(torch.xlogy(image, image) + torch.xlogy(1 - image, 1 - image)).flatten(1).sum(1)

@@ -19,5 +19,7 @@ PRESETS = {
         warmup_steps=500,
         weight_decay=0.03,
         average=0.999,
+        kl_warmup_epochs=5,
+        free_nats=0.25,
     ),
 }

@@ -161,21 +161,29 @@ def _settled(saved: TrainConfig, wanted: TrainConfig) -> TrainConfig:
         wanted = replace(wanted, device=saved.device)
     if wanted.threads is None:
         wanted = replace(wanted, threads=saved.threads)
-    have, want = ({**value.to_json(), **value.model.to_json()} for value in (saved, wanted))
-    for name, value in have.items():
-        extends = name == "epochs" and want[name] > value
-        if name != "model" and want[name] != value and not extends:
-            option = OPTIONS.get(name, "--" + name.replace("_", "-"))
-            raise UsageError(
-                f"expected {option} {_shown(value)}, which the run was started with, got {_shown(want[name])}; "
-                "leave it out, or start another run with another --out"
-            )
+    have, want = ({**value.to_json(), **value.model.to_json(), "model": None} for value in (saved, wanted))
+    if want["epochs"] > have["epochs"]:
+        have["epochs"] = want["epochs"]  # which extends it
+    if difference := first_difference(have, want):
+        name, value, other = difference
+        raise UsageError(
+            f"expected {name} {value}, which the run was started with, got {other}; "
+            "leave it out, or start another run with another --out"
+        )
     if wanted.epochs != saved.epochs and saved.schedule != "constant":
         raise UsageError(
             f"expected --epochs {saved.epochs}, over which this run's {saved.schedule} learning rate falls to 0, "
             f"got {wanted.epochs}; start another run with another --out"
         )
     return replace(saved, epochs=wanted.epochs)
+
+
+def first_difference(have: dict[str, Any], want: dict[str, Any]) -> tuple[str, str, str] | None:
+    """The first setting that differs, by its option's name, with both values as text; None where all agree."""
+    for name, value in have.items():
+        if want[name] != value:
+            return OPTIONS.get(name, "--" + name.replace("_", "-")), _shown(value), _shown(want[name])
+    return None
 
 
 def _shown(value: object) -> str:
@@ -189,17 +197,29 @@ def read_record(path: Path) -> dict[str, Any]:
         InputError: no run there, or not JSON.
     """
     try:
-        record = json.loads((path / CONFIG).read_bytes())
+        content = (path / CONFIG).read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: expected a run folder, found no readable config.json in it ({error.strerror}); "
             "give the --out of a vae-train"
         ) from error
-    except ValueError as error:
-        raise InputError(f"{path / CONFIG}: expected JSON, found {error}; train the run again") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    record = read_json(content, path / CONFIG)
+    if record.get("format") != FORMAT:
         raise InputError(f"{path / CONFIG}: expected a run of format {FORMAT}, got another one; train the run again")
     return record
+
+
+def read_json(content: bytes, where: Path) -> dict[str, Any]:
+    """The object in a JSON file of a run; an empty one for what is JSON but no object.
+
+    Raises:
+        InputError: not JSON.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{where}: expected JSON, found {error}; train the run again") from error
+    return value if isinstance(value, dict) else {}
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -27,7 +27,7 @@ from .config import TrainConfig
 from .data import FashionMnist, batches, split
 from .devices import Forward, choose_device, compiled
 from .evaluation import Evaluation, evaluate_run, evaluate_vae
-from .objective import kl_nats, reconstruction_nats
+from .objective import charged_kl, kl_nats, reconstruction_nats
 from .plots import write_curves, write_samples
 from .progress import Reporter, Silent
 from .run_folder import Run
@@ -69,7 +69,7 @@ def train(
             threads=config.threads or torch.get_num_threads(),
         )
     config = run_folder.open_folder(path, config, data, resume=resume)
-    with _threads(config.threads):
+    with threads_for_a_while(config.threads):
         trainer = _Trainer.start(config, data, path, reporter)
         trainer.finish_epochs()
         run = run_folder.load_run(path)
@@ -195,7 +195,8 @@ class _Trainer:
         kl = kl_nats(mean.float(), log_variance.float())  # [batch, 12]
         steps = len(state.sums)
         done = state.epoch * steps + state.step
-        loss = (reconstruction.sum() + kl_weight(config, done, steps) * kl.sum()) / len(image)
+        charged = charged_kl(kl.mean(0), config.free_nats)
+        loss = reconstruction.mean() + kl_weight(config, done, steps) * charged
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(config, done, steps)
         state.optimizer.zero_grad()
@@ -318,8 +319,8 @@ def _place(epoch: int, step: int) -> str:
 
 
 @contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """PyTorch's threads for a while; the setting is the process's."""
+def threads_for_a_while(count: int | None) -> Iterator[None]:
+    """PyTorch's threads while the context lasts; the setting is the process's."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_runtime import Generator, random_words, standard_normals, to_grey_levels
-from vae_runtime._manifest import Prior
+from vae_runtime._draws import Draw
 
 from ..data import FashionMnist
 from ..evaluation import NOISE_STREAM
@@ -53,43 +53,59 @@ def sample_sets(model: Generator, data: FashionMnist, count: int, reference: Gen
     def from_mean(_: int) -> Made:
         return to_grey_levels(model.reconstruct(images)), labels
 
-    def from_posterior(seed: int) -> Made:
-        return _sampled_reconstructions(model, images, seed), labels
-
-    def normal(seed: int) -> Made:
-        return _samples(model, count, seed, "normal")
+    def from_posterior(seed: int, detail: bool = False) -> Made:
+        return _sampled_reconstructions(model, images, seed, detail), labels
 
     sets = [
         SampleSet("real", "real training images", real, teaches=True, from_training_images=True),
         SampleSet("reconstruction_mean", "reconstructions, posterior mean", from_mean, random=False),
         SampleSet("reconstruction_sampled", "reconstructions, posterior sample", from_posterior),
-        SampleSet("normal", "N(0, I) samples", normal),
+        *_drawn_sets(model, count, detail=False),
     ]
-    if model.manifest.has_fitted_prior:
-        sets += _fitted_sets(model, count)
+    if model.manifest.detail is not None:
+        sets += [
+            SampleSet(
+                "reconstruction_detail",
+                "reconstructions, posterior sample, with details",
+                lambda seed: from_posterior(seed, True),
+            ),
+            *_drawn_sets(model, count, detail=True),
+        ]
     if reference is not None:
         title = f"N(0, I) samples of {reference.manifest.name}"
-        sets.append(SampleSet("reference_normal", title, lambda seed: _samples(reference, count, seed, "normal")))
+        sets.append(
+            SampleSet("reference_normal", title, lambda seed: _samples(reference, count, seed, Draw("normal")))
+        )
     return sets
 
 
-def _fitted_sets(model: Generator, count: int) -> list[SampleSet]:
-    """Samples of the fitted prior, and, where it has classes, as many of each label."""
-    sets = [SampleSet("fitted", "fitted prior samples", lambda seed: _samples(model, count, seed, "fitted"))]
+def _drawn_sets(model: Generator, count: int, *, detail: bool) -> list[SampleSet]:
+    """Samples of each prior that the model has, and, where it has classes, as many of each label."""
+    key, words = ("_detail", ", with details") if detail else ("", "")
+    normal, fitted = Draw("normal", detail=detail), Draw("fitted", detail=detail)
+    sets = [SampleSet(f"normal{key}", f"N(0, I) samples{words}", lambda seed: _samples(model, count, seed, normal))]
+    if not model.manifest.has_fitted_prior:
+        return sets
+    title = f"fitted prior samples{words}"
+    sets.append(SampleSet(f"fitted{key}", title, lambda seed: _samples(model, count, seed, fitted)))
     classes = len(model.manifest.class_names)
 
     def labelled(seed: int) -> Made:
-        parts = [_samples(model, count // classes, seed, "fitted", label)[0] for label in range(classes)]
+        draws = [Draw("fitted", label, detail=detail) for label in range(classes)]
+        parts = [_samples(model, count // classes, seed, draw)[0] for draw in draws]
         return np.concatenate(parts), np.repeat(np.arange(classes), count // classes)
 
     if classes and count >= classes:
-        sets.append(SampleSet("labelled", f"fitted prior, {count // classes} of each label", labelled, teaches=True))
+        title = f"fitted prior, {count // classes} of each label{words}"
+        sets.append(SampleSet(f"labelled{key}", title, labelled, teaches=True))
     return sets
 
 
-def _samples(model: Generator, count: int, seed: int, prior: Prior, label: int | None = None) -> Made:
+def _samples(model: Generator, count: int, seed: int, draw: Draw) -> Made:
     """Pictures 0 … count−1 of a seed, and the classes that the prior drew, where it has any."""
-    chunks = list(model.stream(count, seed, dtype="uint8", prior=prior, label=label))
+    chunks = list(
+        model.stream(count, seed, dtype="uint8", prior=draw.prior, label=draw.label, detail=draw.detail)
+    )
     drawn = [chunk.labels for chunk in chunks if chunk.labels is not None]
     labels = np.concatenate(drawn) if drawn else None
     return np.concatenate([chunk.images for chunk in chunks]), None if labels is None or labels.min() < 0 else labels
@@ -102,8 +118,11 @@ def _real(data: FashionMnist, count: int, seed: int) -> Made:
     return data.train_images.numpy()[chosen], data.train_labels.numpy()[chosen]
 
 
-def _sampled_reconstructions(model: Generator, images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Each image decoded from one draw of its posterior."""
+def _sampled_reconstructions(
+    model: Generator, images: NDArray[np.uint8], seed: int, detail: bool
+) -> NDArray[np.uint8]:
+    """Each image decoded from one draw of its posterior, its class not being told to the detail stage."""
     mean, log_variance = model.encode(images)
     noise = standard_normals(seed, 0, len(images), mean.shape[1], NOISE_STREAM)
-    return to_grey_levels(model.decode(mean + np.exp(np.float32(0.5) * log_variance) * noise))
+    latents = mean + np.exp(np.float32(0.5) * log_variance) * noise
+    return to_grey_levels(model.decode(latents, noise=model.detail_noise(len(images), seed) if detail else None))

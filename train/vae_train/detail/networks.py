@@ -1,0 +1,117 @@
+"""The detail decoder and its critic.
+
+A VAE's decoder gives the mean picture of a latent, and a mean of many pictures is blurred. The detail decoder takes
+noise besides the latent and draws one picture of p(x|z): a print, a strap, an edge that twelve numbers cannot hold. The
+critic learns to tell such pairs (z, picture) from real ones, and the decoder learns to leave it nothing to tell.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ..config import ModelConfig
+from ..layers import Residual
+from ..model import output_padding
+from .config import DetailConfig
+
+SLOPE = 0.2
+"""Of the critic's leaky ReLUs below 0."""
+
+
+class DetailDecoder(nn.Module):
+    """Latent and noise to the logits of a picture: transposed convolutions and residual blocks, as the decoder has."""
+
+    def __init__(self, model: ModelConfig, detail: DetailConfig) -> None:
+        super().__init__()
+        channels, sizes = detail.channels, model.feature_sizes
+        self.noise_dim = detail.noise_dim
+        self.smallest = (channels[-1], *sizes[-1])  # (64, 7, 7)
+        features = channels[-1] * sizes[-1][0] * sizes[-1][1]
+        layers: list[nn.Module] = [
+            nn.Linear(model.latent_dim + detail.noise_dim, detail.hidden),
+            nn.ReLU(),
+            nn.Linear(detail.hidden, features),
+            nn.Unflatten(1, self.smallest),
+        ]
+        for at in reversed(range(len(channels))):
+            layers += [*(Residual(channels[at]) for _ in range(detail.residual_blocks[at])), nn.ReLU()]
+            if at:
+                layers.append(
+                    nn.ConvTranspose2d(
+                        channels[at],
+                        channels[at - 1],
+                        model.kernel_size,
+                        model.stride,
+                        model.padding,
+                        output_padding=output_padding(model, at - 1),
+                    )
+                )
+        layers.append(nn.Conv2d(channels[0], model.channels, 3, padding=1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
+        """Logits, [batch, 1, 28, 28]; the picture is their sigmoid.
+
+        Args:
+            latent: [batch, 12].
+            noise: [batch, 32], N(0, I), with `class_shift` added at the number of the picture's class where that is
+                wanted.
+        """
+        logits: Tensor = self.layers(torch.cat([latent, noise], dim=1))
+        return logits
+
+
+class Critic(nn.Module):
+    """How real a picture looks as one of its latent, as a number without a scale.
+
+    It sees what the picture adds to the decoder's mean picture, and that mean. Every layer's largest singular value is
+    held at 1 (Miyato et al. 2018, arXiv:1802.05957). Latent and class come in once more by projection (Miyato and
+    Koyama 2018, arXiv:1802.05637, eq. 3): an inner product of their embedding with the picture's description.
+    """
+
+    def __init__(self, model: ModelConfig, detail: DetailConfig, classes: int) -> None:
+        super().__init__()
+        channels = detail.critic_channels
+        layers: list[nn.Module] = [spectral_norm(nn.Conv2d(2 * model.channels, channels[0], 3, padding=1))]
+        for before, after in itertools.pairwise(channels):
+            down = nn.Conv2d(before, after, model.kernel_size, model.stride, model.padding)
+            layers += [nn.LeakyReLU(SLOPE), spectral_norm(down)]
+        last = nn.Conv2d(channels[-1], channels[-1], 3, padding=1)
+        layers += [nn.LeakyReLU(SLOPE), spectral_norm(last), nn.LeakyReLU(SLOPE), nn.Flatten()]
+        features = channels[-1] * model.feature_sizes[-1][0] * model.feature_sizes[-1][1]
+        self.describe = nn.Sequential(
+            *layers, spectral_norm(nn.Linear(features, detail.critic_hidden)), nn.LeakyReLU(SLOPE)
+        )
+        self.judge = spectral_norm(nn.Linear(detail.critic_hidden, 1))
+        self.of_latent = spectral_norm(nn.Linear(model.latent_dim, detail.critic_hidden))
+        self.classes = classes
+        self.of_class = spectral_norm(nn.Embedding(classes + 1, detail.critic_hidden))  # the last one for no class
+
+    def forward(self, picture: Tensor, expected: Tensor, latent: Tensor, label: Tensor) -> Tensor:
+        """The judgement of each picture, [batch].
+
+        Args:
+            picture: [batch, 1, 28, 28] in [0, 1].
+            expected: the decoder's mean picture of the latent, of the same shape.
+            latent: [batch, 12].
+            label: int64 [batch], −1 where the class is not told.
+        """
+        described = self.describe(torch.cat([picture - expected, expected], dim=1))  # [batch, 256]
+        condition = self.of_latent(latent) + self.of_class(label % (self.classes + 1))
+        judged: Tensor = self.judge(described).flatten() + (condition * described).sum(1)
+        return judged
+
+
+def critic_loss(real: Tensor, made: Tensor) -> Tensor:
+    """The hinge loss (Lim and Ye 2017, arXiv:1705.02894): each judgement is pushed past its margin of 1 and no further.
+
+    Args:
+        real: judgements of real pictures, [batch].
+        made: of the decoder's.
+    """
+    return F.relu(1 - real).mean() + F.relu(1 + made).mean()

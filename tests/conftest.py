@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from cli_runner import Command
 from tiny_model import write_tiny_model
+from vae_runtime import DetailSpec
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
@@ -85,3 +86,10 @@ def tiny_kit(vae_gen: Command) -> Path:
     """A kit that a test may spoil."""
     vae_gen.succeed("kit", "kit")
     return Path.cwd() / "kit"
+
+
+@pytest.fixture(scope="session")
+def detailed_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a fitted prior and a detail stage, both its defaults."""
+    folder = tmp_path_factory.mktemp("models") / "detailed"
+    return write_tiny_model(folder, name="detailed", default_prior="fitted", detail=DetailSpec(5, 4.0, True))

@@ -151,6 +151,7 @@ def test_json_says_all_that_was_done(vae_gen: Command) -> None:
         "prior": "normal",
         "label": None,
         "temperature": 1.0,
+        "detail": False,
         "model": {
             "name": "tiny", "version": "1", "sha256": manifest.fingerprint,
             "latents_sha256": manifest.graphs["latents"].sha256,

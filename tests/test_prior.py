@@ -52,7 +52,7 @@ def test_the_graph_gives_the_latents_and_classes_of_numpy(
 ) -> None:
     prior = PRIORS[name]
     label = choice - 1 if choice and prior.classes else None
-    latents, labels = run_latents(sessions[name], seed, start, 8, Draw("fitted", label, temperature))
+    latents, labels, _ = run_latents(sessions[name], seed, start, 8, Draw("fitted", label, temperature))
     expected, classes = prior.latents(seed, start, 8, -1 if label is None else label, temperature)
     np.testing.assert_allclose(latents, expected, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(labels, classes)
@@ -69,7 +69,7 @@ def test_the_normal_prior_gives_the_very_bytes_of_the_seed_contract(
 ) -> None:
     plain = open_graph(latent_graph(DIMENSIONS))
     for session in sessions.values():
-        latents, labels = run_latents(session, seed, start, count, Draw("normal"))
+        latents, labels, _ = run_latents(session, seed, start, count, Draw("normal"))
         # A normal of −0, one in 2²⁴, comes back as +0, which decodes alike.
         assert (latents + 0).tobytes() == (plain_latents(plain, seed, start, count) + 0).tobytes()
         assert set(labels) == {-1}
@@ -116,7 +116,7 @@ def test_a_word_at_a_threshold_belongs_to_the_next_choice_in_numpy_and_in_the_gr
             prior.means[1:] = np.array([10, 20])[:, None]
         mean = (10, 20)[expected]
         assert (prior.latents(11, 3, 1, temperature=0)[0] == mean).all()
-        latents, labels = run_latents(open_graph(prior_graph(prior)), 11, 3, 1, Draw("fitted", temperature=0))
+        latents, labels, _ = run_latents(open_graph(prior_graph(prior)), 11, 3, 1, Draw("fitted", temperature=0))
         assert (latents == mean).all()
         assert labels.tolist() == [expected if stream == 2 else 0]
 

@@ -194,13 +194,14 @@ def test_the_note_says_who_what_and_with_which_model(vae_gen: Command) -> None:
     assert note.pop("vae_gen")
     assert note == {
         "command": "sample", "seed": "7", "start": "0", "count": 2, "layout": "grid", "columns": 10, "scale": 4,
-        "prior": "normal", "label": None, "temperature": 1.0,
+        "prior": "normal", "label": None, "temperature": 1.0, "detail": False,
     }
 
 
 def test_a_note_from_before_there_were_priors_means_the_normal_one(vae_gen: Command, fitted_model_folder: Path) -> None:
     vae_gen.succeed("sample", "-n", "2", "--seed", "7", "--prior", "normal", "-o", "a.png", model=fitted_model_folder)
-    note = {key: value for key, value in note_of("a.png").items() if key not in ("prior", "label", "temperature")}
+    later = ("prior", "label", "temperature", "detail")
+    note = {key: value for key, value in note_of("a.png").items() if key not in later}
     note["model"].pop("latents_sha256")
     rewritten("a.png", "b.png", json.dumps(note))
     vae_gen.succeed("repeat", "b.png", model=fitted_model_folder)

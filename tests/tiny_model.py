@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from vae_export.golden_latents import golden_latents
 from vae_export.prior_graph import default_latent_graph, prior_graph
 from vae_export.seed_graph import latent_graph
-from vae_runtime import FittedPrior, random_words, standard_normals, to_grey_levels
+from vae_runtime import DetailSpec, FittedPrior, random_words, standard_normals, to_grey_levels
+from vae_runtime._detail import detail_noise
 from vae_runtime._manifest import PRIOR_FILE, Prior, essentials
 from vae_runtime._prior import Mixture
 
@@ -33,22 +35,32 @@ KNOWN_WORDS = ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"]  # Philox4x32-10 
 
 
 def write_tiny_model(
-    folder: Path, *, name: str = "tiny", seed: int = 0, default_prior: Prior | None = "normal"
+    folder: Path, *, name: str = "tiny", seed: int = 0, default_prior: Prior | None = "normal",
+    detail: DetailSpec | None = None,
 ) -> Path:
     """Write the folder (it must not exist) and give its path back.
 
     Its prior has two classes, the first a little more frequent. With `default_prior` None the folder is as those
-    were before there were fitted priors.
+    were before there were fitted priors. With a spec it has a detail stage, in which noise changes single pixels.
     """
     folder.mkdir(parents=True)
     weights, prior = _weights(seed), tiny_prior()
     header = _header(name, default_prior)
-    in_front = default_latent_graph(prior) if default_prior == "fitted" else latent_graph(DIMENSIONS)
-    graphs = {"encoder": _encoder(weights), "decoder": _decoder(weights), "generator": _generator(weights, in_front)}
-    golden = _golden(weights, prior if default_prior == "fitted" else None)
+    by_default = detail if detail is not None and detail.default else None
+    if default_prior is not None and (default_prior == "fitted" or by_default is not None):
+        in_front = default_latent_graph(prior, default_prior, by_default)
+    else:
+        in_front = latent_graph(DIMENSIONS)
+    generator = _generator(weights, in_front, by_default)
+    graphs = {"encoder": _encoder(weights), "decoder": _decoder(weights), "generator": generator}
+    golden = _golden(weights, prior if default_prior == "fitted" else None, detail)
     if default_prior is not None:
-        graphs["latents"] = prior_graph(prior)
-        golden["latents"] = golden_latents(prior)
+        graphs["latents"] = prior_graph(prior, detail)
+        golden["latents"] = golden_latents(prior, detail)
+    if detail is not None:
+        graphs["detail"] = _detail(weights, detail)
+        header["detail"] = asdict(detail)
+    if default_prior is not None:
         (folder / PRIOR_FILE).write_text(json.dumps(prior.to_json(header["class_names"])))
     for graph_name, model in graphs.items():
         onnx.helper.set_model_props(model, essentials(header))
@@ -96,6 +108,16 @@ def decode(weights: dict[str, Floats], latents: Floats) -> Floats:
     return (1 / (1 + np.exp(-logits))).astype(np.float32).reshape(-1, CHANNELS, HEIGHT, WIDTH)
 
 
+def decode_detail(weights: dict[str, Floats], latents: Floats, noise: Floats) -> Floats:
+    """What the detail graph computes."""
+    logits = latents @ weights["decode"] + weights["decode_bias"] + noise @ _noise_weights(noise.shape[1])
+    return (1 / (1 + np.exp(-logits))).astype(np.float32).reshape(-1, CHANNELS, HEIGHT, WIDTH)
+
+
+def _noise_weights(width: int) -> Floats:
+    return np.random.default_rng(9).normal(0, 0.5, (width, PIXELS)).astype(np.float32)
+
+
 def _value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
@@ -137,9 +159,32 @@ def _decoder(weights: dict[str, Floats]) -> onnx.ModelProto:
     return _model(helper.make_graph(nodes, "decoder", [_value("latent", ["batch", DIMENSIONS])], [image], constants))
 
 
-def _generator(weights: dict[str, Floats], model: onnx.ModelProto) -> onnx.ModelProto:
-    """The project's own latent graph in front of the decoder."""
+def _detail_parts(weights: dict[str, Floats], detail: DetailSpec) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
     nodes, constants = _decoder_parts(weights)
+    nodes[0].output[0] = "mean_logits"
+    drawn = helper.make_node("MatMul", ["noise", "noise_weights"], ["drawn"])
+    added = helper.make_node("Add", ["mean_logits", "drawn"], ["logits"])
+    return (
+        [nodes[0], drawn, added, *nodes[1:]],
+        [*constants, numpy_helper.from_array(_noise_weights(detail.noise), "noise_weights")],
+    )
+
+
+def _detail(weights: dict[str, Floats], detail: DetailSpec) -> onnx.ModelProto:
+    nodes, constants = _detail_parts(weights, detail)
+    inputs = [_value("latent", ["batch", DIMENSIONS]), _value("noise", ["batch", detail.noise])]
+    image = _value("image", ["batch", CHANNELS, HEIGHT, WIDTH])
+    return _model(helper.make_graph(nodes, "detail", inputs, [image], constants))
+
+
+def _generator(
+    weights: dict[str, Floats], model: onnx.ModelProto, detail: DetailSpec | None
+) -> onnx.ModelProto:
+    """The project's own latent graph in front of the decoder, or of the detail stage."""
+    nodes, constants = _decoder_parts(weights) if detail is None else _detail_parts(weights, detail)
+    kept = [value for value in model.graph.output if value.name == "latent"]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
     model.graph.name = "generator"
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(constants)
@@ -197,16 +242,24 @@ def _tensor_entry(value: onnx.ValueInfoProto) -> dict[str, Any]:
     return {"name": value.name, "dtype": dtype, "shape": axes}
 
 
-def _golden(weights: dict[str, Floats], prior: FittedPrior | None) -> dict[str, Any]:
+def _golden(weights: dict[str, Floats], prior: FittedPrior | None, detail: DetailSpec | None) -> dict[str, Any]:
     """The golden vectors, their samples drawn from `prior`, or from N(0, I) where that is None."""
     random = np.random.default_rng(1)
     images = random.integers(0, 256, (3, CHANNELS, HEIGHT, WIDTH), dtype=np.uint8)
     flat = images.reshape(3, PIXELS).astype(np.float32) / np.float32(255)
     latents = random.normal(size=(3, DIMENSIONS)).astype(np.float32)
+    details = {}
+    if detail is not None:
+        noise = random.normal(size=(3, detail.noise)).astype(np.float32)
+        made = _images_entry(to_grey_levels(decode_detail(weights, latents, noise)))
+        details = {"details": {"latents": latents.tolist(), "noise": noise.tolist(), "images": made}}
+    by_default = detail if detail is not None and detail.default else None
+    windows = ((0, 0), (2**63 - 1, 2**63 - 2))
     return {
+        **details,
         "tolerances": {"latent": 1e-5, "grey_levels": 1, "mean": 1e-4, "log_variance": 1e-4},
         "philox": [{"counter": ["0"] * 4, "key": ["0"] * 2, "words": KNOWN_WORDS}],
-        "samples": [_golden_sample(weights, prior, seed, start) for seed, start in ((0, 0), (2**63 - 1, 2**63 - 2))],
+        "samples": [_golden_sample(weights, prior, by_default, seed, start) for seed, start in windows],
         "encodings": {
             "images": _images_entry(images),
             "mean": (flat @ weights["mean"] + weights["mean_bias"]).tolist(),
@@ -216,8 +269,17 @@ def _golden(weights: dict[str, Floats], prior: FittedPrior | None) -> dict[str, 
     }
 
 
-def _golden_sample(weights: dict[str, Floats], prior: FittedPrior | None, seed: int, start: int) -> dict[str, Any]:
-    latents = prior.latents(seed, start, 2)[0] if prior else standard_normals(seed, start, 2, DIMENSIONS)
+def _golden_sample(
+    weights: dict[str, Floats], prior: FittedPrior | None, detail: DetailSpec | None, seed: int, start: int
+) -> dict[str, Any]:
+    if prior:
+        latents, labels = prior.latents(seed, start, 2)
+    else:
+        latents, labels = standard_normals(seed, start, 2, DIMENSIONS), np.full(2, -1)
+    if detail is None:
+        images = decode(weights, latents)
+    else:
+        images = decode_detail(weights, latents, detail_noise(detail, seed, start, 2, labels))
     words = random_words(seed, start, 2, blocks=1)[:, 0]
     return {
         "seed": str(seed),
@@ -225,7 +287,7 @@ def _golden_sample(weights: dict[str, Floats], prior: FittedPrior | None, seed: 
         "count": 2,
         "first_words": [[f"{word:08x}" for word in row] for row in words],
         "latents": latents.tolist(),
-        "images": _images_entry(to_grey_levels(decode(weights, latents))[:1]),
+        "images": _images_entry(to_grey_levels(images)[:1]),
     }
 
 

@@ -30,6 +30,7 @@ def interpolate(
     prior: options.PriorOption = None,
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
+    detail: options.Detail = None,
     latents: Annotated[
         str | None,
         typer.Option("--latents", metavar="FILE", show_default=False, help="Two or more rows, as decode takes them."),
@@ -81,7 +82,7 @@ def interpolate(
         options.refuse_idle(context, "--invert", "an --image")
     if not is_animation(target, animate):
         options.refuse_idle(context, "--fps", "an animation")
-    choice = options.DrawChoice(prior, label, temperature)
+    choice = options.DrawChoice(prior, label, temperature, detail)
     if not seeds:
         choice.refuse_without_seed()
 
@@ -89,7 +90,7 @@ def interpolate(
     from .interpolate_recipe import InterpolateRecipe
     from .recipe import in_words
 
-    generator = options.ModelChoice(model, threads, provider).load("decoder")
+    generator = options.ModelChoice(model, threads, provider).load()
     names, ends, source = _ends(latents, images, generator, invert, console)
     recipe = InterpolateRecipe(
         seeds=tuple(seeds or ()),

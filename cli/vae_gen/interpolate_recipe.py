@@ -14,7 +14,7 @@ from vae_runtime._draws import Draw
 from .bulk import single
 from .frames import MAX_PICTURES, Frames, check_drawing
 from .metadata import Fields
-from .recipe import Floats, check_draw, draw_choices, read_draw, refuse_other_sources, seed_latent
+from .recipe import Floats, check_draw, draw_choices, held_noise, read_draw, refuse_other_sources, seed_latent
 from .sheets import shortened, table
 
 
@@ -72,8 +72,8 @@ class InterpolateRecipe:
         }
 
     def graphs(self, manifest: Manifest) -> tuple[str, ...]:
-        """The decoder, and those of the draw."""
-        return "decoder", *(self.draw.graphs(manifest) if self.seeds else ())
+        """What decodes, and those of the draw."""
+        return self.draw.decoder, *(self.draw.graphs(manifest) if self.seeds else ())
 
     @property
     def pairs(self) -> int:
@@ -90,7 +90,8 @@ class InterpolateRecipe:
         names = list(self.names) or [f"seed {seed}" for seed in self.seeds]
         ends = [np.array(end, np.float32) for end in self.ends]
         ends = ends or [seed_latent(model, seed, self.start, self.draw) for seed in self.seeds]
-        ways = [self._way(model, ends[at], ends[(at + 1) % len(ends)]) for at in range(self.pairs)]
+        noise = held_noise(model, self.draw, self.seeds[0] if self.seeds else None, self.start)
+        ways = [self._way(model, ends[at], ends[(at + 1) % len(ends)], noise) for at in range(self.pairs)]
         if not self.animate:
             short = [shortened(name) for name in names]
             labels = [f"{short[at]}\nto {short[(at + 1) % len(ends)]}" for at in range(self.pairs)]
@@ -103,5 +104,5 @@ class InterpolateRecipe:
             return Frames(tuple(drawn[:-1]), round(1000 / self.fps))
         return Frames.there_and_back(drawn, self.fps)
 
-    def _way(self, model: Generator, a: Floats, b: Floats) -> NDArray[np.uint8]:
-        return to_grey_levels(model.interpolate(a, b, self.steps, self.method).images)
+    def _way(self, model: Generator, a: Floats, b: Floats, noise: Floats | None) -> NDArray[np.uint8]:
+        return to_grey_levels(model.interpolate(a, b, self.steps, self.method, noise=noise).images)

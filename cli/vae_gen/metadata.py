@@ -32,10 +32,15 @@ def program_version() -> str:
 
 
 def model_facts(manifest: Manifest) -> dict[str, str]:
-    """Name, version and the graphs' SHA-256: what the pictures depend on, `latents_sha256` where they are fitted."""
+    """Name, version and the SHA-256 of graphs: what pictures depend on.
+
+    `latents_sha256` counts where they are of the fitted prior, `detail_sha256` where they have details.
+    """
     facts = {"name": manifest.name, "version": manifest.version, "sha256": manifest.fingerprint}
     if manifest.has_fitted_prior:
         facts["latents_sha256"] = manifest.graphs["latents"].sha256
+    if manifest.detail is not None:
+        facts["detail_sha256"] = manifest.graphs["detail"].sha256
     return facts
 
 

@@ -139,6 +139,14 @@ Temperature = Annotated[
         help="Multiplies the noise, 0 to 100: below 1 more typical pictures, above more varied ones.",
     ),
 ]
+Detail = Annotated[
+    bool | None,
+    typer.Option(
+        "--detail/--no-detail", show_default=False,
+        help="Let the detail stage draw the picture, or show the decoder's mean of all it could be; by default the "
+             "model's own choice.",
+    ),
+]
 Scale = Annotated[
     int | None,
     typer.Option(
@@ -197,6 +205,7 @@ class DrawChoice:
     prior: Prior | None
     label: str | None
     temperature: float
+    detail: bool | None = None
 
     def settle(self, manifest: Manifest) -> Draw:
         """What it means to this model.
@@ -206,7 +215,8 @@ class DrawChoice:
         """
         from vae_runtime._draws import settle
 
-        return settle(manifest, None if self.prior is None else self.prior.value, self.label, self.temperature)
+        prior = None if self.prior is None else self.prior.value
+        return settle(manifest, prior, self.label, self.temperature, self.detail)
 
     def refuse_without_seed(self) -> None:
         """Refuse choices that have no sample to apply to.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import Generator, InputError, Manifest
+from vae_runtime import Generator, InputError, Manifest, Samples
 from vae_runtime._draws import LARGEST_TEMPERATURE, Draw, settle
 
 from .frames import Frames
@@ -39,17 +39,18 @@ class Recipe(Protocol):
 
 
 def draw_choices(draw: Draw) -> dict[str, Any]:
-    """What samples are drawn from, as JSON; a class by its index."""
-    return {"prior": draw.prior, "label": draw.label, "temperature": draw.temperature}
+    """How samples are drawn, as JSON; a class by its index."""
+    return {"prior": draw.prior, "label": draw.label, "temperature": draw.temperature, "detail": draw.detail}
 
 
 def read_draw(fields: Fields) -> Draw:
-    """The same out of a note; N(0, I) where it names none, as there was no other once."""
+    """The same out of a note; N(0, I) and no details where it names none, as there was nothing else once."""
     fitted = "prior" in fields and fields.choice("prior", ("normal", "fitted")) == "fitted"
     return Draw(
         prior="fitted" if fitted else "normal",
         label=fields.whole("label", 0, 10**6) if "label" in fields else None,
         temperature=fields.number_between("temperature", 0, LARGEST_TEMPERATURE) if "temperature" in fields else 1.0,
+        detail="detail" in fields and fields.flag("detail"),
     )
 
 
@@ -57,9 +58,9 @@ def check_draw(draw: Draw, manifest: Manifest) -> None:
     """Refuse what this model cannot draw.
 
     Raises:
-        UsageError: no fitted prior, or no such class.
+        UsageError: no fitted prior, no such class, or no detail stage.
     """
-    settle(manifest, draw.prior, draw.label, draw.temperature)
+    settle(manifest, draw.prior, draw.label, draw.temperature, draw.detail)
 
 
 def in_words(draw: Draw, manifest: Manifest) -> str:
@@ -68,14 +69,41 @@ def in_words(draw: Draw, manifest: Manifest) -> str:
     words = [] if draw.prior == usual else [f"{draw.prior} prior"]
     words += [] if draw.label is None else [manifest.class_names[draw.label]]
     words += [] if draw.temperature == 1 else [f"temperature {draw.temperature:g}"]
+    words += [] if draw.detail == manifest.details_by_default else ["with details" if draw.detail else "no details"]
     return "".join(f", {word}" for word in words)
 
 
 def seed_latent(model: Generator, seed: int, index: int, draw: Draw) -> Floats:
     """The latent of one sample, float32 [dimensions]."""
-    (only,) = model.stream(1, seed, index, prior=draw.prior, label=draw.label, temperature=draw.temperature)
+    only = _sample(model, seed, index, draw)
     latent: Floats = only.latents[0]
     return latent
+
+
+def held_noise(model: Generator, draw: Draw, seed: int | None, index: int) -> Floats | None:
+    """The noise that all pictures of a traversal or an interpolation are drawn with, float32 [k].
+
+    Args:
+        model: what draws.
+        draw: None comes back where it wants no details.
+        seed: the sample's whose noise it is; None where there is none, and then it is picture 0's of seed 0.
+        index: of that sample.
+    """
+    if not draw.detail:
+        return None
+    if seed is None:
+        (noise,) = model.detail_noise(1, 0)
+    else:
+        (noise,) = model.detail_noise(1, seed, index, labels=_sample(model, seed, index, draw).labels)
+    held: Floats = noise
+    return held
+
+
+def _sample(model: Generator, seed: int, index: int, draw: Draw) -> Samples:
+    (only,) = model.stream(
+        1, seed, index, prior=draw.prior, label=draw.label, temperature=draw.temperature, detail=draw.detail
+    )
+    return only
 
 
 def refuse_other_sources(fields: Fields, key: str) -> None:

@@ -90,9 +90,12 @@ def _check_model(fields: Fields, recipe: Recipe, manifest: Manifest, anyway: boo
         ModelError: it is another, and nobody said `--anyway`.
     """
     made_with, now_facts = fields.object("model"), model_facts(manifest)
-    # What comes of N(0, I) is the decoder's alone; the rest also depends on the tables of the fitted prior.
-    key = "latents_sha256" if recipe.choices()["prior"] == "fitted" else "sha256"
-    differing = [name for name in ("sha256", key) if made_with.text(name) != now_facts.get(name)]
+    # What comes of N(0, I) is the decoder's alone; the rest also depends on the tables of the fitted prior, and details
+    # on the detail stage.
+    choices = recipe.choices()
+    keys = ["sha256", *(["latents_sha256"] if choices["prior"] == "fitted" else [])]
+    keys += ["detail_sha256"] if choices["detail"] else []
+    differing = [name for name in keys if made_with.text(name) != now_facts.get(name)]
     if not differing:
         return
     was = f"{made_with.text('name')} {made_with.text('version')} ({made_with.text(differing[0])[:12]}…)"

@@ -26,6 +26,7 @@ def sample(
     prior: options.PriorOption = None,
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
+    detail: options.Detail = None,
     columns: options.Columns = 10,
     scale: options.Scale = None,
     dtype: options.DtypeOption = options.Dtype.UINT8,
@@ -59,7 +60,7 @@ def sample(
     seed = draw_seed() if seed is None else seed
     check_range(seed, start, count)
     generator = options.ModelChoice(model, threads, provider).load()
-    choice = options.DrawChoice(prior, label, temperature).settle(generator.manifest)
+    choice = options.DrawChoice(prior, label, temperature, detail).settle(generator.manifest)
     if target.format in GRIDS:
         draw(SampleRecipe(seed, start, count, columns, scale or GRID_SCALE, choice), generator, target, show=show)
     else:

@@ -23,8 +23,9 @@ def samples(
 ) -> Bulk:
     """Pictures start … start+count−1 of a seed, in chunks of whole aligned blocks: the same bytes in any range."""
     chunks = model.stream(
-        count, seed, start, dtype=dtype, prior=draw.prior, label=draw.label, temperature=draw.temperature
-    )
+        count, seed, start, dtype=dtype,
+        prior=draw.prior, label=draw.label, temperature=draw.temperature, detail=draw.detail,
+    )  # fmt: skip
     manifest = model.manifest
     labelled = draw.has_labels(manifest)
     return Bulk(chunks, count, manifest.image.shape, manifest.latent.dimensions, dtype, seed, start, labelled)

@@ -37,6 +37,7 @@ def traverse(
     prior: options.PriorOption = None,
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
+    detail: options.Detail = None,
     image: Annotated[
         str | None, typer.Option("--image", metavar="FILE", show_default=False, help="Centre on this picture's latent.")
     ] = None,
@@ -80,7 +81,7 @@ def traverse(
         options.refuse_idle(context, "--invert", "an --image")
     if not is_animation(target, animate):
         options.refuse_idle(context, "--fps", "an animation")
-    choice = options.DrawChoice(prior, label, temperature)
+    choice = options.DrawChoice(prior, label, temperature, detail)
     if seed is None:
         choice.refuse_without_seed()
 
@@ -89,7 +90,7 @@ def traverse(
     from .recipe import in_words
     from .traverse_recipe import TraverseRecipe
 
-    generator = options.ModelChoice(model, threads, provider).load("decoder")
+    generator = options.ModelChoice(model, threads, provider).load()
     recipe = TraverseRecipe(
         dimension=None if dimension == ALL else int(dimension),
         span=span,

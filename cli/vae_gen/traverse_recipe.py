@@ -12,7 +12,7 @@ from vae_runtime._paths import traversal_values
 
 from .frames import MAX_PICTURES, Frames, check_drawing
 from .metadata import Fields
-from .recipe import Floats, check_draw, draw_choices, read_draw, refuse_other_sources, seed_latent
+from .recipe import Floats, check_draw, draw_choices, held_noise, read_draw, refuse_other_sources, seed_latent
 from .sheets import cards, table
 
 CARD_COLUMNS = 4
@@ -78,8 +78,8 @@ class TraverseRecipe:
         }
 
     def graphs(self, manifest: Manifest) -> tuple[str, ...]:
-        """The decoder, and those of the draw."""
-        return "decoder", *(() if self.seed is None else self.draw.graphs(manifest))
+        """What decodes, and those of the draw."""
+        return self.draw.decoder, *(() if self.seed is None else self.draw.graphs(manifest))
 
     def check(self, manifest: Manifest, format_name: str) -> None:
         """Refuse a dimension that the model does not have, a span that is none, and what would be too large."""
@@ -98,7 +98,8 @@ class TraverseRecipe:
         around: Sequence[float] | Floats | None = self.around
         if self.seed is not None:
             around = seed_latent(model, self.seed, self.start, self.draw)
-        made = model.traverse(self.dimension, around=around, span=self.span, steps=self.steps)
+        noise = held_noise(model, self.draw, self.seed, self.start)
+        made = model.traverse(self.dimension, around=around, span=self.span, steps=self.steps, noise=noise)
         pictures = to_grey_levels(made.images)  # [rows, steps, channels, height, width]
         kl = model.manifest.latent.kl_nats
         labels = [f"z{row}  {kl[row]:.2f} nats" for row in made.dimensions]

@@ -32,7 +32,7 @@ A convolutional variational autoencoder of {manifest["data"]["name"]}: pictures 
 
 ![Fifty samples of seed 0](preview.png)
 
-The preview is `vae-gen sample -n 50 --seed 0` with this model, which draws from {_DEFAULT[latent["default_prior"]]} by default.
+The preview is `vae-gen sample -n 50 --seed 0` with this model, which draws from {_DEFAULT[latent["default_prior"]]} by default{_and_details(manifest)}.
 
 ## Measured on the {test["images"]} test images
 
@@ -54,7 +54,7 @@ One draw of the posterior for each image, the noise fixed by the seed contract; 
 
 {_prior(manifest["fitted_prior"])}
 
-## Trained
+{_detail(manifest)}## Trained
 
 {recipe["epochs"]} epochs of Adam, {_rate(recipe)}, batch {recipe["batch_size"]}, β = {recipe["beta"]:g},
 on {trained_on}. Loss: binary cross-entropy summed over pixels plus KL, in nats per image.{_extras(recipe)} torch
@@ -77,9 +77,47 @@ posterior means, {worst["log_variance"]:.1e} on log-variances and {worst["latent
 Above, the ten of the first 1000 test images that cost most above their own floor, over what twelve numbers keep of them.
 
 Samples from N(0, I) (`--prior normal`) fall between the classes more often than real pictures do: some are blends of two garments.
-Twelve numbers hold outline and shade, not prints, straps, seams or laces: pictures are smoother than photographs.
+{_looks(manifest)}
 It knows {image["height"]} × {image["width"]} grey pictures of garments on black, centred as in its data, and nothing else. Fine
 for teaching, tests and play; not for judging real garments.
+"""
+
+
+def _by_default(manifest: Mapping[str, Any]) -> bool:
+    return "detail" in manifest and bool(manifest["detail"]["default"])
+
+
+def _and_details(manifest: Mapping[str, Any]) -> str:
+    return ", with the detail stage" if _by_default(manifest) else ""
+
+
+def _looks(manifest: Mapping[str, Any]) -> str:
+    width = manifest["latent"]["dimensions"]
+    smooth = f"{width} numbers hold outline and shade, not prints, straps, seams or laces"
+    if "detail" not in manifest:
+        return f"{smooth}: pictures are smoother than photographs."
+    return (
+        f"{smooth}.\nWithout the detail stage (`--no-detail`) pictures are smoother than photographs; with it they are "
+        "invented in what the\nlatent does not say: the same latent with other noise has another print."
+    )
+
+
+def _detail(manifest: Mapping[str, Any]) -> str:
+    if "detail" not in manifest:
+        return ""
+    spec, recipe = manifest["detail"], manifest["training"]["detail"]["recipe"]
+    made = "by default (`--no-detail` leaves it out)" if spec["default"] else "when asked for (`--detail`)"
+    return f"""## Detail stage
+
+`detail.onnx` is a second decoder that also takes {spec["noise"]} numbers of noise, and draws one picture that the latent could mean
+where `decoder.onnx` gives their mean. It makes samples {made}. It changes nothing of the
+VAE or its figures above. A picture of a class has {spec["class_shift"]:g} added to the noise at the class's number.
+
+Trained for {recipe["epochs"]} epochs against a critic that sees latent, class, mean picture and picture (hinge loss, spectral
+normalisation), with a penalty of {recipe["consistency"]:g} on the squared distance, in posterior variances, between the latent
+and the posterior mean of what was drawn. The weights are a running mean with decay {recipe["average"]:g}; their SHA-256 is
+`{manifest["training"]["detail"]["weights_sha256"]}`.
+
 """
 
 

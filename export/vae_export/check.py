@@ -8,7 +8,7 @@ float32 is. Every value check runs at ONNX Runtime's default optimisation level 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from vae_runtime import standard_normals
+from vae_runtime import DetailSpec, FittedPrior, ImageSpec, LatentSpec, TensorSpec, standard_normals
+from vae_runtime._detail import detail_noise
+from vae_runtime._manifest import contract_signatures
+from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
 from .check_latents import GENERATOR_RANGES, latent_checks
@@ -84,22 +87,25 @@ class Report:
             )
 
 
-def prove(graphs: Graphs, vae: VAE, test_images: Floats) -> Report:
-    """Hold the graphs against a VAE in evaluation mode on the CPU.
+def prove(graphs: Graphs, vae: VAE, test_images: Floats, stage: DetailDecoder | None = None) -> Report:
+    """Hold the graphs against a VAE in evaluation mode on the CPU, and its detail stage.
 
     Args:
         graphs: what is to be proved.
         vae: what it has to equal, float32.
         test_images: real pictures, float32 [n, channels, height, width] in [0, 1].
+        stage: what the graph `detail` has to equal, float32.
     """
-    models = graphs.by_name()
-    structure = [check for name, model in models.items() for check in _structure(name, model, vae, test_images)]
-    values = [check for level in LEVELS for check in _values(graphs, level, vae, test_images)]
+    models, expected = graphs.by_name(), _signatures(graphs, test_images)
+    structure = [check for name, model in models.items() for check in _structure(name, model, expected[name])]
+    values = [check for level in LEVELS for check in _values(graphs, level, vae, test_images, stage)]
     return Report(tuple(structure), tuple(values))
 
 
-def _structure(name: str, model: onnx.ModelProto, vae: VAE, images: Floats) -> Iterator[StructureCheck]:
-    expected, found = _signature(name, vae, images), signature(model)
+def _structure(
+    name: str, model: onnx.ModelProto, expected: dict[str, list[dict[str, Any]]]
+) -> Iterator[StructureCheck]:
+    found = signature(model)
     yield StructureCheck(f"{name}: names, dtypes and axes", expected == found, _text(found))
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -127,7 +133,9 @@ def _structure(name: str, model: onnx.ModelProto, vae: VAE, images: Floats) -> I
                          f"{len(traces)} kinds of local paths")
 
 
-def _values(graphs: Graphs, level: str, vae: VAE, test_images: Floats) -> Iterator[ValueCheck]:
+def _values(
+    graphs: Graphs, level: str, vae: VAE, test_images: Floats, stage: DetailDecoder | None
+) -> Iterator[ValueCheck]:
     sessions = open_sessions(graphs.by_name(), level)
     dimensions = _dimensions(vae)
 
@@ -164,11 +172,17 @@ def _values(graphs: Graphs, level: str, vae: VAE, test_images: Floats) -> Iterat
         image, latent = sessions["generator"].run(
             ["image", "latent"], {name: np.array(value, np.int64) for name, value in feed.items()}
         )
-        reference = graphs.default_latents(seed, start, count)
+        reference, labels = graphs.default_latents(seed, start, count)
         name = f"generator, seed {seed}, {count} from {start}"
         yield compare(name, "latent", level, latent, reference, IMAGE_TOLERANCE)
-        yield compare(name, "image", level, image, torch_decode(vae, reference))
-    yield from latent_checks(sessions["latents"], graphs.prior, level)
+        if stage is not None and graphs.spec is not None and graphs.spec.default:
+            made = torch_detail(stage, reference, detail_noise(graphs.spec, seed, start, count, labels))
+        else:
+            made = torch_decode(vae, reference)
+        yield compare(name, "image", level, image, made)
+    yield from latent_checks(sessions["latents"], graphs.prior, graphs.spec, level)
+    if stage is not None and graphs.spec is not None:
+        yield from detail_checks(sessions["detail"], stage, graphs.spec, graphs.prior, expected_mean, level)
 
 
 def torch_encode(vae: VAE, images: Floats) -> tuple[Floats, Floats]:
@@ -183,6 +197,48 @@ def torch_decode(vae: VAE, latents: Floats) -> NDArray[np.floating]:
     dtype = next(vae.parameters()).dtype
     with torch.inference_mode():
         image: NDArray[np.floating] = vae.decode(torch.from_numpy(latents).to(dtype)).numpy()
+    return image
+
+
+def detail_checks(
+    session: onnxruntime.InferenceSession,
+    stage: DetailDecoder,
+    spec: DetailSpec,
+    prior: FittedPrior,
+    posterior_means: Floats,
+    level: str,
+) -> Iterator[ValueCheck]:
+    """The detail stage against PyTorch: on fitted samples and on reconstructions, in batches, and at the extremes."""
+
+    def run(latents: Floats, noise: Floats) -> Floats:
+        (image,) = session.run(["image"], {"latent": latents, "noise": noise})
+        return np.asarray(image, np.float32)
+
+    latents, labels = prior.latents(0, 0, PRIOR_DRAWS)
+    noise = detail_noise(spec, 0, 0, PRIOR_DRAWS, labels)
+    yield compare("detail on fitted samples", "image", level, run(latents, noise), torch_detail(stage, latents, noise))
+    own = detail_noise(spec, 1, 0, len(posterior_means))
+    yield compare("detail on reconstructions of test images", "image", level, run(posterior_means, own),
+                  torch_detail(stage, posterior_means, own))
+    for batch in BATCHES:
+        cuts = [slice(at, at + batch) for at in range(0, 64 - 64 % batch, batch)]
+        found = np.concatenate([run(latents[cut], noise[cut]) for cut in cuts])
+        expected = torch_detail(stage, latents[: len(found)], noise[: len(found)])
+        yield compare(f"detail in batches of {batch}", "image", level, found, expected)
+    extremes = np.stack([np.full(prior.dimensions, value, np.float32) for value in EXTREMES])
+    far = np.stack([np.full(spec.noise, value, np.float32) for value in EXTREMES])
+    exact = torch_detail(copy.deepcopy(stage).double(), extremes, far)
+    difference = float(np.abs(torch_detail(stage, extremes, far) - exact).max())
+    yield compare("detail at every latent and noise 0, ±4, ±8, against float64", "image", level, run(extremes, far),
+                  exact, max(2 * difference, IMAGE_TOLERANCE))
+
+
+def torch_detail(stage: DetailDecoder, latents: Floats, noise: Floats) -> NDArray[np.floating]:
+    """Pictures of the detail stage by PyTorch in the dtype of its weights, [n, channels, height, width]."""
+    dtype = next(stage.parameters()).dtype
+    with torch.inference_mode():
+        logits = stage(torch.from_numpy(latents).to(dtype), torch.from_numpy(noise).to(dtype))
+    image: NDArray[np.floating] = torch.sigmoid(logits).numpy()
     return image
 
 
@@ -201,26 +257,17 @@ def signature(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
     return {"inputs": tensors(model.graph.input), "outputs": tensors(model.graph.output)}
 
 
-def _signature(name: str, vae: VAE, images: Floats) -> dict[str, list[dict[str, Any]]]:
-    """What the contract asks of a graph."""
-    def floats(tensor: str, axis: str, *rest: int) -> dict[str, Any]:
-        return {"name": tensor, "dtype": "float32", "shape": [axis, *rest]}
+def _signatures(graphs: Graphs, images: Floats) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """What the contract asks of each graph."""
+    _, channels, height, width = images.shape
+    dimensions = graphs.prior.dimensions
+    latent = LatentSpec(dimensions, (0.0,) * dimensions, tuple(range(dimensions)))
+    contract = contract_signatures(ImageSpec(channels, height, width), latent, graphs.spec)
 
-    dimensions, shape = _dimensions(vae), images.shape[1:]
-    if name == "encoder":
-        codes = [floats("mean", "batch", dimensions), floats("log_variance", "batch", dimensions)]
-        return {"inputs": [floats("image", "batch", *shape)], "outputs": codes}
-    if name == "decoder":
-        pictures = [floats("image", "batch", *shape)]
-        return {"inputs": [floats("latent", "batch", dimensions)], "outputs": pictures}
-    names = ("seed", "start", "count", "prior", "label")
-    scalars: list[dict[str, Any]] = [{"name": tensor, "dtype": "int64", "shape": []} for tensor in names]
-    latent = floats("latent", "count", dimensions)
-    if name == "latents":
-        temperature = {"name": "temperature", "dtype": "float32", "shape": []}
-        labels = {"name": "labels", "dtype": "int64", "shape": ["count"]}
-        return {"inputs": [*scalars, temperature], "outputs": [latent, labels]}
-    return {"inputs": scalars[:3], "outputs": [floats("image", "count", *shape), latent]}
+    def side(specs: Iterable[TensorSpec]) -> list[dict[str, Any]]:
+        return [{"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)} for spec in specs]
+
+    return {name: {"inputs": side(inputs), "outputs": side(outputs)} for name, (inputs, outputs) in contract.items()}
 
 
 def open_sessions(models: Mapping[str, onnx.ModelProto], level: str) -> dict[str, onnxruntime.InferenceSession]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from vae_runtime import FittedPrior, standard_normals
+from vae_runtime import DetailSpec, FittedPrior, standard_normals
+from vae_runtime._detail import detail_noise
 from vae_runtime._draws import Draw
-from vae_runtime._sampling import run_latents
+from vae_runtime._prior import ANY_CLASS
+from vae_runtime._sampling import Drawn, run_latents
 
 from .differences import IMAGE_TOLERANCE, ValueCheck, compare
 
@@ -22,33 +25,43 @@ GENERATOR_RANGES = (
 TEMPERATURES = (0.0, 0.7, 1.0, 1.5)
 
 
-def latent_checks(session: onnxruntime.InferenceSession, prior: FittedPrior, level: str) -> Iterator[ValueCheck]:
-    """Both priors, every class and several temperatures, at ONNX Runtime's optimisation level `level`."""
-    for seed, start, count in GENERATOR_RANGES:
-        window = f"seed {seed}, {count} from {start}"
-        found, labels = run_latents(session, seed, start, count, Draw("normal"))
-        reference = standard_normals(seed, start, count, prior.dimensions)
-        yield compare(f"latents, normal, {window}", "latent", level, found, reference)
-        yield _equal(f"latents, normal, {window}", level, labels, np.full(count, -1))
-        yield from _fitted(session, prior, level, f"latents, fitted, {window}", (seed, start, count), [Draw("fitted")])
-    draws = [Draw("fitted", label) for label in range(prior.classes)]
-    yield from _fitted(session, prior, level, "latents of each class", (1, 2**32 - 30, 64), draws)
-    draws = [Draw("fitted", temperature=temperature) for temperature in TEMPERATURES]
-    yield from _fitted(session, prior, level, "latents at temperatures", (2, 0, 64), draws)
-
-
-def _fitted(
-    session: onnxruntime.InferenceSession, prior: FittedPrior, level: str, name: str, window: tuple[int, int, int],
-    draws: Sequence[Draw],
+def latent_checks(
+    session: onnxruntime.InferenceSession, prior: FittedPrior, spec: DetailSpec | None, level: str
 ) -> Iterator[ValueCheck]:
-    if not draws:  # no classes
-        return
-    found = [run_latents(session, *window, draw) for draw in draws]
-    expected = [prior.latents(*window, -1 if draw.label is None else draw.label, draw.temperature) for draw in draws]
-    latents, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    expected_latents, expected_labels = (np.concatenate(parts) for parts in zip(*expected, strict=True))
-    yield compare(name, "latent", level, latents, expected_latents, IMAGE_TOLERANCE)
-    yield _equal(name, level, labels, expected_labels)
+    """Both priors, every class and several temperatures, at ONNX Runtime's optimisation level `level`."""
+
+    def of(name: str, window: tuple[int, int, int], draws: Sequence[Draw]) -> Iterator[ValueCheck]:
+        if draws:  # there are none of classes where there are no classes
+            draws = [replace(draw, detail=spec is not None) for draw in draws]
+            yield from _compared(name, level, [run_latents(session, *window, draw) for draw in draws],
+                                 [_in_numpy(prior, spec, window, draw) for draw in draws])
+
+    for window in GENERATOR_RANGES:
+        seed, start, count = window
+        for prior_name in ("normal", "fitted"):
+            name = f"latents, {prior_name}, seed {seed}, {count} from {start}"
+            yield from of(name, window, [Draw("fitted" if prior_name == "fitted" else "normal")])
+    of_each_class = [Draw("fitted", label) for label in range(prior.classes)]
+    yield from of("latents of each class", (1, 2**32 - 30, 64), of_each_class)
+    yield from of("latents at temperatures", (2, 0, 64), [Draw("fitted", temperature=value) for value in TEMPERATURES])
+
+
+def _in_numpy(prior: FittedPrior, spec: DetailSpec | None, window: tuple[int, int, int], draw: Draw) -> Drawn:
+    if draw.prior == "fitted":
+        latents, labels = prior.latents(*window, ANY_CLASS if draw.label is None else draw.label, draw.temperature)
+    else:
+        latents, labels = standard_normals(*window, prior.dimensions), np.full(window[2], ANY_CLASS)
+    return Drawn(latents, labels, None if spec is None else detail_noise(spec, *window, labels))
+
+
+def _compared(name: str, level: str, found: Sequence[Drawn], expected: Sequence[Drawn]) -> Iterator[ValueCheck]:
+    def both(take: Callable[[Drawn], NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        return np.concatenate([take(drawn) for drawn in found]), np.concatenate([take(drawn) for drawn in expected])
+
+    yield compare(name, "latent", level, *both(lambda drawn: drawn.latents), IMAGE_TOLERANCE)
+    yield _equal(name, level, *both(lambda drawn: drawn.labels))
+    if expected[0].noise is not None:
+        yield compare(name, "noise", level, *both(lambda drawn: np.asarray(drawn.noise)), IMAGE_TOLERANCE)
 
 
 def _equal(name: str, level: str, found: NDArray[np.int64], expected: NDArray[np.int64]) -> ValueCheck:

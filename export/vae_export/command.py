@@ -29,6 +29,11 @@ def export(
         Literal["normal", "fitted"],
         typer.Option(help="What generator.onnx and vae-gen sample draw from by default; latents.onnx has both."),
     ] = "fitted",
+    detail: Annotated[
+        Literal["default", "available", "none"],
+        typer.Option(help="The run's detail stage, where it has one: what generator.onnx and vae-gen sample draw with, "
+                     "or only to be asked for, or left out."),
+    ] = "default",
     data_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Fashion-MNIST's IDX files, if they are not found without.")
     ] = None,
@@ -44,6 +49,7 @@ def export(
     """
     require_train_extra("onnx", "onnxscript", "sklearn")
     from vae_train.data import load_fashion_mnist
+    from vae_train.detail.folder import load_detail, saved_settings
     from vae_train.run_folder import load_run
 
     from .package import export_run, refuse_strangers
@@ -51,8 +57,17 @@ def export(
     refuse_strangers(out)
     loaded = load_run(run, weights=weights)
     data = load_fashion_mnist(data_dir)
-    report, measured = export_run(loaded, data, out, name=name or out.resolve().name, version=version,
-                                  default_prior=prior)
+    has_stage = detail != "none" and saved_settings(loaded) is not None
+    report, measured = export_run(
+        loaded,
+        data,
+        out,
+        name=name or out.resolve().name,
+        version=version,
+        default_prior=prior,
+        detail=load_detail(loaded) if has_stage else None,
+        details_by_default=detail == "default",
+    )
     if not quiet:
         for line in report.lines():
             typer.echo(line, err=True)

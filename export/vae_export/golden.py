@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import FittedPrior, random_words, standard_normals, to_grey_levels
-from vae_runtime._manifest import Prior
+from vae_runtime import DetailSpec, random_words, to_grey_levels
+from vae_runtime._detail import detail_noise
+from vae_train.detail.networks import DetailDecoder
 from vae_train.evaluation import to_unit_range
 from vae_train.model import VAE
 
-from .check import POSTERIOR_TOLERANCE, torch_decode, torch_encode
+from .check import POSTERIOR_TOLERANCE, torch_decode, torch_detail, torch_encode
 from .differences import IMAGE_TOLERANCE
 from .golden_latents import floats, golden_latents
+from .graphs import Graphs
 
 SCHEMA_VERSION = 1
 
@@ -36,17 +38,18 @@ TEST_IMAGES = 4
 
 
 def golden_vectors(
-    name: str, vae: VAE, prior: FittedPrior, default_prior: Prior, test_images: NDArray[np.uint8]
+    name: str, graphs: Graphs, vae: VAE, stage: DetailDecoder | None, test_images: NDArray[np.uint8]
 ) -> dict[str, Any]:
     """The document golden.json.
 
     Args:
         name: the model's name.
+        graphs: the model's, for its prior and its defaults; no expected value comes out of them.
         vae: in evaluation mode, float32, on the CPU.
-        prior: the fitted one.
-        default_prior: what `samples` draw from, as generator.onnx does.
+        stage: the detail stage, alike, where there is one.
         test_images: uint8 [n, channels, height, width], of which the first few are used.
     """
+    prior = graphs.prior
     images = test_images[:TEST_IMAGES]
     mean, log_variance = torch_encode(vae, to_unit_range(images))
     latents = np.round(np.concatenate([np.zeros((1, prior.dimensions)), mean[:2]]), 4).astype(np.float32)
@@ -63,20 +66,25 @@ def golden_vectors(
             {"counter": counter.split(), "key": key.split(), "words": words.split()}
             for counter, key, words in PHILOX_KNOWN_ANSWERS
         ],
-        "samples": [_sample(vae, prior, default_prior, *window) for window in SAMPLES],
-        "latents": golden_latents(prior),
+        "samples": [_sample(graphs, vae, stage, *window) for window in SAMPLES],
+        "latents": golden_latents(prior, graphs.spec),
+        **({} if stage is None or graphs.spec is None else {"details": _details(stage, graphs.spec, latents)}),
         "encodings": {"images": _picture_entry(images), "mean": floats(mean), "log_variance": floats(log_variance)},
-        "decodings": {"latents": floats(latents), "images": _decoded_entry(vae, latents)},
+        "decodings": {
+            "latents": floats(latents),
+            "images": _picture_entry(to_grey_levels(torch_decode(vae, latents))),
+        },
     }
 
 
 def _sample(
-    vae: VAE, prior: FittedPrior, default_prior: Prior, seed: int, start: int, count: int
+    graphs: Graphs, vae: VAE, stage: DetailDecoder | None, seed: int, start: int, count: int
 ) -> dict[str, Any]:
-    if default_prior == "fitted":
-        latents, _ = prior.latents(seed, start, count)
+    latents, labels = graphs.default_latents(seed, start, count)
+    if stage is not None and graphs.spec is not None and graphs.spec.default:
+        made = torch_detail(stage, latents, detail_noise(graphs.spec, seed, start, count, labels))
     else:
-        latents = standard_normals(seed, start, count, prior.dimensions)
+        made = torch_decode(vae, latents)
     words = random_words(seed, start, count, blocks=1)[:, 0]  # block 0 of each index: [count, 4]
     return {
         "seed": str(seed),  # JSON numbers lose digits beyond 2⁵³ in JavaScript
@@ -84,12 +92,14 @@ def _sample(
         "count": count,
         "first_words": [[f"{word:08x}" for word in row] for row in words],
         "latents": floats(latents),
-        "images": _decoded_entry(vae, latents[:PICTURES_EACH]),
+        "images": _picture_entry(to_grey_levels(made[:PICTURES_EACH])),
     }
 
 
-def _decoded_entry(vae: VAE, latents: NDArray[np.float32]) -> dict[str, Any]:
-    return _picture_entry(to_grey_levels(torch_decode(vae, latents)))
+def _details(stage: DetailDecoder, spec: DetailSpec, latents: NDArray[np.float32]) -> dict[str, Any]:
+    noise = np.round(detail_noise(spec, 0, 0, len(latents)), 4).astype(np.float32)
+    images = _picture_entry(to_grey_levels(torch_detail(stage, latents, noise)))
+    return {"latents": floats(latents), "noise": floats(noise), "images": images}
 
 
 def _picture_entry(grey: NDArray[np.uint8]) -> dict[str, Any]:

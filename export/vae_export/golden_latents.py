@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import FittedPrior, standard_normals
+from vae_runtime import DetailSpec, FittedPrior, standard_normals
+from vae_runtime._detail import detail_noise
 from vae_runtime._draws import Draw
 
 LATENTS = (  # (seed, start, count, draw): both priors, a given class (the last), other temperatures
@@ -20,14 +21,16 @@ OF_CLASS = (3, 10, 4, 0.75)
 """(seed, start, count, temperature) of a case of the last class, where there are classes."""
 
 
-def golden_latents(prior: FittedPrior) -> list[dict[str, Any]]:
-    """What latents.onnx gives for a few choices, from NumPy."""
+def golden_latents(prior: FittedPrior, spec: DetailSpec | None = None) -> list[dict[str, Any]]:
+    """What latents.onnx gives for a few choices, from NumPy; with the noise of a detail stage."""
     seed, start, count, temperature = OF_CLASS
     of_class = [(seed, start, count, Draw("fitted", prior.classes - 1, temperature))] if prior.classes else []
-    return [_latents(prior, *case) for case in (*LATENTS, *of_class)]
+    return [_latents(prior, spec, *case) for case in (*LATENTS, *of_class)]
 
 
-def _latents(prior: FittedPrior, seed: int, start: int, count: int, draw: Draw) -> dict[str, Any]:
+def _latents(
+    prior: FittedPrior, spec: DetailSpec | None, seed: int, start: int, count: int, draw: Draw
+) -> dict[str, Any]:
     label = -1 if draw.label is None else draw.label
     if draw.prior == "fitted":
         latents, labels = prior.latents(seed, start, count, label, draw.temperature)
@@ -43,6 +46,7 @@ def _latents(prior: FittedPrior, seed: int, start: int, count: int, draw: Draw) 
         "temperature": draw.temperature,
         "latents": floats(latents),
         "labels": labels.tolist(),
+        **({} if spec is None else {"noise": floats(detail_noise(spec, seed, start, count, labels))}),
     }
 
 

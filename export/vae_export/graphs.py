@@ -3,11 +3,14 @@
     encoder     image f32 [batch, channels, height, width] → mean, log_variance f32 [batch, dimensions]
     decoder     latent f32 [batch, dimensions]             → image f32 [batch, channels, height, width] in [0, 1]
     latents     seed, start, count, prior, label i64 [], temperature f32 []
-                                                           → latent f32 [count, dimensions], labels i64 [count]
+                                                           → latent f32 [count, dimensions], labels i64 [count],
+                                                             with a detail stage noise f32 [count, k]
+    detail      latent f32 [batch, dimensions], noise f32 [batch, k]   → image f32 [batch, …], with a detail stage
     generator   seed, start, count i64 []                  → image f32 [count, …], latent f32 [count, dimensions]
 
 Encoder and decoder come from torch's own exporter. The generator is a latent graph in front of the decoder: that of
-the seed contract alone, or the latents graph with its choices fixed, by the prior that is to be the default.
+the seed contract alone, or the latents graph with its choices fixed, by what is to be the default; in front of the
+detail stage where that is the default.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vae_runtime import FittedPrior, standard_normals
+from vae_runtime import DetailSpec, FittedPrior, standard_normals
 from vae_runtime._manifest import Prior
+from vae_runtime._prior import ANY_CLASS
+from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
 from .prior_graph import default_latent_graph, prior_graph
@@ -46,17 +51,21 @@ class Graphs:
     """whose tables `latents` holds"""
     default_prior: Prior
     """what `generator` draws from"""
+    detail: onnx.ModelProto | None = None
+    spec: DetailSpec | None = None
+    """of the detail stage"""
 
     def by_name(self) -> dict[str, onnx.ModelProto]:
-        """The four of them under the names of the contract."""
-        names = ("encoder", "decoder", "generator", "latents")
-        return {name: getattr(self, name) for name in names}
+        """All there are under the names of the contract."""
+        names = ("encoder", "decoder", "generator", "latents", "detail")
+        found = {name: getattr(self, name) for name in names}
+        return {name: model for name, model in found.items() if model is not None}
 
-    def default_latents(self, seed: int, start: int, count: int) -> NDArray[np.float32]:
-        """What the generator's latents have to be, in NumPy: float32 [count, dimensions]."""
+    def default_latents(self, seed: int, start: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """What the generator's latents have to be, in NumPy: float32 [count, dimensions], and their classes."""
         if self.default_prior == "fitted":
-            return self.prior.latents(seed, start, count)[0]
-        return standard_normals(seed, start, count, self.prior.dimensions)
+            return self.prior.latents(seed, start, count)
+        return standard_normals(seed, start, count, self.prior.dimensions), np.full(count, ANY_CLASS)
 
 
 class _Encode(nn.Module):
@@ -67,6 +76,15 @@ class _Encode(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.vae.encode(image)
         return mean, log_variance
+
+
+class _Detail(nn.Module):
+    def __init__(self, decoder: DetailDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
+        return torch.sigmoid(self.decoder(latent, noise))
 
 
 class _Decode(nn.Module):
@@ -86,10 +104,17 @@ def build_encoder(vae: VAE, image_shape: tuple[int, int, int]) -> onnx.ModelProt
         vae: float32, in evaluation mode, on the CPU.
         image_shape: (channels, height, width).
     """
-    return _cleaned(_export(_Encode(vae), "image", torch.zeros(2, *image_shape), ["mean", "log_variance"]), "encoder")
+    example = {"image": torch.zeros(2, *image_shape)}
+    return _cleaned(_export(_Encode(vae), example, ["mean", "log_variance"]), "encoder")
 
 
-def build_graphs(vae: VAE, encoder: onnx.ModelProto, prior: FittedPrior, default_prior: Prior) -> Graphs:
+def build_graphs(
+    vae: VAE,
+    encoder: onnx.ModelProto,
+    prior: FittedPrior,
+    default_prior: Prior,
+    detail: tuple[DetailDecoder, DetailSpec] | None = None,
+) -> Graphs:
     """The graphs of a VAE that is in evaluation mode on the CPU, at opset 18 and IR version 8.
 
     Args:
@@ -97,14 +122,24 @@ def build_graphs(vae: VAE, encoder: onnx.ModelProto, prior: FittedPrior, default
         encoder: its own, from `build_encoder`; the prior was fitted with it.
         prior: of its latents.
         default_prior: what the generator draws from.
+        detail: the detail stage, in evaluation mode on the CPU, where there is one.
     """
     latent = torch.zeros(2, prior.dimensions)
-    decoder = _cleaned(_export(_Decode(vae), "latent", latent, ["image"]), "decoder")
-    in_front = default_latent_graph(prior) if default_prior == "fitted" else latent_graph(prior.dimensions)
+    decoder = _cleaned(_export(_Decode(vae), {"latent": latent}, ["image"]), "decoder")
+    last, spec, by_detail = decoder, None, None
+    if detail is not None:
+        stage, spec = detail
+        example = {"latent": latent, "noise": torch.zeros(2, spec.noise)}
+        by_detail = _cleaned(_export(_Detail(stage), example, ["image"]), "detail")
+        last = by_detail if spec.default else decoder
+    if last is by_detail:
+        in_front = default_latent_graph(prior, default_prior, spec)
+    else:
+        in_front = default_latent_graph(prior) if default_prior == "fitted" else latent_graph(prior.dimensions)
     generator = onnx.compose.merge_models(
         onnx.compose.add_prefix(in_front, "seed_", rename_inputs=False, rename_outputs=False),
-        onnx.compose.add_prefix(decoder, "decoder_", rename_inputs=False, rename_outputs=False),
-        io_map=[("latent", "latent")],
+        onnx.compose.add_prefix(last, "decoder_", rename_inputs=False, rename_outputs=False),
+        io_map=[(entry.name, entry.name) for entry in last.graph.input],
         outputs=["image", "latent"],
     )
     # The picture comes first, as apps want it first.
@@ -112,8 +147,8 @@ def build_graphs(vae: VAE, encoder: onnx.ModelProto, prior: FittedPrior, default
     del generator.graph.output[:]
     generator.graph.output.extend(outputs)
     generator = _cleaned(generator, "generator", axis="count")
-    latents = _cleaned(prior_graph(prior), "latents", axis="count")
-    return Graphs(encoder, decoder, generator, latents, prior, default_prior)
+    latents = _cleaned(prior_graph(prior, spec), "latents", axis="count")
+    return Graphs(encoder, decoder, generator, latents, prior, default_prior, by_detail, spec)
 
 
 def describe(models: Mapping[str, onnx.ModelProto], facts: Mapping[str, str]) -> None:
@@ -122,15 +157,15 @@ def describe(models: Mapping[str, onnx.ModelProto], facts: Mapping[str, str]) ->
         onnx.helper.set_model_props(model, dict(sorted(facts.items())))
 
 
-def _export(module: nn.Module, input_name: str, example: Tensor, output_names: Sequence[str]) -> onnx.ModelProto:
+def _export(module: nn.Module, example: Mapping[str, Tensor], output_names: Sequence[str]) -> onnx.ModelProto:
     batch = torch.export.Dim("batch", min=1)
     with _quietly():
         program = torch.onnx.export(
             module.eval(),
-            (example,),
-            input_names=[input_name],
+            tuple(example.values()),
+            input_names=list(example),
             output_names=list(output_names),
-            dynamic_shapes=({0: batch},),
+            dynamic_shapes=tuple({0: batch} for _ in example),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,

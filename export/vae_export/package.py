@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from vae_runtime import (
+    DetailSpec,
     ExportMismatchError,
     Manifest,
     ModelError,
@@ -23,6 +24,7 @@ from vae_runtime import (
 from vae_runtime._files import replacing_folder
 from vae_runtime._manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
 from vae_train.data import FashionMnist
+from vae_train.detail.folder import Detail
 from vae_train.evaluation import Encode, Evaluation, cost_of_probabilities, evaluate, evaluate_run, to_unit_range
 from vae_train.prior import fit_to_training_images
 from vae_train.run_folder import Run
@@ -42,7 +44,15 @@ EVALUATION_TOLERANCE_NATS = 0.01
 
 
 def export_run(
-    run: Run, data: FashionMnist, out: Path, *, name: str, version: str, default_prior: Prior = "fitted"
+    run: Run,
+    data: FashionMnist,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    default_prior: Prior = "fitted",
+    detail: Detail | None = None,
+    details_by_default: bool = True,
 ) -> tuple[Report, Evaluation]:
     """Write the model folder of a run, unless a check misses; what was proved and what was measured.
 
@@ -53,6 +63,8 @@ def export_run(
         name: the model's name.
         version: the model's own version.
         default_prior: what the generator draws from; the other stands in `latents.onnx` all the same.
+        detail: the run's detail stage, to go along.
+        details_by_default: whether it makes the generator's pictures.
 
     Returns:
         The report, passed or not, and the test figures. The caller says what to make of a report with misses.
@@ -65,15 +77,23 @@ def export_run(
     images = np.ascontiguousarray(data.test_images.numpy())
     encoder = build_encoder(run.vae, images.shape[1:])
     prior, prior_facts = fit_to_training_images(_encode_with(encoder), data)
-    graphs = build_graphs(run.vae, encoder, prior, default_prior)
+    stage = None if detail is None else detail.decoder
+    spec = None
+    if detail is not None:
+        spec = DetailSpec(detail.config.noise_dim, detail.config.class_shift, details_by_default)
+    graphs = build_graphs(
+        run.vae, encoder, prior, default_prior, None if stage is None or spec is None else (stage, spec)
+    )
     measured = _measure(graphs, data)
     header = _header(run, data, name, version, measured, default_prior)
+    if spec is not None:
+        header["detail"] = asdict(spec)
     describe(graphs.by_name(), {**essentials(header), "data": data.name, "weights_sha256": run.weights_sha256})
 
-    report = prove(graphs, run.vae, _proof_images(data))
+    report = prove(graphs, run.vae, _proof_images(data), stage)
     report = _with_evaluation(report, measured, evaluate_run(run, data))
     if report.passed:
-        files = _files(header, graphs, run, data, report, measured, prior_facts)
+        files = _files(header, graphs, run, data, report, measured, prior_facts, detail)
         with replacing_folder(out) as folder:
             for file, content in files.items():
                 (folder / file).write_bytes(content)
@@ -167,7 +187,7 @@ def _header(
 
 def _files(
     header: dict[str, Any], graphs: Graphs, run: Run, data: FashionMnist, report: Report, measured: Evaluation,
-    prior_facts: Mapping[str, float | int],
+    prior_facts: Mapping[str, float | int], detail: Detail | None,
 ) -> dict[str, bytes]:
     """The content of every file of the folder."""
     # `deterministic` orders maps, so that the same weights give the same bytes.
@@ -185,6 +205,9 @@ def _files(
             "recipe": run.config.to_json(),
             "versions": run.record["versions"],
             "weights_sha256": run.weights_sha256,
+            **({} if detail is None else {
+                "detail": {"recipe": detail.config.to_json(), "weights_sha256": detail.weights_sha256}
+            }),
         },
         "export": report.to_json(),
         "fitted_prior": {
@@ -194,9 +217,8 @@ def _files(
         },
         "metrics": {"test": measured.to_json()},
     }
-    golden = golden_vectors(
-        header["model"]["name"], run.vae, graphs.prior, graphs.default_prior, data.test_images.numpy()
-    )
+    stage = None if detail is None else detail.decoder
+    golden = golden_vectors(header["model"]["name"], graphs, run.vae, stage, data.test_images.numpy())
     others = {
         "golden.json": _json(golden),
         PRIOR_FILE: _json(graphs.prior.to_json(data.class_names)),

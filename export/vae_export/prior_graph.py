@@ -6,6 +6,7 @@
     temperature         f32 []    what the noise is multiplied with
     latent              f32 [count, dimensions]
     labels              i64 [count]   the class drawn or given, −1 where the prior has none
+    noise               f32 [count, k]   for the detail stage, where the model has one (`vae_runtime._detail`)
 
 The output is `labels`, not `label`: within an ONNX graph a name stands for one value.
 
@@ -25,8 +26,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from vae_runtime import FittedPrior
-from vae_runtime._philox import CLASS_STREAM, COMPONENT_STREAM
+from vae_runtime import DetailSpec, FittedPrior
+from vae_runtime._manifest import Prior
+from vae_runtime._philox import CLASS_STREAM, COMPONENT_STREAM, DETAIL_STREAM
 
 from .seed_graph import IR_VERSION, OPSET, Nodes, box_muller, latent_counters, philox
 
@@ -38,15 +40,22 @@ DEFAULTS: dict[str, NDArray[Any]] = {
 """What a generator fixes whose default is the fitted prior."""
 
 
-def prior_graph(prior: FittedPrior) -> onnx.ModelProto:
-    """The graph over the tables of a prior, at opset 18 and IR version 8."""
+def prior_graph(prior: FittedPrior, detail: DetailSpec | None = None) -> onnx.ModelProto:
+    """The graph over the tables of a prior, at opset 18 and IR version 8; with noise for a detail stage."""
     nodes = Nodes()
     normal = latent_counters(prior.dimensions)
-    words = philox(nodes, [*normal, (0, COMPONENT_STREAM), (0, CLASS_STREAM)])
-    for_normals, for_choices = nodes.split_sizes(words, [len(normal), 2], axis=1)  # [4, blocks, count], [4, 2, count]
+    of_detail = [] if detail is None else latent_counters(detail.noise, DETAIL_STREAM)
+    words = philox(nodes, [*normal, *of_detail, (0, COMPONENT_STREAM), (0, CLASS_STREAM)])
+    sizes = [len(normal), *([len(of_detail)] if of_detail else []), 2]
+    for_normals, *for_detail, for_choices = nodes.split_sizes(words, sizes, axis=1)  # [4, blocks, count], [4, 2, count]
     noise = box_muller(nodes, for_normals, prior.dimensions)
     component = _component(nodes, for_choices, prior)
     nodes.add("Gather", nodes.constant(prior.labels, np.int64), component, name="labels")
+    if detail is not None:
+        # A row for each component: `class_shift` at the number of its class.
+        shifts = np.float32(detail.class_shift) * (prior.labels[:, None] == np.arange(detail.noise))
+        shift = nodes.add("Gather", nodes.constant(shifts, np.float32), component)  # [count, k]
+        nodes.add("Add", box_muller(nodes, for_detail[0], detail.noise), shift, name="noise")
 
     column = nodes.add("Unsqueeze", nodes.add("Mul", noise, "temperature"), nodes.constant([2], np.int64))
     factors = nodes.add("Gather", nodes.constant(prior.factors, np.float32), component)  # [count, width, width]
@@ -59,16 +68,24 @@ def prior_graph(prior: FittedPrior) -> onnx.ModelProto:
         helper.make_tensor_value_info("latent", TensorProto.FLOAT, ["count", prior.dimensions]),
         helper.make_tensor_value_info("labels", TensorProto.INT64, ["count"]),
     ]
+    if detail is not None:
+        outputs.append(helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["count", detail.noise]))
     inputs.append(helper.make_tensor_value_info("temperature", TensorProto.FLOAT, []))
     graph = helper.make_graph(nodes.nodes, "latents", inputs, outputs, nodes.constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def default_latent_graph(prior: FittedPrior) -> onnx.ModelProto:
-    """The same with prior 1, any label and temperature 1: seed, start and count in, the latent alone out."""
-    model = prior_graph(prior)
+def default_latent_graph(
+    prior: FittedPrior, default_prior: Prior = "fitted", detail: DetailSpec | None = None
+) -> onnx.ModelProto:
+    """The same with its choices fixed: seed, start and count in, the latent out, and the noise with a detail stage.
+
+    Any label, temperature 1; prior 1 for the fitted one, else 0.
+    """
+    model = prior_graph(prior, detail)
     graph = model.graph
-    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in DEFAULTS.items())
+    chosen = DEFAULTS | {"prior": np.array(default_prior == "fitted", np.int64)}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in chosen.items())
     for values, dropped in ((graph.input, tuple(DEFAULTS)), (graph.output, ("labels",))):
         kept = [value for value in values if value.name not in dropped]
         del values[:]

@@ -27,7 +27,7 @@ from ._errors import (
 if TYPE_CHECKING:
     from ._folder import ModelFolder, find_model, shipped_models
     from ._grid import picture_grid, to_grey_levels
-    from ._manifest import GraphFile, ImageSpec, LatentSpec, Manifest, TensorSpec
+    from ._manifest import DetailSpec, GraphFile, ImageSpec, LatentSpec, Manifest, TensorSpec
     from ._model import Generator
     from ._philox import random_words, standard_normals
     from ._pictures import Pictures, Posterior, Samples, Traversal
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Check": "_verify",
+    "DetailSpec": "_manifest",
     "FittedPrior": "_prior",
     "Generator": "_model",
     "GraphFile": "_manifest",
@@ -77,6 +78,7 @@ __all__ = [  # noqa: RUF022 - errors first, then by what they are about
     "Manifest",
     "ImageSpec",
     "LatentSpec",
+    "DetailSpec",
     "GraphFile",
     "TensorSpec",
     "ModelFolder",

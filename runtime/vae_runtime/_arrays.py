@@ -44,30 +44,30 @@ def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
     return array.astype(np.float32)
 
 
-def as_latents(latents: ArrayLike, dimensions: int) -> NDArray[np.float32]:
-    """The latents as float32 [n, dimensions]; a single vector becomes one row.
+def as_latents(latents: ArrayLike, dimensions: int, what: str = "latents") -> NDArray[np.float32]:
+    """The latents, or other rows called `what`, as float32 [n, dimensions]; a single vector becomes one row.
 
     Raises:
         InputError: another width, no rows, not numbers, or a value that is not finite or beyond ±1e6.
     """
-    array = _array(latents, "latents")
+    array = _array(latents, what)
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-        raise InputError(f"expected latents as numbers, got {array.dtype}; convert them to float32 first")
+        raise InputError(f"expected {what} as numbers, got {array.dtype}; convert them to float32 first")
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2 or array.shape[1] != dimensions or len(array) == 0:
         raise InputError(
-            f"expected latents of shape [n, {dimensions}], got {list(array.shape)}; "
-            "this model's latents have that width"
+            f"expected {what} of shape [n, {dimensions}], got {list(array.shape)}; "
+            f"this model's {what} have that width"
         )
     with np.errstate(over="ignore"):
         rows = array.astype(np.float32)
     if not np.isfinite(rows).all():
-        raise InputError("expected finite latents, got NaN or infinity; remove those rows first")
+        raise InputError(f"expected finite {what}, got NaN or infinity; remove those rows first")
     largest = float(np.abs(rows).max())
     if largest > LARGEST_LATENT:  # beyond it a network's sums overflow, and its pictures hold NaN
         raise InputError(
-            f"expected latents from -{LARGEST_LATENT:g} to {LARGEST_LATENT:g}, got {largest:g}; "
+            f"expected {what} from -{LARGEST_LATENT:g} to {LARGEST_LATENT:g}, got {largest:g}; "
             "the prior's are hardly ever beyond 5"
         )
     return rows

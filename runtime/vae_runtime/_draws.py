@@ -1,4 +1,4 @@
-"""What samples are drawn from: a prior, perhaps one class, and a temperature; checked once, against the model."""
+"""How samples are drawn: prior, perhaps one class, temperature, decoder; checked once, against the model."""
 
 from __future__ import annotations
 
@@ -24,16 +24,21 @@ class Draw:
     label: int | None = None
     """the class of all samples; None for any"""
     temperature: float = 1.0
+    detail: bool = False
+    """whether the detail stage draws the picture; the decoder otherwise, which gives the mean one"""
 
     def is_default(self, manifest: Manifest) -> bool:
         """Whether `generator.onnx` makes it."""
-        return self == Draw(manifest.latent.default_prior)
+        return self == Draw(manifest.latent.default_prior, detail=manifest.details_by_default)
+
+    @property
+    def decoder(self) -> str:
+        """The graph that makes pictures of its latents."""
+        return "detail" if self.detail else "decoder"
 
     def graphs(self, manifest: Manifest) -> tuple[str, ...]:
         """The graphs that make it."""
-        if not self.is_default(manifest):
-            return "latents", "decoder"
-        return ("generator", "latents") if self.has_labels(manifest) else ("generator",)
+        return ("generator",) if self.is_default(manifest) else ("latents", self.decoder)
 
     def has_labels(self, manifest: Manifest) -> bool:
         """Whether each sample has a class."""
@@ -49,7 +54,11 @@ class Draw:
 
 
 def settle(
-    manifest: Manifest, prior: str | None = None, label: int | str | None = None, temperature: float = 1.0
+    manifest: Manifest,
+    prior: str | None = None,
+    label: int | str | None = None,
+    temperature: float = 1.0,
+    detail: bool | None = None,
 ) -> Draw:
     """The draw that these arguments mean to this model.
 
@@ -58,6 +67,7 @@ def settle(
         prior: normal or fitted; the model's default when None, and fitted when there is a label.
         label: a class's index, its name in any case, or an unambiguous beginning of it.
         temperature: what the noise is multiplied with, 0 to 100.
+        detail: whether the detail stage draws; the model's default when None.
 
     Raises:
         UsageError: an unknown or impossible choice, or two that contradict each other.
@@ -77,9 +87,19 @@ def settle(
             f"expected a model with a fitted prior for the {wanted}, got {manifest.name} {manifest.version}, "
             "which has no latents.onnx; export it again"
         )
+    if detail and manifest.detail is None:
+        raise UsageError(
+            f"expected a model with a detail stage, got {manifest.name} {manifest.version}, which has no detail.onnx; "
+            "train one with vae-detail and export it, or leave detail out"
+        )
     index = None if label is None else find_label(manifest.class_names, label)
     chosen: Prior = "fitted" if prior == "fitted" or index is not None else "normal"
-    return Draw(manifest.latent.default_prior if prior is None and index is None else chosen, index, float(temperature))
+    return Draw(
+        prior=manifest.latent.default_prior if prior is None and index is None else chosen,
+        label=index,
+        temperature=float(temperature),
+        detail=manifest.details_by_default if detail is None else detail,
+    )
 
 
 def find_label(class_names: Sequence[str], label: int | str) -> int:

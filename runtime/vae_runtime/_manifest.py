@@ -19,7 +19,8 @@ CONTRACT_VERSION = 1
 
 SCHEMA_VERSION = 1
 GRAPH_NAMES = ("encoder", "decoder", "generator")
-"""Those that every folder has; `latents` is there where a prior was fitted."""
+"""Those that every folder has; `latents` is there where a prior was fitted, `detail` where a detail stage was trained.
+"""
 LARGEST = 1e300
 """Nothing in a manifest is nearly so large; whole numbers beyond it do not even fit a float."""
 
@@ -81,6 +82,18 @@ class LatentSpec:
 
 
 @dataclass(frozen=True)
+class DetailSpec:
+    """The detail stage: a decoder that takes noise besides the latent."""
+
+    noise: int
+    """how many numbers a picture takes; N(0, I)"""
+    class_shift: float
+    """what is added to the noise at the number of the picture's class"""
+    default: bool
+    """whether `generator.onnx` and a sample without further choices use it"""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What manifest.json says, with the whole document beside it in `document`."""
 
@@ -94,12 +107,19 @@ class Manifest:
     other_files: Mapping[str, tuple[str, int]]
     """Files that are no graphs: name → (sha256, bytes)."""
     seed_contract_version: int
+    detail: DetailSpec | None
+    """None for a model without a detail stage"""
     document: Mapping[str, Any]
 
     @property
     def has_fitted_prior(self) -> bool:
         """Whether the folder has `latents.onnx` and its tables."""
         return "latents" in self.graphs
+
+    @property
+    def details_by_default(self) -> bool:
+        """Whether samples come out of the detail stage unless told otherwise."""
+        return self.detail is not None and self.detail.default
 
     @property
     def fingerprint(self) -> str:
@@ -124,10 +144,12 @@ def essentials(document: Mapping[str, Any]) -> dict[str, str]:
     """What each graph repeats of the manifest in its `metadata_props`: texts, and JSON for what is none.
 
     Args:
-        document: a manifest, or at least its model, image, latent, class_names and seed_contract.
+        document: a manifest, or at least its model, image, latent, class_names, seed_contract and perhaps detail.
     """
     model = document["model"]
+    detail = {"detail": json.dumps(document["detail"], sort_keys=True)} if "detail" in document else {}
     return {
+        **detail,
         "model": model["name"],
         "version": model["version"],
         "licence": model["licence"],
@@ -186,6 +208,11 @@ class _Node:
             raise self.wrong(f"a whole number of at least {minimum}")
         return self.value
 
+    def flag(self) -> bool:
+        if not isinstance(self.value, bool):
+            raise self.wrong("true or false")
+        return self.value
+
     def number(self) -> float:
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not abs(self.value) < LARGEST:
             raise self.wrong("a finite number")
@@ -219,7 +246,10 @@ def _manifest(root: _Node) -> Manifest:
     image, latent = _image(root["image"]), _latent(root["latent"])
     graphs = {name: _graph(root["graphs"][name]) for name in GRAPH_NAMES}
     graphs |= {name: _graph(node) for name, node in root["graphs"].entries().items() if name not in graphs}
-    for name, signature in contract_signatures(image, latent).items():
+    detail = _detail(root) if "detail" in root.mapping() else None
+    if (detail is None) != ("detail" not in graphs):
+        raise root["graphs"].wrong("a graph called detail where detail is described, and only there")
+    for name, signature in contract_signatures(image, latent, detail).items():
         if name not in graphs:
             continue
         found = (graphs[name].inputs, graphs[name].outputs)
@@ -243,14 +273,15 @@ def _manifest(root: _Node) -> Manifest:
             for name, node in root["files"].entries().items()
         },
         seed_contract_version=contract,
+        detail=detail,
         document=root.mapping(),
     )
 
 
 def contract_signatures(
-    image: ImageSpec, latent: LatentSpec
+    image: ImageSpec, latent: LatentSpec, detail: DetailSpec | None = None
 ) -> dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]]:
-    """Inputs and outputs that each graph must have for such images and latents."""
+    """Inputs and outputs that each graph must have for such images, latents and noise."""
 
     def floats(name: str, axis: str, *rest: int) -> TensorSpec:
         return TensorSpec(name, "float32", (axis, *rest))
@@ -259,12 +290,17 @@ def contract_signatures(
     codes = tuple(floats(name, "batch", latent.dimensions) for name in ("mean", "log_variance"))
     scalars = tuple(TensorSpec(name, "int64", ()) for name in ("seed", "start", "count", "prior", "label"))
     drawn, labels = floats("latent", "count", latent.dimensions), TensorSpec("labels", "int64", ("count",))
-    return {
+    chosen: tuple[TensorSpec, ...] = (drawn, labels)
+    signatures: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
         "encoder": ((batch_image,), codes),
         "decoder": ((batch_latent,), (batch_image,)),
         "generator": (scalars[:3], (floats("image", "count", *image.shape), drawn)),
-        "latents": ((*scalars, TensorSpec("temperature", "float32", ())), (drawn, labels)),
     }
+    if detail is not None:
+        chosen = (*chosen, floats("noise", "count", detail.noise))
+        signatures["detail"] = ((batch_latent, floats("noise", "batch", detail.noise)), (batch_image,))
+    signatures["latents"] = ((*scalars, TensorSpec("temperature", "float32", ())), chosen)
+    return signatures
 
 
 def _text(signature: tuple[tuple[TensorSpec, ...], ...]) -> str:
@@ -290,6 +326,16 @@ def _latent(node: _Node) -> LatentSpec:
     if "default_prior" in node.mapping():  # older folders had no other
         default = "fitted" if node["default_prior"].one_of("normal", "fitted") == "fitted" else "normal"
     return LatentSpec(dimensions, kl, order, default)
+
+
+def _detail(root: _Node) -> DetailSpec:
+    node = root["detail"]
+    if "latents" not in root["graphs"].mapping():
+        raise node.wrong("nothing, because graphs has no latents to give its noise")
+    spec = DetailSpec(node["noise"].whole(1), node["class_shift"].number(), node["default"].flag())
+    if len(root["class_names"].items(_Node.text)) > spec.noise:
+        raise node["noise"].wrong("at least as many numbers as there are class_names")
+    return spec
 
 
 def _graph(node: _Node) -> GraphFile:

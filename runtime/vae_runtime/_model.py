@@ -15,15 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from ._arrays import as_images, as_latent, as_latents
 from ._blocks import BLOCK, BULK, in_order, usable_cores
 from ._checks import whole
+from ._detail import detail_noise
 from ._draws import Draw, settle
-from ._errors import ModelError, UsageError
+from ._errors import InputError, ModelError, UsageError
 from ._folder import ModelFolder, find_model
-from ._manifest import Manifest, Prior
+from ._manifest import DetailSpec, Manifest, Prior
 from ._paths import interpolation_path, traversal_values
 from ._philox import check_range
 from ._pictures import Pictures, Posterior, Samples, Traversal
 from ._prior import FittedPrior
-from ._sampling import Sampler
+from ._sampling import Sampler, run_latents
 from ._sessions import Session, open_session, run_float32
 
 DRAWN_SEED_LIMIT = 2**53
@@ -55,6 +56,7 @@ class Generator:
         self._provider = provider
         self._made_by = made_by
         self._opening = threading.Lock()
+        self._prior: FittedPrior | None = None
 
     @classmethod
     def load(
@@ -90,6 +92,7 @@ class Generator:
         decoder: Session | None = None,
         encoder: Session | None = None,
         latents: Session | None = None,
+        detail: Session | None = None,
         threads: int | None = 1,
     ) -> Generator:
         """A model from sessions that the app already has; those it lacks limit what can be called.
@@ -99,8 +102,9 @@ class Generator:
             generator: for `sample` and `stream` as the model draws by default.
             decoder: for `decode`, `traverse`, `interpolate` and `reconstruct`.
             encoder: for `encode` and `reconstruct`.
-            latents: with the decoder, for `sample` and `stream` of another prior, a label or a temperature; and for the
-                labels of default samples, which are None without it.
+            latents: with the decoder or the detail stage, for `sample` and `stream` of another choice than the
+                default; and for the labels of default samples, which are None without it.
+            detail: for pictures with details of other latents than a default sample's.
             threads: calls of `run` at the same time in bulk work.
 
         Raises:
@@ -112,7 +116,9 @@ class Generator:
                 manifest = Manifest.parse(path.read_bytes(), str(path))
             except OSError as error:
                 raise ModelError(f"{path}: expected a readable manifest.json ({error.strerror})") from error
-        given = {"generator": generator, "decoder": decoder, "encoder": encoder, "latents": latents}
+        given = {
+            "generator": generator, "decoder": decoder, "encoder": encoder, "latents": latents, "detail": detail,
+        }  # fmt: skip
         sessions = {name: session for name, session in given.items() if session is not None}
         made_by = f"Generator.from_sessions({manifest.name!r}, {', '.join(f'{name}=…' for name in sessions)})"
         return cls(manifest, sessions=sessions, threads=threads, made_by=made_by)
@@ -134,7 +140,10 @@ class Generator:
         """
         if self._folder is None:
             raise UsageError("expected a model folder for the fitted prior, got sessions; use FittedPrior.parse")
-        return self._folder.read_prior()
+        with self._opening:
+            if self._prior is None:
+                self._prior = self._folder.read_prior()
+            return self._prior
 
     def sample(
         self,
@@ -145,6 +154,7 @@ class Generator:
         prior: Prior | None = None,
         label: int | str | None = None,
         temperature: float = 1.0,
+        detail: bool | None = None,
     ) -> Samples:
         """Pictures start … start+n−1 of a seed, float32 [n, channels, height, width] in [0, 1].
 
@@ -159,7 +169,9 @@ class Generator:
                 real images; the model's default when None.
             label: samples of one class: its index, its name in any case, or an unambiguous beginning of that. Implies
                 the fitted prior.
-            temperature: what the noise is multiplied with, 0 to 100; below 1 more typical, above more varied.
+            temperature: what the latents' noise is multiplied with, 0 to 100; below 1 more typical, above more varied.
+            detail: whether the detail stage draws the pictures, or the decoder their means; the model's default when
+                None.
 
         Raises:
             UsageError: a number out of its range, or a choice that the model does not have.
@@ -167,7 +179,7 @@ class Generator:
         >>> Generator.load().sample(2, seed=7, prior="normal")
         <2 samples of shape [1, 28, 28], seed=7, start=0>
         """
-        draw = settle(self._manifest, prior, label, temperature)
+        draw = settle(self._manifest, prior, label, temperature, detail)
         n, start, sampler = self._sampler(n, seed, start, draw)
         if n < BLOCK:
             sampler.open()
@@ -185,6 +197,7 @@ class Generator:
         prior: Prior | None = None,
         label: int | str | None = None,
         temperature: float = 1.0,
+        detail: bool | None = None,
     ) -> Iterator[Samples]:
         """The same pictures as `sample`, in chunks, so that memory does not grow with n.
 
@@ -197,11 +210,12 @@ class Generator:
             prior: as in `sample`.
             label: as in `sample`.
             temperature: as in `sample`.
+            detail: as in `sample`.
 
         Raises:
             UsageError: a number out of its range, at the call and not at the first chunk.
         """
-        draw = settle(self._manifest, prior, label, temperature)
+        draw = settle(self._manifest, prior, label, temperature, detail)
         n, start, sampler = self._sampler(n, seed, start, draw)
         if whole("chunk", chunk) < BLOCK or chunk % BLOCK:
             raise UsageError(f"expected a chunk that is a multiple of {BLOCK}, got {chunk}")
@@ -209,18 +223,50 @@ class Generator:
             raise UsageError(f"expected the dtype float32 or uint8, got {dtype}")
         return sampler.chunks(start, n, chunk, self._workers(n), grey=dtype == "uint8")
 
-    def decode(self, latents: ArrayLike) -> NDArray[np.float32]:
-        """The mean pictures of latents, float32 [n, channels, height, width] in [0, 1].
+    def decode(self, latents: ArrayLike, *, noise: ArrayLike | None = None) -> NDArray[np.float32]:
+        """The mean pictures of latents, or with noise one that the detail stage draws of each.
 
         Args:
             latents: [n, dimensions] or [dimensions], any float or integer dtype.
+            noise: [n, k], or [k] for all of them, see `detail_noise`; the mean pictures without it.
+
+        Returns:
+            float32 [n, channels, height, width] in [0, 1].
 
         Raises:
             InputError: another width, or values that are not finite.
+            UsageError: noise for a model without a detail stage.
         """
         rows = as_latents(latents, self._manifest.latent.dimensions)
-        session = self._session("decoder")
-        return self._in_batches(rows, lambda part: run_float32(session, ["image"], {"latent": part}))[0]
+        if noise is None:
+            session = self._session("decoder")
+            return self._in_batches([rows], lambda part: run_float32(session, ["image"], {"latent": part}))[0]
+        spec = self._detail_spec()
+        own = as_latents(noise, spec.noise, "rows of noise")
+        if len(own) not in (1, len(rows)):
+            raise InputError(f"expected noise for each of {len(rows)} latents or for all of them, got {len(own)} rows")
+        own, session = np.broadcast_to(own, (len(rows), spec.noise)), self._session("detail")
+        return self._in_batches(
+            [rows, own], lambda part, drawn: run_float32(session, ["image"], {"latent": part, "noise": drawn})
+        )[0]
+
+    def detail_noise(
+        self, n: int, seed: int, start: int = 0, *, labels: ArrayLike | int | None = None
+    ) -> NDArray[np.float32]:
+        """The noise that pictures start … start+n−1 of a seed give the detail stage, float32 [n, k].
+
+        Args:
+            n: how many, at least 1.
+            seed: 0 … 2⁶³−1.
+            start: index of the first.
+            labels: the class of each, [n], or of all; None or −1 where there is none. The `labels` of samples give
+                those samples' noise.
+
+        Raises:
+            UsageError: a model without a detail stage, or a number out of its range.
+        """
+        spec = self._detail_spec()
+        return detail_noise(spec, seed, start, n, None if labels is None else np.asarray(labels, np.int64))
 
     def encode(self, images: ArrayLike) -> Posterior:
         """Mean and log-variance of the posterior q(z|x), each float32 [n, dimensions].
@@ -233,15 +279,19 @@ class Generator:
         """
         pictures = as_images(images, self._manifest.image)
         session, names = self._session("encoder"), ["mean", "log_variance"]
-        return Posterior(*self._in_batches(pictures, lambda part: run_float32(session, names, {"image": part})))
+        return Posterior(*self._in_batches([pictures], lambda part: run_float32(session, names, {"image": part})))
 
-    def reconstruct(self, images: ArrayLike) -> NDArray[np.float32]:
+    def reconstruct(self, images: ArrayLike, *, noise: ArrayLike | None = None) -> NDArray[np.float32]:
         """The pictures decoded from the posterior means of images, float32 [n, channels, height, width] in [0, 1].
+
+        Args:
+            images: as in `encode`.
+            noise: as in `decode`.
 
         Raises:
             InputError: as in `encode`.
         """
-        return self.decode(self.encode(images).mean)
+        return self.decode(self.encode(images).mean, noise=noise)
 
     def traverse(
         self,
@@ -250,6 +300,7 @@ class Generator:
         around: ArrayLike | None = None,
         span: float = 2.5,
         steps: int = 11,
+        noise: ArrayLike | None = None,
     ) -> Traversal:
         """What each latent dimension does: it takes each value of a range while the others stay.
 
@@ -258,6 +309,7 @@ class Generator:
             around: the latent whose other dimensions are kept, [dimensions]; the prior's mean 0 when None.
             span: from 1 on, prior standard deviations; below 1, the central share of the prior.
             steps: pictures in a row, at least 2.
+            noise: [k], for the detail stage to draw all pictures with; their means without it.
 
         Returns:
             images float32 [rows, steps, channels, height, width] and latents [rows, steps, dimensions].
@@ -277,12 +329,18 @@ class Generator:
         latents = np.tile(centre, (len(rows), steps, 1))  # [rows, steps, dimensions]
         for at, row in enumerate(rows):
             latents[at, :, row] = values
-        images = self.decode(latents.reshape(-1, width))
+        images = self.decode(latents.reshape(-1, width), noise=noise)
         shaped = images.reshape(len(rows), steps, *self._manifest.image.shape)
         return Traversal(shaped, latents, rows, values)
 
     def interpolate(
-        self, a: ArrayLike, b: ArrayLike, steps: int = 11, method: Literal["linear", "spherical"] = "linear"
+        self,
+        a: ArrayLike,
+        b: ArrayLike,
+        steps: int = 11,
+        method: Literal["linear", "spherical"] = "linear",
+        *,
+        noise: ArrayLike | None = None,
     ) -> Pictures:
         """Pictures on the way from latent a to latent b, both included.
 
@@ -291,6 +349,7 @@ class Generator:
             b: the last latent, [dimensions].
             steps: pictures in all, at least 2.
             method: a straight line, or the arc between the two (which stays at the prior's typical radius).
+            noise: [k], for the detail stage to draw all pictures with; their means without it.
 
         Raises:
             UsageError: fewer than two steps, or an unknown method.
@@ -298,7 +357,7 @@ class Generator:
         """
         width = self._manifest.latent.dimensions
         latents = interpolation_path(as_latent(a, width), as_latent(b, width), steps, method)
-        return Pictures(self.decode(latents), latents)
+        return Pictures(self.decode(latents, noise=noise), latents)
 
     def open(self, *names: str) -> None:
         """Open these graphs now rather than when they are first needed, to meet their errors early.
@@ -324,8 +383,23 @@ class Generator:
         seed = draw_seed() if seed is None else seed
         n, seed, start = whole("n", n), whole("seed", seed), whole("start", start)
         check_range(seed, start, n)
-        may_label = self._folder is not None or "latents" in self._sessions
-        return n, start, Sampler(self._manifest, self._session, may_label, draw, seed)
+        return n, start, Sampler(self._manifest, self._session, draw, seed, self._default_labels)
+
+    def _default_labels(self, seed: int, start: int, count: int) -> NDArray[np.int64] | None:
+        """The classes of default samples: in NumPy where there is a folder, which costs no session."""
+        if self._folder is not None:
+            return self.fitted_prior().draw_labels(seed, start, count)
+        if "latents" not in self._sessions:
+            return None
+        return run_latents(self._sessions["latents"], seed, start, count, settle(self._manifest)).labels
+
+    def _detail_spec(self) -> DetailSpec:
+        if self._manifest.detail is None:
+            raise UsageError(
+                f"expected a model with a detail stage for noise, got {self._manifest.name} {self._manifest.version}, "
+                "which has none; leave noise out"
+            )
+        return self._manifest.detail
 
     def _workers(self, count: int) -> int:
         if self._threads is not None:
@@ -334,12 +408,13 @@ class Generator:
 
     def _in_batches(
         self,
-        rows: NDArray[np.float32],
-        run: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]],
+        inputs: Sequence[NDArray[np.float32]],
+        run: Callable[..., list[NDArray[np.float32]]],
     ) -> list[NDArray[np.float32]]:
-        """Each output of `run` for all rows, computed in blocks of 64, the last one shorter."""
-        parts = (rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK))
-        results = list(in_order(run, parts, self._workers(len(rows))))
+        """Each output of `run` for all rows of its inputs, computed in blocks of 64, the last one shorter."""
+        count = len(inputs[0])
+        parts = ([rows[at : at + BLOCK] for rows in inputs] for at in range(0, count, BLOCK))
+        results = list(in_order(lambda part: run(*part), parts, self._workers(count)))
         return [np.concatenate(outputs) for outputs in zip(*results, strict=True)]
 
 

@@ -28,7 +28,7 @@ from ._errors import UsageError
 LATENT_STREAM, COMPONENT_STREAM, CLASS_STREAM = 0, 1, 2
 """Noise of latents; component within a class and class of the fitted prior (`_prior`)."""
 DETAIL_STREAM = 3
-"""Reserved for the noise of a detail stage."""
+"""The noise of a detail stage (`_detail`)."""
 LIMIT = 2**63
 """Seeds and indices are below this; a range may end at it."""
 

@@ -103,6 +103,8 @@ class Samples(Pictures):
     label: int | None = None
     """the class that was asked for"""
     temperature: float = 1.0
+    detail: bool = False
+    """whether the detail stage drew them"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +115,7 @@ class Samples(Pictures):
         choices = "" if self.prior == "normal" else ", prior='fitted'"
         choices += "" if self.label is None else f", label={self.label}"
         choices += "" if self.temperature == 1 else f", temperature={self.temperature:g}"
+        choices += ", detail=True" if self.detail else ""
         return f"<{len(self)} samples of shape {list(self.shape[1:])}, seed={self.seed}, start={self.start}{choices}>"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,34 +42,30 @@ class Sampler:
     manifest: Manifest
     session: Callable[[str], Session]
     """opens a graph by its name, once"""
-    may_label: bool
-    """whether `latents.onnx` can be had beside `generator.onnx`, which gives no labels"""
     draw: Draw
     seed: int
+    default_labels: Callable[[int, int, int], NDArray[np.int64] | None]
+    """classes of default samples from seed, start and count, which `generator.onnx` does not give"""
 
     def open(self) -> None:
         """Open all graphs that are needed, so that their errors show before any work."""
         for name in self.draw.graphs(self.manifest):
-            if name != "latents" or self.may_label or not self.draw.is_default(self.manifest):
-                self.session(name)
+            self.session(name)
 
     def run(self, start: int, count: int) -> Part:
         """Pictures start … start+count−1, all at once.
 
         The default comes out of `generator.onnx`, so that it is what apps see; every other choice out of
-        `latents.onnx` and the decoder.
+        `latents.onnx` and a decoder.
         """
         labelled = self.draw.has_labels(self.manifest)
         if self.draw.is_default(self.manifest):
             feed = _window(self.seed, start, count)
             images, latents = run_float32(self.session("generator"), ["image", "latent"], feed)
-            if not (labelled and self.may_label):
-                return Part(images, latents, None)
-            _, labels = run_latents(self.session("latents"), self.seed, start, count, self.draw)
-            return Part(images, latents, labels)
-        latents, labels = run_latents(self.session("latents"), self.seed, start, count, self.draw)
-        (images,) = run_float32(self.session("decoder"), ["image"], {"latent": latents})
-        return Part(images, latents, labels if labelled else None)
+            return Part(images, latents, self.default_labels(self.seed, start, count) if labelled else None)
+        drawn = run_latents(self.session("latents"), self.seed, start, count, self.draw)
+        (images,) = run_float32(self.session(self.draw.decoder), ["image"], drawn.feed())
+        return Part(images, drawn.latents, drawn.labels if labelled else None)
 
     def blocks(self, start: int, count: int, workers: int, *, grey: bool) -> Iterator[Part]:
         """The same cut from whole blocks of 64, aligned to the absolute index."""
@@ -104,15 +100,34 @@ class Sampler:
             self.draw.prior,
             self.draw.label,
             self.draw.temperature,
+            self.draw.detail,
         )
 
 
-def run_latents(
-    session: Session, seed: int, start: int, count: int, draw: Draw
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Latents float32 [count, dimensions] and their classes int64 [count] out of `latents.onnx`."""
-    latents, labels = session.run(["latent", "labels"], _window(seed, start, count) | draw.feed())
-    return np.asarray(latents, np.float32), np.asarray(labels, np.int64)
+class Drawn(NamedTuple):
+    """What comes out of `latents.onnx`."""
+
+    latents: NDArray[np.float32]
+    """float32 [count, dimensions]"""
+    labels: NDArray[np.int64]
+    """int64 [count], −1 where the prior has none"""
+    noise: NDArray[np.float32] | None = None
+    """float32 [count, k], where a detail stage is to draw"""
+
+    def feed(self) -> dict[str, NDArray[np.float32]]:
+        """What the decoder takes, or the detail stage where there is noise."""
+        return {"latent": self.latents} if self.noise is None else {"latent": self.latents, "noise": self.noise}
+
+
+def run_latents(session: Session, seed: int, start: int, count: int, draw: Draw) -> Drawn:
+    """Latents, their classes and, where the draw wants details, their noise, out of `latents.onnx`."""
+    names = ["latent", "labels", *(["noise"] if draw.detail else [])]
+    latents, labels, *noise = session.run(names, _window(seed, start, count) | draw.feed())
+    return Drawn(
+        np.asarray(latents, np.float32),
+        np.asarray(labels, np.int64),
+        np.asarray(noise[0], np.float32) if noise else None,
+    )
 
 
 def _window(seed: int, start: int, count: int) -> dict[str, NDArray[np.generic]]:

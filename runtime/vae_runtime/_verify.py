@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._detail import detail_noise
 from ._draws import Draw
 from ._errors import ModelError, VaeGenError
 from ._folder import ModelFolder, find_model
@@ -132,7 +133,7 @@ def _default_latents(
 
 
 def _replay_latents(golden: dict[str, Any], model: Generator, prior: FittedPrior) -> Iterator[Check]:
-    """The choices of latents.onnx: both priors, a class, temperatures."""
+    """The choices of latents.onnx: both priors, a class, temperatures; and the detail stage, where there is one."""
     cases, allowed, session = golden["latents"], golden["tolerances"]["latent"], model._session("latents")
     expected = [np.array(case["latents"]) for case in cases]
     labels = [np.array(case["labels"], np.int64) for case in cases]
@@ -140,6 +141,10 @@ def _replay_latents(golden: dict[str, Any], model: Generator, prior: FittedPrior
     in_graph: list[NDArray[np.float32]] = []
     labels_in_numpy: list[NDArray[np.int64]] = []
     labels_in_graph: list[NDArray[np.int64]] = []
+    spec = model.manifest.detail
+    noise: list[NDArray[np.float32]] = []
+    noise_in_numpy: list[NDArray[np.float32]] = []
+    noise_in_graph: list[NDArray[np.float32]] = []
     for case in cases:
         window = int(case["seed"]), int(case["start"]), case["count"]
         label, temperature = case["label"], case["temperature"]
@@ -150,14 +155,25 @@ def _replay_latents(golden: dict[str, Any], model: Generator, prior: FittedPrior
             own = np.full(window[2], ANY_CLASS)
         in_numpy.append(latents)
         labels_in_numpy.append(own)
-        draw = Draw(case["prior"], None if label < 0 else label, temperature)
-        latents, own = run_latents(session, *window, draw)
-        in_graph.append(latents)
-        labels_in_graph.append(own)
+        draw = Draw(case["prior"], None if label < 0 else label, temperature, spec is not None)
+        drawn = run_latents(session, *window, draw)
+        in_graph.append(drawn.latents)
+        labels_in_graph.append(drawn.labels)
+        if spec is not None and drawn.noise is not None:
+            noise.append(np.array(case["noise"]))
+            noise_in_numpy.append(detail_noise(spec, *window, own))
+            noise_in_graph.append(drawn.noise)
     yield _close("chosen latents in NumPy", allowed, expected, in_numpy)
     yield _exact("their classes in NumPy", labels, labels_in_numpy)
     yield _close("chosen latents of the graph", allowed, expected, in_graph)
     yield _exact("their classes of the graph", labels, labels_in_graph)
+    if spec is not None:
+        yield _close("their noise in NumPy", allowed, noise, noise_in_numpy)
+        yield _close("their noise of the graph", allowed, noise, noise_in_graph)
+        case = golden["details"]
+        found = to_grey_levels(model.decode(np.array(case["latents"]), noise=np.array(case["noise"])))
+        levels = golden["tolerances"]["grey_levels"]
+        yield _close("details, grey levels", levels, [golden_images(case["images"], model.manifest)], [found])
 
 
 def golden_images(entry: dict[str, Any], manifest: Manifest) -> NDArray[np.uint8]:

@@ -39,6 +39,13 @@ class Coupling(nn.Module):
         log_scale = SCALE_LIMIT * torch.tanh(raw / SCALE_LIMIT)
         return torch.cat([kept, (moved - shift) * torch.exp(-log_scale)], 1), -log_scale.sum(1)
 
+    def inverse(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Away from N(0, I)."""
+        kept, moved = z[:, : self.kept], z[:, self.kept :]
+        shift, raw = self.network(torch.cat([kept, condition], 1)).chunk(2, 1)
+        moved = moved * torch.exp(SCALE_LIMIT * torch.tanh(raw / SCALE_LIMIT)) + shift
+        return torch.cat([kept, moved], 1)[:, torch.argsort(self.order)]
+
 
 class Flow(nn.Module):
     """log p(z|class) by a stack of couplings."""
@@ -57,6 +64,14 @@ class Flow(nn.Module):
             z, log_determinant = layer(z, condition)
             total = total + log_determinant
         return total - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+
+    def draw(self, noise: Tensor, label: Tensor) -> Tensor:
+        """Latents [batch, dimensions] of standard normals of the same shape and classes int64 [batch]."""
+        condition = nn.functional.one_hot(label, self.classes).to(noise.dtype)
+        with torch.no_grad():
+            for layer in reversed(self.layers):
+                noise = layer.inverse(noise, condition)
+        return noise
 
 
 def fit_flow(

@@ -3,6 +3,9 @@
 Families are fitted to posterior samples of the training images (55 000 of them) and compared by the mean log-density
 of posterior samples of the 5000 validation images of `vae_train.data.split`, which no fit has seen. log p(z) is over
 all classes, log p(z|y) given the image's own. What log p(z) gains over N(0, I) comes off the model's −ELBO.
+
+With `--pictures N`, N latents of each family are made into pictures as the model makes its samples, and the bench's two
+classifiers compare these with the test images.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ import torch
 from coupling_flow import Flow, fit_flow
 from numpy.typing import NDArray
 
-from vae_runtime import FittedPrior, Generator
+from vae_runtime import FittedPrior, Generator, standard_normals, to_grey_levels
+from vae_train.bench.classifiers import describe
+from vae_train.bench.scores import Judge, figures_of, judges
 from vae_train.data import FashionMnist, load_fashion_mnist, split
 from vae_train.evaluation import Encode
 from vae_train.prior import (
@@ -56,6 +61,10 @@ Densities = Callable[[Posteriors], tuple[float, float]]
 """Mean log p(z) and log p(z|y) in nats; NaN where a family knows no classes."""
 
 
+Draw = Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64] | None]]
+"""So many latents, float32 [n, dimensions], and their classes where the family has any."""
+
+
 def main() -> None:
     """Fit every family and print the table as Markdown, a row as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -64,33 +73,37 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=DRAWS, help="posterior samples of each image, for the mixtures")
     parser.add_argument("--components", type=int, nargs="*", default=COMPONENTS, help="of each class's mixture")
     parser.add_argument("--overall", type=int, nargs="*", default=(), help="of one mixture for all classes, slow")
+    parser.add_argument("--pictures", type=int, default=0, help="of each family, to be compared; needs a model folder")
     arguments = parser.parse_args()
     data = load_fashion_mnist()
+    looks = Looks(Generator.load(arguments.model), judges(data), arguments.pictures) if arguments.pictures else None
     classes = len(data.class_names)
     train, held_out = posteriors(encoder(arguments.model), data, arguments.draws)
 
     print("| family | numbers in it | held-out log p(z), nats | gain over N(0, I) | held-out log p(z\\|y) "
-          "| training log p(z) | fit, CPU s |")
-    print("|---|---|---|---|---|---|---|")
+          "| training log p(z) | fit, CPU s |" + ("" if looks is None else looks.head))
+    print("|---|---|---|---|---|---|---|" + ("" if looks is None else "---|" * looks.columns))
     baseline = float(normal_log_density(held_out.latents).mean())
 
-    def row(name: str, numbers: int, seconds: float, densities: Densities) -> None:
+    def row(name: str, numbers: int, seconds: float, densities: Densities, draw: Draw) -> None:
         value, of_class = densities(held_out)
         own = "–" if np.isnan(of_class) else f"{of_class:.3f}"
         print(f"| {name} | {numbers:,} | {value:.3f} | {value - baseline:+.3f} | {own} | {densities(train)[0]:.3f} "
-              f"| {seconds:.0f} |", flush=True)
+              f"| {seconds:.0f} |" + ("" if looks is None else looks.cells(draw)), flush=True)
 
-    row("N(0, I)", 0, 0, lambda part: (float(normal_log_density(part.latents).mean()), float("nan")))
+    width = held_out.latents.shape[1]
+    row("N(0, I)", 0, 0, lambda part: (float(normal_log_density(part.latents).mean()), float("nan")),
+        lambda count: (standard_normals(0, 0, count, width), None))
     for components in arguments.components:
         began = time.process_time()
         prior = fit_prior(train.draws, train.labels, classes, components)
         name = "one Gaussian per class" if components == 1 else f"mixture of {components} per class"
-        row(name, parameters(prior), time.process_time() - began, mixture_densities(prior))
+        row(name, parameters(prior), time.process_time() - began, mixture_densities(prior), drawn_from(prior))
     for components in arguments.overall:
         began = time.process_time()
         prior = FittedPrior.of([1], [fit_mixture(train.draws, components)], labelled=False)
         row(f"mixture of {components}, no classes", parameters(prior), time.process_time() - began,
-            mixture_densities(prior))
+            mixture_densities(prior), drawn_from(prior))
     if arguments.epochs:
         began = time.process_time()
         tensors = (torch.from_numpy(values) for values in (train.mean, train.log_variance, train.labels))
@@ -98,7 +111,58 @@ def main() -> None:
         numbers = sum(parameter.numel() for parameter in flow.parameters())
         shares = np.bincount(train.labels, minlength=classes) / len(train.labels)
         row(f"RealNVP given the class, {arguments.epochs} epochs", numbers, time.process_time() - began,
-            flow_densities(flow, shares))
+            flow_densities(flow, shares), drawn_from_flow(flow, shares, width))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a family's pictures look like to the bench's classifiers, as cells of the table."""
+
+    model: Generator
+    judges: list[Judge]
+    count: int
+
+    @property
+    def columns(self) -> int:
+        """How many cells a row gets."""
+        return 3 * len(self.judges)
+
+    @property
+    def head(self) -> str:
+        """The titles of the cells."""
+        return "".join(f" Fréchet, {judge.name} | sure | coverage |" for judge in self.judges)
+
+    def cells(self, draw: Draw) -> str:
+        """Of pictures made as the model makes its samples, with the detail stage where that is its default."""
+        latents, labels = draw(self.count)
+        detailed = self.model.manifest.details_by_default
+        noise = self.model.detail_noise(self.count, 0, labels=labels) if detailed else None
+        pictures = to_grey_levels(self.model.decode(latents, noise=noise))
+        found = [figures_of(describe(judge.network, pictures), None, judge) for judge in self.judges]
+        return "".join(
+            f" {figures['frechet']:.3f} | {figures['sure']:.1%} | {figures['coverage']:.3f} |" for figures in found
+        )
+
+
+def drawn_from(prior: FittedPrior) -> Draw:
+    """Seed 0 of the mixtures, as they ship."""
+
+    def draw(count: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        latents, labels = prior.latents(0, 0, count)
+        return latents, labels if prior.classes else None
+
+    return draw
+
+
+def drawn_from_flow(flow: Flow, shares: NDArray[np.float64], width: int) -> Draw:
+    """The flow of the same noise, its classes by their shares."""
+
+    def draw(count: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        labels = np.random.default_rng(0).choice(len(shares), count, p=shares)
+        noise = torch.from_numpy(standard_normals(0, 0, count, width))
+        return flow.draw(noise, torch.from_numpy(labels)).numpy(), labels
+
+    return draw
 
 
 def encoder(path: Path) -> Encode:

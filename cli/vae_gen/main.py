@@ -17,6 +17,7 @@ from .encode import encode
 from .info import info
 from .interpolate import interpolate
 from .kit import kit
+from .play import play
 from .reconstruct import reconstruct
 from .repeat import repeat
 from .sample import sample
@@ -27,7 +28,7 @@ from .verify import verify
 app = typer.Typer(
     rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True
 )
-for command in (sample, traverse, interpolate, reconstruct, encode, decode, info, verify, repeat, kit):
+for command in (sample, traverse, interpolate, reconstruct, encode, decode, info, verify, repeat, kit, play):
     app.command()(command)
 
 

@@ -23,9 +23,18 @@ from vae_runtime import (
 )
 from vae_runtime._files import replacing_folder
 from vae_runtime._manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
+from vae_runtime._prior import ANY_CLASS
 from vae_train.data import FashionMnist
 from vae_train.detail.folder import Detail
-from vae_train.evaluation import Encode, Evaluation, cost_of_probabilities, evaluate, evaluate_run, to_unit_range
+from vae_train.evaluation import (
+    Encode,
+    Evaluation,
+    cost_of_probabilities,
+    encoded,
+    evaluate,
+    evaluate_run,
+    to_unit_range,
+)
 from vae_train.prior import fit_to_training_images
 from vae_train.run_folder import Run
 
@@ -33,6 +42,7 @@ from .card import model_card
 from .check import Report, StructureCheck, open_sessions, prove, signature
 from .golden import golden_vectors
 from .graphs import Graphs, build_encoder, build_graphs, describe
+from .latent_map import POINTS, latent_map
 from .pictures import preview, worst_reconstructions
 from .seed_graph import IR_VERSION, OPSET
 
@@ -222,12 +232,20 @@ def _files(
     others = {
         "golden.json": _json(golden),
         PRIOR_FILE: _json(graphs.prior.to_json(data.class_names)),
+        "map.json": _json(_map(graphs, data)),
         "preview.png": preview(graphs),
         "worst.png": worst_reconstructions(graphs, _proof_images(data)),
         "README.md": model_card(manifest).encode(),
     }
     manifest["files"] = {file: _file_entry(content) for file, content in others.items()}
     return {**onnx_files, **others, "manifest.json": _json(manifest)}
+
+
+def _map(graphs: Graphs, data: FashionMnist) -> dict[str, Any]:
+    encode = _encode_with(graphs.encoder)
+    images, labels = data.test_images[:POINTS].numpy(), data.test_labels[:POINTS].numpy()
+    means = np.concatenate([mean for _, _, mean, _ in encoded(encode, images)])
+    return latent_map(means, labels if data.class_names else np.full(len(means), ANY_CLASS))
 
 
 def _proof_images(data: FashionMnist) -> NDArray[np.float32]:

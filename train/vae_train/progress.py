@@ -16,7 +16,7 @@ class Reporter(Protocol):
         """Something to know, once."""
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """So many steps of an epoch are done; the loss is the last one's, in nats an image."""
+        """So many steps of an epoch are done; the loss is the last one's, in nats an image, or that of the critic."""
 
     def epoch(self, epochs: int, line: dict[str, Any], seconds: float) -> None:
         """An epoch is done; `line` goes into metrics.jsonl."""
@@ -78,7 +78,7 @@ class Bar(PlainLines):
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
         """The bar moves."""
         self._progress.update(
-            self._task, completed=step, total=steps, description=f"epoch {epoch}/{epochs}  loss {loss:.1f} nats"
+            self._task, completed=step, total=steps, description=f"epoch {epoch}/{epochs}  loss {loss:.2f}"
         )
 
 

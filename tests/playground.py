@@ -1,0 +1,118 @@
+"""The playground opened for tests: by `vae-gen play`'s server, or as the static build on a plain web server."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser import open_page, require_browser
+from vae_gen.play_server import open_server
+from vae_runtime import Generator
+
+WEB = Path(__file__).parents[1] / "web"
+
+
+READBACK = "willReadFrequently"
+"""Chromium's advice to whoever reads canvases often, as these tests do."""
+
+
+class Watched:
+    """A page with all that it said and asked for."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.said: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("console", lambda message: None if READBACK in message.text else self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+
+    def open(self, url: str) -> None:
+        """Go there and wait until the page is at rest."""
+        self.page.goto(url)
+        self.page.wait_for_selector("body[data-ready]", timeout=60_000)
+
+    def text(self, selector: str) -> str:
+        text: str = self.page.text_content(selector)
+        return text
+
+    def picture(self, selector: str = "#picture") -> list[int]:
+        """The grey levels of a canvas."""
+        levels: list[int] = self.page.evaluate(
+            """(selector) => {
+                const canvas = document.querySelector(selector);
+                const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                return Array.from(data).filter((_, at) => at % 4 === 0);
+            }""",
+            selector,
+        )
+        return levels
+
+    def becomes(self, expression: str) -> None:
+        """Wait until an expression holds on the page."""
+        limit = time.monotonic() + 20
+        while not self.page.evaluate(expression):  # Playwright's own waiting needs eval, which the page forbids
+            assert time.monotonic() < limit, f"never: {expression}"
+            self.page.wait_for_timeout(20)
+
+
+@contextmanager
+def playing(folder: Path) -> Iterator[str]:
+    """The address under which `vae-gen play` would serve a model."""
+    server = open_server(Generator.load(folder), 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def watched(**options: Any) -> Iterator[Watched]:
+    """A page in a browser of its own."""
+    with open_page(**options) as page:
+        yield Watched(page)
+
+
+@contextmanager
+def beside(page: Watched, **options: Any) -> Iterator[Watched]:
+    """Another page in the same browser, that shares nothing with it."""
+    context = page.page.context.browser.new_context(**options)
+    try:
+        yield Watched(context.new_page())
+    finally:
+        context.close()
+
+
+@functools.cache
+def missing_packages() -> str | None:
+    """What keeps the static build from being built."""
+    if not (WEB / "node_modules" / "vite").is_dir():
+        return "web/node_modules is missing: (cd web && npm ci)"
+    return None
+
+
+def build(out: Path, model: Path) -> Path:
+    """The static build of a model, in a folder of its own."""
+    require_browser()
+    if reason := missing_packages():
+        if os.environ.get("VAE_GEN_REQUIRE_NODE") == "1":
+            pytest.fail(f"VAE_GEN_REQUIRE_NODE is set: {reason}", pytrace=False)
+        pytest.skip(reason)
+    subprocess.run(
+        ["npm", "run", "build"], cwd=WEB, check=True, capture_output=True, text=True,
+        env={**os.environ, "VAE_GEN_MODEL": str(model), "VAE_GEN_DIST": str(out)},
+    )  # fmt: skip
+    return out

@@ -1,0 +1,350 @@
+"""The playground by `vae-gen play`: what a hand does, what comes back, and that the page outlives nonsense."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import struct
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli_runner import Command
+from playground import WEB, Watched, beside, playing, watched
+from vae_gen.play_server import open_server
+from vae_runtime import Generator, to_grey_levels
+
+
+@pytest.fixture(scope="module")
+def address(detailed_model_folder: Path) -> Iterator[str]:
+    with playing(detailed_model_folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def model(detailed_model_folder: Path) -> Generator:
+    return Generator.load(detailed_model_folder)
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Watched]:
+    """One browser for the tests that do not mind what the last one left: each loads the page anew."""
+    with watched(viewport={"width": 1280, "height": 900}, accept_downloads=True) as page:
+        yield page
+
+
+@pytest.fixture
+def page(desk: Watched, address: str) -> Iterator[Watched]:
+    desk.said.clear()
+    desk.page.goto("about:blank")
+    desk.open(address)
+    yield desk
+    assert desk.said == []
+    assert desk.hosts == {address.split("/")[2]}
+
+
+def test_it_verifies_itself_and_shows_the_models_own_sample(page: Watched, model: Generator) -> None:
+    assert page.text("#verified").startswith("verified, largest difference 0.00000")
+    page.becomes("document.querySelector('#picture').width === 28 && playground.levels")
+    expected = to_grey_levels(model.sample(1, seed=0).images).ravel()
+    assert np.abs(np.array(page.picture()) - expected).max() <= 1
+    assert page.text("#caption").startswith("sample 0 of seed 0")
+
+
+def test_a_slider_changes_the_picture_and_a_double_click_sets_it_back(page: Watched, model: Generator) -> None:
+    page.becomes("playground.levels")
+    first = model.manifest.latent.order[0]
+    before = page.picture()
+    page.page.focus(f"#z{first}")
+    page.page.keyboard.press("Home")
+    page.becomes(f"playground.sliders.latent[{first}] === -3")
+    page.page.wait_for_timeout(300)
+    after = page.picture()
+    assert np.abs(np.array(after) - before).max() > 20
+    latent = np.array(page.page.evaluate("playground.sliders.latent"))
+    noise = model.detail_noise(1, 0, labels=model.sample(1, seed=0).labels)
+    expected = to_grey_levels(model.decode(latent, noise=noise)).ravel()
+    assert np.abs(np.array(after) - expected).max() <= 1
+    page.page.dblclick(f"label[for=z{first}]")
+    page.becomes(f"playground.sliders.latent[{first}] === 0")
+
+
+def test_the_form_draws_what_the_library_draws(page: Watched, model: Generator) -> None:
+    page.page.fill("#seed", "9223372036854775807")
+    page.page.fill("#start", "7")
+    page.page.select_option("#label", "1")
+    page.becomes("document.querySelector('#caption').textContent.includes('other blob')")
+    page.page.uncheck("#detail")
+    page.becomes("playground.state.detail === false")
+    page.page.wait_for_timeout(400)
+    samples = model.sample(1, seed=2**63 - 1, start=7, label=1, detail=False)
+    np.testing.assert_allclose(page.page.evaluate("Array.from(playground.sampled)"), samples.latents[0], atol=1e-5)
+    assert np.abs(np.array(page.picture()) - to_grey_levels(samples.images).ravel()).max() <= 1
+
+
+def test_the_wall_brings_a_sample_into_the_sliders(page: Watched, model: Generator) -> None:
+    page.becomes("playground.wall.tiles[49].canvas.width === 28 && playground.wall.drawn")
+    page.page.click("#samples button:nth-child(13)")
+    page.becomes("playground.state.start === '12'")
+    samples = model.sample(50, seed=0)
+    np.testing.assert_allclose(page.page.evaluate("playground.sliders.latent"), samples.latents[12], atol=1e-5)
+    page.page.wait_for_timeout(300)
+    assert np.abs(np.array(page.picture()) - to_grey_levels(samples.images)[12].ravel()).max() <= 1
+
+
+def test_a_link_brings_the_state_back(page: Watched, address: str) -> None:
+    page.page.fill("#seed", "77")
+    page.page.press("#seed", "Tab")
+    page.becomes("document.querySelector('#caption').textContent.startsWith('sample 0 of seed 77')")
+    page.page.focus("#z3")
+    page.page.keyboard.press("End")
+    page.becomes("location.hash.includes('z=')")
+    page.page.wait_for_timeout(300)
+    link, before = page.page.url, page.picture()
+    page.page.goto("about:blank")
+    page.open(link)
+    page.becomes("playground.sliders.latent[3] === 3")
+    page.page.wait_for_timeout(500)
+    assert page.page.input_value("#seed") == "77"
+    assert np.abs(np.array(page.picture()) - before).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        ("#seed=-1", "expected a link with a seed from 0 to 2^63-1, got -1"),
+        ("#seed=1&label=99", "expected a link with a class of this model, got 99"),
+        ("#seed=1&prior=odd", "expected a link with a prior of this model, got odd"),
+        ("#seed=1&z=1,2,x", "expected a link with 12 numbers of a latent, got 1,2,x"),
+        ("#%%%", "expected a link with a seed from 0 to 2^63-1, got nothing"),
+    ],
+)
+def test_a_link_with_nonsense_is_one_sentence_and_the_page_lives(
+    page: Watched, address: str, link: str, said: str
+) -> None:
+    page.page.goto("about:blank")
+    page.open(address + link)
+    assert page.text("#error") == said
+    page.page.click("#dice")
+    page.becomes("document.querySelector('#error').textContent === '' && playground.state.seed !== '0'")
+
+
+def png(width: int, height: int) -> bytes:
+    """The beginning of a PNG that says a size, with one row of data."""
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * (width + 1)))
+
+
+def test_an_image_is_fitted_encoded_and_put_into_the_sliders(page: Watched, model: Generator) -> None:
+    picture = Image.new("L", (280, 280), 255)
+    picture.paste(30, (90, 60, 190, 230))  # dark on a bright ground
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    page.page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": content.getvalue()})
+    page.becomes("document.querySelector('#fitted-words').textContent.includes('made negative')")
+    page.becomes("document.querySelector('#caption').textContent.includes('your picture')")
+    levels = np.array(page.picture("#fitted"), np.uint8).reshape(1, 28, 28)
+    assert levels[0, 14, 14] > 200
+    assert levels[0, 1, 1] == 0
+    latent = page.page.evaluate("playground.sliders.latent")
+    np.testing.assert_allclose(latent, model.encode(levels).mean[0], atol=1e-4)
+    page.page.select_option("#invert", "no")
+    page.becomes("document.querySelector('#fitted-words').textContent === 'as the model sees it'")
+
+
+def test_an_image_can_be_dropped_and_drawn(page: Watched) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (50, 20), (200, 30, 30)).save(content, "PNG")
+    page.page.evaluate(
+        """(content) => {
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([bytes], "a.png", { type: "image/png" }));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        base64.b64encode(content.getvalue()).decode(),
+    )
+    page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
+    assert max(page.picture("#fitted")) in range(75, 95)  # the grey of that red
+    page.page.locator("#pad").scroll_into_view_if_needed()
+    box = page.page.locator("#pad").bounding_box()
+    page.page.mouse.move(box["x"] + 20, box["y"] + box["height"] / 2)
+    page.page.mouse.down()
+    page.page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] / 2, steps=5)
+    page.page.mouse.up()
+    page.becomes("document.querySelector('#fitted').getContext('2d').getImageData(14, 14, 1, 1).data[0] > 120")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"words" * 20, "expected a picture, got a.txt, which is none that this browser can read"),
+        ("large.png", png(10_000, 10_000), "expected a picture of at most 25 megapixels, got 10000 × 10000; make it"),
+        ("cut.png", png(28, 28)[:40], "expected a picture, got cut.png, which is none"),
+    ],
+)
+def test_what_is_no_picture_is_one_sentence(page: Watched, name: str, content: bytes, said: str) -> None:
+    page.page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content})
+    page.becomes("document.querySelector('#error').textContent !== ''")
+    assert page.text("#error").startswith(said)
+
+
+def test_two_garments_and_a_slider_between(page: Watched) -> None:
+    page.page.fill("#share", "0.5")
+    page.becomes("document.querySelector('#error').textContent.startsWith('expected two garments')")
+    page.becomes("playground.levels")
+    page.page.click("#keep-a")
+    a = page.page.evaluate("playground.sliders.latent")
+    page.page.click("#centre")
+    page.becomes("playground.sliders.latent.every((value) => value === 0)")
+    page.page.wait_for_timeout(200)
+    page.page.click("#keep-b")
+    page.page.fill("#share", "0.25")
+    page.page.dispatch_event("#share", "input")
+    page.page.wait_for_timeout(200)
+    np.testing.assert_allclose(page.page.evaluate("playground.sliders.latent"), 0.75 * np.array(a), atol=1e-5)
+
+
+def test_pictures_can_be_saved(page: Watched) -> None:
+    page.becomes("playground.levels")
+    with page.page.expect_download() as download:
+        page.page.click("#png")
+    with Image.open(download.value.path()) as image:
+        assert image.size == (224, 224)
+        found = np.asarray(image.convert("L"))[::8, ::8].ravel()
+    assert np.abs(found.astype(int) - page.picture()).max() <= 1
+    with page.page.expect_download() as download:
+        page.page.click("#gif")
+    with Image.open(download.value.path()) as image:
+        assert (image.size, image.n_frames, image.info["loop"]) == ((168, 168), 48, 0)
+        frames = []
+        for at in (0, 24, 47):
+            image.seek(at)
+            frames.append(np.asarray(image.convert("L")).astype(int))
+    assert np.abs(frames[0] - frames[1]).max() > 20
+    first = page.page.evaluate("playground.model.manifest.latent.order[0]")
+    expected = page.page.evaluate(
+        f"""(async () => Array.from((await playground.model.decode(
+            [playground.sliders.latent.with({first}, -2.5)], playground.noise))[0]))()"""
+    )
+    assert np.abs(frames[0][::6, ::6].ravel() - expected).max() <= 2  # 128 levels of 256
+
+
+def test_the_python_snippet_makes_the_same_picture(page: Watched, detailed_model_folder: Path) -> None:
+    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.becomes("playground.levels")
+    page.page.click("#python")
+    page.becomes("document.querySelector('#caption').textContent === 'copied'")
+    code = page.page.evaluate("navigator.clipboard.readText()")
+    code = code.replace('load("detailed")', f"load({str(detailed_model_folder)!r})")
+    names: dict[str, Any] = {}
+    exec(code.replace("print(", "str("), names)
+    assert np.abs(to_grey_levels(names["image"]).ravel().astype(int) - page.picture()).max() <= 2
+    page.page.click("#javascript")
+    page.page.wait_for_timeout(100)
+    assert 'create("model/detail.onnx")' in page.page.evaluate("navigator.clipboard.readText()")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_for_those_who_cannot_see_or_point(desk: Watched, address: str, scheme: Any) -> None:
+    axe = WEB / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.exists():
+        pytest.skip("web/node_modules is missing: (cd web && npm ci)")
+    size = {"width": 1280, "height": 900}
+    with beside(desk, viewport=size, color_scheme=scheme, bypass_csp=True) as page:
+        page.open(address)
+        page.page.add_script_tag(path=str(axe))
+        found = page.page.evaluate("axe.run().then(({ violations }) => violations)")
+    serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_is_cut_off_and_nothing_jumps(desk: Watched, address: str, width: int) -> None:
+    with beside(desk, viewport={"width": width, "height": 800}) as page:
+        page.page.add_init_script(
+            """globalThis.shift = 0;
+            new PerformanceObserver((list) => list.getEntries().forEach((entry) => (globalThis.shift += entry.value)))
+                .observe({ type: "layout-shift", buffered: true });"""
+        )
+        page.open(address)
+        page.page.wait_for_timeout(500)
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.page.evaluate("globalThis.shift") < 0.1
+
+
+def test_a_model_that_changes_behind_the_page_is_one_sentence(
+    desk: Watched, detailed_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(detailed_model_folder, tmp_path / "m"))
+    with playing(folder) as url, beside(desk) as page:
+        (folder / "detail.onnx").write_bytes(b"x" * (folder / "detail.onnx").stat().st_size)
+        page.page.goto(url)
+        page.becomes("document.querySelector('#error').textContent.includes('detail.onnx: expected SHA-256')")
+
+
+def ask(url: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+    request = urllib.request.Request(url, body, headers)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())["error"]
+
+
+def tensor(values: np.ndarray, dims: list[int] | None = None) -> dict[str, Any]:
+    data = base64.b64encode(values.tobytes()).decode()
+    return {"dims": list(values.shape) if dims is None else dims, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("graph", "inputs", "said"),
+    [
+        ("nothing", {}, "expected one of the graphs"),
+        ("decoder", {}, "expected inputs latent, got a request that has KeyError"),
+        ("decoder", {"latent": tensor(np.zeros((1, 11), np.float32))}, "expected latent of shape ['batch', 12]"),
+        ("decoder", {"latent": tensor(np.zeros((2, 12), np.float32), [1, 12])}, "expected latent of shape"),
+        ("decoder", {"latent": tensor(np.full((1, 12), np.nan, np.float32))}, "expected finite values in latent"),
+        ("decoder", {"latent": tensor(np.zeros((2000, 12), np.float32))}, "at most 1024 rows, got [2000, 12]"),
+        ("decoder", {"latent": {"dims": [1, 12], "data": "%"}}, "expected inputs latent, got a request that has"),
+        ("generator", {name: tensor(np.array(-1)) for name in ("seed", "start", "count")}, "expected a seed from 0"),
+        ("generator", {"seed": tensor(np.array(0)), "start": tensor(np.array(0)), "count": tensor(np.array(9999))},
+         "expected a count of at most 1024, got 9999"),
+    ],
+)  # fmt: skip
+def test_the_server_checks_what_the_graphs_do_not(
+    address: str, graph: str, inputs: dict[str, Any], said: str
+) -> None:
+    status, answer = ask(f"{address}run/{graph}", json.dumps({"inputs": inputs}).encode())
+    assert (status, said in answer) == (400, True), answer
+
+
+def test_the_server_serves_this_machines_page_alone(address: str) -> None:
+    assert ask(address, Host="evil.example")[0] == 403
+    assert ask(f"{address}run/decoder", b"{}", Origin="http://evil.example")[0] == 403
+    for path in ("../pyproject.toml", "model/../manifest.json", "src/../../x", "__init__.py", "package.json",
+                 "model/decoder.onnx", "node_modules/vite/package.json", "src%2f..%2f..%2fx"):
+        assert ask(address + path)[0] == 404, path
+    assert ask(f"{address}model/golden.json")[0] == 200
+    assert ask(f"{address}run/decoder", b"x", **{"Content-Length": str(9 << 20)})[0] == 413
+
+
+def test_the_command_says_what_is_wrong(vae_gen: Command, detailed_model_folder: Path) -> None:
+    with open_server(Generator.load(detailed_model_folder), 0) as taken:
+        outcome = vae_gen("play", "--no-browser", "--port", str(taken.server_port))
+    assert outcome.code == 7
+    assert f"expected the port {taken.server_port} to be free" in outcome.err
+    assert vae_gen("play", "--port", "70000").code == 2
+    assert vae_gen("play", "--model", "nowhere").code == 4

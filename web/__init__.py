@@ -1,0 +1,1 @@
+"""The playground's page as package data: what `vae-gen play` serves."""

@@ -30,7 +30,7 @@ PYTHON_DRIVER = """
 import json, sys
 from pathlib import Path
 import example
-names = {"sample": ("image", "latent"), "draw": ("latent", "labels"), "encode": ("mean", "log_variance")}
+names = {"sample": ("image", "latent"), "draw": ("latent", "labels", "noise"), "encode": ("mean", "log_variance")}
 def answer(call):
     made = getattr(model, call["name"])(*call["values"], **call["options"])
     made = {"image": made} if call["name"] == "decode" else dict(zip(names[call["name"]], made))

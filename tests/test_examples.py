@@ -45,18 +45,22 @@ def golden_cases(golden: dict[str, Any], shape: tuple[int, ...]) -> Iterator[tup
     for case in golden.get("latents", []):
         choices = {key: case[key] for key in ("prior", "label", "temperature")}
         expected = {"latent": case["latents"], "labels": case["labels"]}
+        expected |= {"noise": case["noise"]} if "noise" in case else {}
         yield call("draw", case["seed"], case["start"], case["count"], **choices), expected
     encodings, decodings = golden["encodings"], golden["decodings"]
     images = pictures(encodings["images"]).astype(np.float32) / np.float32(255)
     yield call("encode", images.tolist()), {key: encodings[key] for key in ("mean", "log_variance")}
     yield call("decode", decodings["latents"]), {"image": pictures(decodings["images"])}
+    if details := golden.get("details"):
+        yield call("decode", details["latents"], details["noise"]), {"image": pictures(details["images"])}
 
 
 @every_language
 def test_it_gives_the_golden_values(driver: Driver, kit: Path) -> None:
     golden, image = read(kit, "golden.json"), read(kit, "manifest.json")["image"]
     cases = list(golden_cases(golden, (image["channels"], image["height"], image["width"])))
-    allowed = {**golden["tolerances"], "image": golden["tolerances"]["grey_levels"], "labels": 0}
+    tolerances = golden["tolerances"]
+    allowed = {**tolerances, "image": tolerances["grey_levels"], "labels": 0, "noise": tolerances["latent"]}
     answers = driver(kit, "model", [question for question, _ in cases])
     assert len(answers) == len(cases)
     for (question, expected), answer in zip(cases, answers, strict=True):

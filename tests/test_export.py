@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
@@ -76,7 +77,7 @@ def folder(run: Run, data: FashionMnist, tmp_path_factory: pytest.TempPathFactor
 def test_the_folder_holds_the_files_of_the_contract_and_verifies(folder: Path) -> None:
     assert sorted(entry.name for entry in folder.iterdir()) == [
         "README.md", "decoder.onnx", "encoder.onnx", "generator.onnx", "golden.json", "latents.onnx", "manifest.json",
-        "preview.png", "prior.json", "worst.png",
+        "map.json", "preview.png", "prior.json", "worst.png",
     ]  # fmt: skip
     assert [check.detail for check in verify(folder) if not check.passed] == []
 
@@ -305,3 +306,17 @@ def test_the_json_report_is_one_object_on_standard_output(
     monkeypatch.setattr(sys, "stdout", out)
     assert command.main() == 0
     assert json.loads(out.getvalue())["passed"] is True
+
+
+def test_the_map_holds_the_posterior_means_of_test_images(folder: Path, data: FashionMnist) -> None:
+    document = json.loads((folder / "map.json").read_text())
+
+    def array(key: str, dtype: str) -> np.ndarray:
+        return np.frombuffer(base64.b64decode(document[key]), dtype).reshape(len(data.test_images), -1)
+
+    means = Generator.load(folder).encode(data.test_images.numpy()).mean
+    np.testing.assert_allclose(array("latents", "<i2") * document["latent_step"], means, atol=6e-4)
+    np.testing.assert_array_equal(array("labels", "<i1")[:, 0], data.test_labels.numpy())
+    places = array("places", "<u2")
+    assert (places.shape[1], places.min(), places.max()) == (2, 0, 65535)
+    assert (document["points"], document["dimensions"]) == means.shape

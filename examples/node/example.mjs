@@ -26,7 +26,7 @@ export class Model {
   }
 
   /**
-   * { latent, labels }: latents for `decode` and their classes; `sample` with choices, if the model has latents.onnx.
+   * { latent, labels, noise }: latents for `decode`, classes and, with a detail stage, noise; `sample` with choices.
    * prior: normal or fitted; label: with fitted, a class's index in manifest.class_names, or −1 for any.
    */
   async draw(seed, start = 0, count = 1, { prior = "fitted", label = -1, temperature = 1 } = {}) {
@@ -38,9 +38,9 @@ export class Model {
     return this.run("latents", { ...checkedRange(seed, start, count), ...choice });
   }
 
-  /** The images of latents. */
-  async decode(latent) {
-    return (await this.run("decoder", { latent })).image;
+  /** The mean images of latents; with noise, those that the detail stage draws. */
+  async decode(latent, noise) {
+    return (await (noise ? this.run("detail", { latent, noise }) : this.run("decoder", { latent }))).image;
   }
 
   /** { mean, log_variance } of the posterior of images, each [n × dimensions]. */
@@ -107,13 +107,12 @@ async function main(folder = fileURLToPath(new URL("../model", import.meta.url))
     console.log(Array.from(row, (level) => " .:-=+*#%@"[Math.floor(level / 26)]).join(""));
   }
   console.log("sample: two pictures of seed 7,", latent.length, "latent values");
-  const differences = (await model.decode(latent)).map((x, at) => Math.abs(x - image[at]));
-  console.log("decode: the same from their latents, largest difference", Math.max(...differences));
+  console.log("decode:", (await model.decode(latent)).length, "pixels of their latents' mean pictures");
   const { mean, log_variance } = await model.encode(image);
   console.log("encode:", mean.length, "posterior means and", log_variance.length, "log-variances");
   if (model.manifest.graphs.latents) { // older model folders lack it
-    const { latent, labels } = await model.draw(7, 0, 2, { temperature: 0.8 });
-    console.log("draw:", (await model.decode(latent)).length, "pixels, of the classes", labels.join(" and "));
+    const { latent, labels, noise } = await model.draw(7, 0, 2, { temperature: 0.8 });
+    console.log("draw:", (await model.decode(latent, noise)).length, "pixels, of the classes", labels.join(" and "));
   }
 }
 

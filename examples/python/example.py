@@ -30,7 +30,7 @@ class Model:
         return self.run("generator", **checked_range(seed, start, count))
 
     def draw(self, seed, start=0, count=1, *, prior="fitted", label=-1, temperature=1.0):
-        """Latents for `decode`, and their classes: `sample` with choices, where the model has latents.onnx.
+        """Latents, classes and, where the model has a detail stage, noise for `decode`: `sample` with choices.
 
         prior: normal or fitted; label: with fitted, a class's index in manifest["class_names"], or −1 for any.
         """
@@ -41,9 +41,11 @@ class Model:
         choice = {"prior": int(prior == "fitted"), "label": label, "temperature": temperature}
         return self.run("latents", **checked_range(seed, start, count), **choice)
 
-    def decode(self, latents):
-        """The images of latents."""
-        return self.run("decoder", latent=latents)[0]
+    def decode(self, latents, noise=None):
+        """The mean images of latents; with noise, those that the detail stage draws."""
+        if noise is None:
+            return self.run("decoder", latent=latents)[0]
+        return self.run("detail", latent=latents, noise=noise)[0]
 
     def encode(self, images):
         """Mean and log-variance of the posterior of images, each [n, dimensions]."""
@@ -103,12 +105,12 @@ def main():
     for row in np.concatenate(list(grey_levels(images)[:, 0]), axis=1)[::2]:  # every second row: letters are tall
         print("".join(" .:-=+*#%@"[level // 26] for level in row))
     print("sample: two pictures of seed 7, latents", latents.shape)
-    print("decode: picture 0 from its latent, largest difference", abs(model.decode(latents[:1]) - images[:1]).max())
+    print("decode: the mean pictures of their latents", model.decode(latents).shape)
     mean, log_variance = model.encode(images)
     print("encode: posterior mean", mean.shape, "and log-variance", log_variance.shape)
     if "latents" in model.manifest["graphs"]:  # older model folders lack it
-        latents, labels = model.draw(seed=7, count=2, temperature=0.8)
-        print("draw: images", model.decode(latents).shape, "of the classes", labels)
+        latents, labels, *noise = model.draw(seed=7, count=2, temperature=0.8)
+        print("draw: images", model.decode(latents, *noise).shape, "of the classes", labels)
 
 
 if __name__ == "__main__":

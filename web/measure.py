@@ -1,0 +1,97 @@
+"""What the static build costs: bytes, the wait for the first picture, a slider's step. `python web/measure.py`.
+
+Build first (`npm run build`). A local web server without compression serves web/dist to Debian's Chromium; sizes over
+the wire are those of the .gz files beside each file, which a host that can will send.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+DIST = Path(__file__).parent / "dist"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from browser import open_page, served  # noqa: E402
+
+STEPS = 200
+VISITS = 5
+
+SLIDE = """async (steps) => {
+    const { sliders, model, state } = playground;
+    const [input, took] = [document.querySelector("#sliders input"), []];
+    clearTimeout(playground.rest);
+    for (let step = 0; step < steps; step += 1) {
+        const began = performance.now();
+        const latent = sliders.latent.with(sliders.rows[0].dimension, -3 + (6 * step) / steps);
+        const [levels] = await model.decode([latent], state.detail ? playground.noise : null);
+        const { paint } = globalThis.measured;
+        paint(document.querySelector("#picture"), levels);
+        took.push(performance.now() - began);
+    }
+    return took;
+}"""
+
+PAINT = """globalThis.measured = { paint(canvas, levels) {
+    const pixels = new ImageData(canvas.width, canvas.height);
+    levels.forEach((level, at) => pixels.data.fill(level, 4 * at, 4 * at + 3));
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+} }"""
+
+FIRST = """() => new Promise((done) => {
+    const look = () => globalThis.playground?.levels ? done(performance.now()) : requestAnimationFrame(look);
+    look();
+})"""
+
+
+def size(pattern: str) -> tuple[int, int]:
+    """Bytes of the files that match, as they are and compressed."""
+    files = [path for path in DIST.glob(pattern) if path.suffix != ".gz"]
+    return sum(path.stat().st_size for path in files), sum(
+        Path(f"{path}.gz").stat().st_size if Path(f"{path}.gz").exists() else path.stat().st_size for path in files
+    )
+
+
+def first_picture(page: Any, origin: str) -> float:
+    """Milliseconds from the navigation to the first picture on the canvas."""
+    page.goto(origin)
+    milliseconds: float = page.evaluate(FIRST)
+    page.wait_for_selector("body[data-ready]", timeout=60_000)
+    return milliseconds
+
+
+def main() -> None:
+    """Print all figures."""
+    if not (DIST / "index.html").exists():
+        sys.exit("expected the static build in web/dist, found none; run: npm ci && npm run build")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
+    parts = {
+        "our own page, styles and code, with the JavaScript of ONNX Runtime": ("index.html", "assets/*.css",
+                                                                              "assets/*.js", "sw.js"),
+        "ONNX Runtime's WebAssembly": ("assets/*.wasm",),
+        "the model": ("model/*",),
+    }  # fmt: skip
+    for name, patterns in parts.items():
+        plain, packed = (sum(values) for values in zip(*(size(pattern) for pattern in patterns), strict=True))
+        print(f"{name}: {plain / 1e3:,.0f} kB, compressed {packed / 1e3:,.0f} kB")
+    with served(DIST) as origin, open_page(viewport={"width": 1280, "height": 900}) as page:
+        cold = first_picture(page, origin)
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        page.wait_for_timeout(3000)
+        warm = [first_picture(page, origin) for _ in range(VISITS)]
+        page.wait_for_timeout(5000)  # until the film strips are drawn
+        page.evaluate(PAINT)
+        page.evaluate(SLIDE, 20)
+        took = page.evaluate(SLIDE, STEPS)
+    print(f"first picture, nothing kept: {cold:.0f} ms")
+    print(f"first picture, from a warm cache: median {statistics.median(warm):.0f} ms of {VISITS} visits")
+    ninety_five = statistics.quantiles(took, n=20)[-1]
+    print(f"a slider's step: median {statistics.median(took):.1f} ms, 95th percentile {ninety_five:.1f} ms of {STEPS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -109,12 +109,15 @@ def readme(manifest: Manifest) -> str:
     channels, height, width = manifest.image.shape
     latents = f"f32 [n,{manifest.latent.dimensions}]"
     images = f"f32 [n,{channels},{height},{width}]"
+    detail = manifest.detail
+    noise = "" if detail is None else f", noise f32 [n,{detail.noise}]"
     choices = (
         "\nlatents.onnx     seed, start, count, prior (0 normal, 1 fitted), label (-1 any) i64 [], temperature f32 []"
-        f"\n                 →  latent {latents}, labels i64 [n]; decoder.onnx makes the images"
+        f"\n                 →  latent {latents}, labels i64 [n]{noise}; a decoder makes the images"
         if manifest.has_fitted_prior
         else ""
     )
+    details = "" if detail is None else f"\ndetail.onnx      latent {latents}{noise}  →  image {images}, with details"
     return f"""# {manifest.name} {manifest.version}, to be embedded
 
 All that an app needs to make pictures with this model, on any ONNX Runtime. Nothing else of vae-gen is needed.
@@ -136,7 +139,7 @@ says in one line what is wrong. Copy what you need out of it.
 
 ```
 generator.onnx   seed, start, count i64 []  →  image {images}, latent {latents}{choices}
-decoder.onnx     latent {latents}  →  image {images}
+decoder.onnx     latent {latents}  →  image {images}{details}
 encoder.onnx     image {images}  →  mean, log_variance {latents}
 ```
 

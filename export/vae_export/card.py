@@ -93,7 +93,7 @@ def _and_details(manifest: Mapping[str, Any]) -> str:
 
 def _looks(manifest: Mapping[str, Any]) -> str:
     width = manifest["latent"]["dimensions"]
-    smooth = f"{width} numbers hold outline and shade, not prints, straps, seams or laces"
+    smooth = f"{'Twelve' if width == 12 else width} numbers hold outline and shade, not prints, straps, seams or laces"
     if "detail" not in manifest:
         return f"{smooth}: pictures are smoother than photographs."
     return (

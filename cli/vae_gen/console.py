@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .metadata import model_facts, program_version
+from . import __version__
+from .metadata import model_facts
 
 if TYPE_CHECKING:
     from vae_runtime import Manifest
@@ -46,7 +47,7 @@ class Console:
     def result(self, command: str, manifest: Manifest, facts: Mapping[str, Any]) -> None:
         """One JSON object on standard output, where programs asked for it."""
         if self.as_json:
-            both = {"model": model_facts(manifest), "vae_gen": program_version()}
+            both = {"model": model_facts(manifest), "vae_gen": __version__}
             print(json.dumps({"command": command, **facts, **both}))
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,6 +95,8 @@ def read_licence() -> bytes:
     Raises:
         UnavailableError: the installation lacks it.
     """
+    import importlib.metadata
+
     # A checkout may hold metadata of its own (egg-info) without the text, found before the installed ones.
     for distribution in importlib.metadata.distributions(name="vae-gen"):
         text = distribution.read_text("licenses/LICENSE")

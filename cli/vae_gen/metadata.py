@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import struct
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vae_runtime import InputError
 
+from . import __version__
 from .inputs import cannot_open
 
 if TYPE_CHECKING:
@@ -21,14 +21,6 @@ KEY = "vae-gen"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LONGEST_NOTE = 1_000_000
 """Bytes: the ten thousand seeds of the largest interpolation fit."""
-
-
-@functools.cache
-def program_version() -> str:
-    """The version of the installed distribution; looked up once, because a folder of pictures asks for each."""
-    from importlib.metadata import version
-
-    return version("vae-gen")
 
 
 def model_facts(manifest: Manifest) -> dict[str, str]:
@@ -46,7 +38,7 @@ def model_facts(manifest: Manifest) -> dict[str, str]:
 
 def make_note(command: str, choices: Mapping[str, Any], manifest: Manifest) -> str:
     """The text of the chunk: compact JSON in ASCII, seeds and starts as decimal strings."""
-    note = {"command": command, **choices, "model": model_facts(manifest), "vae_gen": program_version()}
+    note = {"command": command, **choices, "model": model_facts(manifest), "vae_gen": __version__}
     return json.dumps(note, separators=(",", ":"))
 
 

@@ -177,7 +177,7 @@ class Generator:
             UsageError: a number out of its range, or a choice that the model does not have.
 
         >>> Generator.load().sample(2, seed=7, prior="normal")
-        <2 samples of shape [1, 28, 28], seed=7, start=0>
+        <2 samples of shape [1, 28, 28], seed=7, start=0, detail=True>
         """
         draw = settle(self._manifest, prior, label, temperature, detail)
         n, start, sampler = self._sampler(n, seed, start, draw)

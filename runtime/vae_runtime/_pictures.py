@@ -26,7 +26,7 @@ class Posterior(NamedTuple):
     """float32 [n, dimensions], natural logarithm"""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pictures:
     """Decoded pictures and the latents they came from. NumPy takes it for its `images`."""
 
@@ -38,6 +38,9 @@ class Pictures:
     def __post_init__(self) -> None:
         self.images.flags.writeable = False
         self.latents.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} pictures of shape {list(self.shape[1:])}>"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import struct
+import subprocess
 import urllib.error
 import urllib.request
 import zlib
@@ -18,10 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import example_drivers
 from cli_runner import Command
 from playground import WEB, Watched, beside, playing, watched
 from vae_gen.play_server import open_server
-from vae_runtime import Generator, to_grey_levels
+from vae_runtime import Generator, find_model, to_grey_levels
 
 
 @pytest.fixture(scope="module")
@@ -164,20 +166,29 @@ def test_an_image_is_fitted_encoded_and_put_into_the_sliders(page: Watched, mode
     page.becomes("document.querySelector('#fitted-words').textContent === 'as the model sees it'")
 
 
-def test_an_image_can_be_dropped_and_drawn(page: Watched) -> None:
+@pytest.mark.parametrize(
+    "event",
+    ['new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true })',
+     'new ClipboardEvent("paste", { clipboardData: files, bubbles: true })'],
+    ids=["dropped", "pasted"],
+)  # fmt: skip
+def test_an_image_can_be_dropped_and_pasted(page: Watched, event: str) -> None:
     content = io.BytesIO()
     Image.new("RGB", (50, 20), (200, 30, 30)).save(content, "PNG")
     page.page.evaluate(
-        """(content) => {
+        f"""(content) => {{
             const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-            const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File([bytes], "a.png", { type: "image/png" }));
-            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
-        }""",
+            const files = new DataTransfer();
+            files.items.add(new File([bytes], "a.png", {{ type: "image/png" }}));
+            document.body.dispatchEvent({event});
+        }}""",
         base64.b64encode(content.getvalue()).decode(),
     )
     page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
     assert max(page.picture("#fitted")) in range(75, 95)  # the grey of that red
+
+
+def test_an_image_can_be_drawn(page: Watched) -> None:
     page.page.locator("#pad").scroll_into_view_if_needed()
     box = page.page.locator("#pad").bounding_box()
     page.page.mouse.move(box["x"] + 20, box["y"] + box["height"] / 2)
@@ -252,9 +263,41 @@ def test_the_python_snippet_makes_the_same_picture(page: Watched, detailed_model
     names: dict[str, Any] = {}
     exec(code.replace("print(", "str("), names)
     assert np.abs(to_grey_levels(names["image"]).ravel().astype(int) - page.picture()).max() <= 2
+
+
+def test_the_javascript_snippet_makes_the_same_picture(
+    page: Watched, detailed_model_folder: Path, tmp_path: Path
+) -> None:
+    if missing := example_drivers.missing_node("node"):
+        pytest.skip(missing)
+    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.becomes("playground.levels")
     page.page.click("#javascript")
-    page.page.wait_for_timeout(100)
-    assert 'create("model/detail.onnx")' in page.page.evaluate("navigator.clipboard.readText()")
+    page.becomes("document.querySelector('#caption').textContent === 'copied'")
+    code = page.page.evaluate("navigator.clipboard.readText()")
+    code = code.replace("onnxruntime-web", "onnxruntime-node")
+    code = code.replace('"model/', f'"{detailed_model_folder.as_posix()}/')
+    code = code.replace("console.log(image.dims, image.data)", "console.log(JSON.stringify(Array.from(image.data)))")
+    (tmp_path / "snippet.mjs").write_text(code, "utf-8")
+    (tmp_path / "node_modules").symlink_to(example_drivers.EXAMPLES / "node" / "node_modules")
+    done = subprocess.run(["node", "snippet.mjs"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    levels = to_grey_levels(np.array(json.loads(done.stdout), np.float32)).astype(int)
+    assert np.abs(levels - page.picture()).max() <= 2
+
+
+def test_the_map_goes_by_keyboard(desk: Watched) -> None:
+    with playing(find_model()) as url, beside(desk, viewport={"width": 1280, "height": 900}) as page:
+        page.open(url)
+        page.page.focus("#points")
+        before = page.page.evaluate("playground.map.at")
+        page.page.keyboard.press("ArrowRight")
+        page.becomes(f"playground.map.at !== {before}")
+        page.page.keyboard.press("Enter")
+        page.becomes("document.querySelector('#caption').textContent.startsWith('the latent of a')")
+        found = page.page.evaluate("[playground.sliders.latent, playground.map.points[playground.map.at].latent]")
+        assert found[0] == found[1]
+        assert page.said == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

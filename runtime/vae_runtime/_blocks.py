@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -42,6 +44,8 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int
     if threads <= 1:
         yield from map(work, tasks)
         return
+    from concurrent.futures import ThreadPoolExecutor  # with logging 10 ms, which fifty pictures do without
+
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +28,8 @@ def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     if span >= 1:
         return np.linspace(-span, span, steps).astype(np.float32)
     shares = np.linspace((1 - span) / 2, (1 + span) / 2, steps)
+    from statistics import NormalDist  # with fractions and decimal, which only this needs
+
     values: NDArray[np.float64] = np.array([NormalDist().inv_cdf(share) for share in shares])
     symmetric: NDArray[np.float64] = (values - values[::-1]) / 2  # exactly, with an exact 0 in the middle
     return symmetric.astype(np.float32)

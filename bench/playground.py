@@ -1,6 +1,6 @@
-"""What the static build costs: bytes, the wait for the first picture, a slider's step. `python web/measure.py`.
+"""What the static build costs: bytes, the wait for the first picture, a slider's step. `python bench/playground.py`.
 
-Build first (`npm run build`). A local web server without compression serves web/dist to Debian's Chromium; sizes over
+Build first (`npm run build` in web/). A local web server without compression serves web/dist to Debian's Chromium; sizes over
 the wire are those of the .gz files beside each file, which a host that can will send.
 """
 
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-DIST = Path(__file__).parent / "dist"
+DIST = Path(__file__).parents[1] / "web" / "dist"
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from browser import open_page, served  # noqa: E402

@@ -1,7 +1,7 @@
 """What the static build costs: bytes, the wait for the first picture, a slider's step. `python bench/playground.py`.
 
-Build first (`npm run build` in web/). A local web server without compression serves web/dist to Debian's Chromium; sizes over
-the wire are those of the .gz files beside each file, which a host that can will send.
+Build first (`npm run build` in web/). A local web server without compression serves web/dist to Debian's Chromium;
+sizes over the wire are those of the .gz files beside each file, which a host that can will send.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ DOCUMENT = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="u
 EXAMPLES = re.findall(r"^    (vae-gen .*)$", DOCUMENT, re.MULTILINE)
 COMMANDS = (
     "sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "info", "verify", "repeat", "kit", "play",
+    "bench",
 )  # fmt: skip
 
 

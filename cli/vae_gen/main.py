@@ -20,6 +20,7 @@ from . import __version__
 
 COMMANDS = (
     "sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "info", "verify", "repeat", "kit", "play",
+    "bench",
 )  # fmt: skip
 """Each is a function in a file of its name."""
 

@@ -1,0 +1,52 @@
+"""`vae-gen bench`: what it reports; how fast this machine is, is no test's business."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli_runner import Command
+from vae_gen import bench
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "SECONDS", 0.05)
+    monkeypatch.setattr(bench, "STARTS", 1)
+    monkeypatch.setattr(bench, "SINGLES", 3)
+
+
+def test_json_has_every_figure_and_advises_a_count_that_was_measured(vae_gen: Command) -> None:
+    document = json.loads(vae_gen.succeed("bench", "--json").out)
+    rates = document["pictures_a_second"]
+    assert list(rates) == [str(threads) for threads in bench.thread_counts()]
+    assert all(rate > 0 for rate in rates.values())
+    assert str(document["recommended_threads"]) in rates
+    assert document["start_up_seconds"] > document["one_picture_seconds"] > 0
+    assert (document["command"], document["model"]["name"]) == ("bench", "tiny")
+    assert document["machine"]["cores"] >= 1
+
+
+def test_the_table_says_the_same(vae_gen: Command) -> None:
+    lines = vae_gen.succeed("bench").out.decode().splitlines()
+    assert re.fullmatch(r"fresh process, one picture +\d+ ms", lines[0])
+    assert re.fullmatch(r"one picture, once it runs +[\d.]+ ms", lines[1])
+    assert len(lines) == 3 + len(bench.thread_counts())
+    assert re.fullmatch(r"advice: --threads \d+ for bulk work", lines[-1])
+
+
+def test_what_is_wrong_is_said_before_anything_is_measured(vae_gen: Command) -> None:
+    assert vae_gen("bench", "--model", "nowhere").code == 4
+    assert vae_gen("bench", "--provider", "nothing").code == 3
+
+
+@given(st.dictionaries(st.integers(1, 64), st.floats(1, 1e6), min_size=1))
+def test_the_advice_is_the_fewest_threads_that_are_as_good_as_the_best(rates: dict[int, float]) -> None:
+    advised = bench.recommended(rates)
+    best = max(rates.values())
+    assert rates[advised] >= 0.95 * best
+    assert all(rate < 0.95 * best for threads, rate in rates.items() if threads < advised)

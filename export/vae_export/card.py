@@ -131,6 +131,10 @@ def _extras(recipe: Mapping[str, Any]) -> str:
     said = []
     if recipe["weight_decay"]:
         said.append(f"Weight decay {recipe['weight_decay']:g}.")
+    if recipe.get("kl_warmup_epochs"):  # older models' recipes have neither this nor the next
+        said.append(f"The KL's weight rose from 0 over the first {recipe['kl_warmup_epochs']} epochs.")
+    if recipe.get("free_nats"):
+        said.append(f"Each dimension had {recipe['free_nats']:g} nats of KL free of charge.")
     if recipe["average"]:
         said.append(f"The weights are a running mean with decay {recipe['average']:g}.")
     if recipe["model"]["refinement_steps"]:

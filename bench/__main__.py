@@ -29,15 +29,18 @@ def start(folder: Path) -> Iterator[Pair | str]:
     from vae_runtime import find_model
 
     generator = find_model() / "generator.onnx"
-    ours = process("vae-gen", "sample", "-n", "50", "--seed", "0", "-q", "-o", "x.png", folder=folder)
-    least = process("python", HERE / "minimal.py", generator, "m.png", folder=folder)
+    commands = (
+        ("vae-gen", "sample", "-n", "50", "--seed", "0", "-q", "-o", "x.png"),
+        ("python", HERE / "minimal.py", generator, "m.png"),
+    )
+    ours, least = (process(*command, folder=folder) for command in commands)
     yield compare("cold start, 50 pictures to PNG", ours, "minimal script", least, rounds=21, goal=1.2)
     torch = process("python", "-c", "import torch", folder=folder)
     yield compare("cold start, 50 pictures to PNG", ours, "import torch", torch, rounds=5, goal=1 / 6)
     typer_rich = process("python", "-c", "import typer, rich", folder=folder)
     yield compare("vae-gen --help", process("vae-gen", "--help", folder=folder), "import typer, rich", typer_rich,
                   rounds=21, goal=1.3)
-    a, b = peak_megabytes(ours), peak_megabytes(least)
+    a, b = (peak_megabytes(*command, folder=folder) for command in commands)
     yield f"Peak memory of `sample -n 50`: {a:.0f} MB, minimal script {b:.0f} MB: {a / b:.2f} × (goal 1.15)."
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -56,8 +54,7 @@ def compare(
 
 def process(*command: str | Path, folder: Path) -> Callable[[], object]:
     """A whole process in a folder, on this interpreter where the command begins with python."""
-    name, *rest = (str(word) for word in command)
-    words = [sys.executable if name == "python" else str(Path(sys.executable).parent / name), *rest]
+    words = _words(command)
 
     def run() -> object:
         return subprocess.run(words, cwd=folder, check=True, capture_output=True)
@@ -65,12 +62,23 @@ def process(*command: str | Path, folder: Path) -> Callable[[], object]:
     return run
 
 
-def peak_megabytes(run: Callable[[], object]) -> float:
-    """The largest resident set of a process, in MB; in a child of ours, because the kernel keeps the largest of all."""
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        run()
-        os.write(writer, str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3).encode())
-        os._exit(0)
-    os.wait()
-    return float(os.read(reader, 64))
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_megabytes(*command: str | Path, folder: Path) -> float:
+    """The largest resident set of a process, in MB.
+
+    A small interpreter starts it, because a process's largest set begins as that of the one it was forked from.
+    """
+    words = [sys.executable, "-S", "-c", MEASURE, *_words(command)]
+    done = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True)
+    return float(done.stdout) / 1e3
+
+
+def _words(command: tuple[str | Path, ...]) -> list[str]:
+    name, *rest = (str(word) for word in command)
+    return [sys.executable if name == "python" else str(Path(sys.executable).parent / name), *rest]

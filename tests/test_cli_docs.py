@@ -45,3 +45,20 @@ def test_every_file_that_is_left_out_has_the_documented_name(vae_gen: Command) -
     made = {path.name for path in Path.cwd().iterdir()} - {"in.png"}
     documented = set(re.findall(r"\| `([\w-]+\.\w+)`", DOCUMENT.partition("## Outputs")[0]))
     assert made == {name.replace("FILE", "samples") for name in documented}
+
+
+def test_the_page_of_all_commands_shows_each_ones_own_line(vae_gen: Command) -> None:
+    """It is made without the commands, so it must not say other things than they do."""
+    import importlib
+    import inspect
+
+    from vae_gen.main import COMMANDS as LINES
+
+    assert tuple(LINES) == COMMANDS
+    for name, line in LINES.items():
+        function = getattr(importlib.import_module(f"vae_gen.{name}"), name)
+        assert line == (inspect.getdoc(function) or "").splitlines()[0]
+    page = vae_gen("--help").out.decode()
+    assert [row.split()[0] for row in page.partition("Commands:\n")[2].splitlines()] == list(COMMANDS)
+    assert vae_gen("nonsense").code == 2
+    assert "sample" in vae_gen().err

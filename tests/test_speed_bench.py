@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bench.__main__ import table
 from bench.graphs import multiplications
-from bench.pairs import Pair, compare, peak_megabytes, process
+from bench.pairs import Pair, compare, peak_megabytes
 
 from vae_runtime import find_model
 
@@ -37,6 +37,6 @@ def test_products_are_counted_from_the_graph() -> None:
 
 
 def test_memory_of_a_process_is_its_own(tmp_path: Path) -> None:
-    small = peak_megabytes(process("python", "-c", "pass", folder=tmp_path))
-    large = peak_megabytes(process("python", "-c", "x = bytearray(10**8); x[:] = b'1' * 10**8", folder=tmp_path))
+    small = peak_megabytes("python", "-c", "pass", folder=tmp_path)
+    large = peak_megabytes("python", "-c", "x = bytearray(10**8); x[:] = b'1' * 10**8", folder=tmp_path)
     assert large > small + 90

@@ -2,7 +2,7 @@
 
 Nothing here, nor at the top of a command's file, imports NumPy, ONNX Runtime or Pillow: they are a third of a
 second together, and `vae-gen --help` needs none of them. Where the first word is a command, no other command's file is
-imported: all of them with their options would cost 40 ms more.
+imported, and for the page of all commands none is: with their options they would cost 40 ms more.
 """
 
 from __future__ import annotations
@@ -18,11 +18,21 @@ from vae_runtime._boundary import run_command
 
 from . import __version__
 
-COMMANDS = (
-    "sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "info", "verify", "repeat", "kit", "play",
-    "bench",
-)  # fmt: skip
-"""Each is a function in a file of its name."""
+COMMANDS = {
+    "sample": "Make pictures of a seed: a grid (.png, .webp), a folder of PNGs (ending in /), arrays (.npy, .npz).",
+    "traverse": "Show what latent dimensions do: a row for each, ordered by KL, in which only that one changes.",
+    "interpolate": "Go from one picture to the next: between seeds, latents or images.",
+    "reconstruct": "Show each picture over its reconstruction, with the loss in nats below.",
+    "encode": "Find the latents of pictures: mean, log_variance and files, to .npz or .json (-o - prints JSON).",
+    "decode": "Make the pictures of latents: a grid (.png, .webp), a folder of PNGs (ending in /), arrays (.npy, .npz).",
+    "info": "Say what the model is: its manifest in short, or the whole of it with --json.",
+    "verify": "Prove that the model's files are whole and give, on this machine, the values that they promise.",
+    "repeat": "Make a picture again from its PNG: the same bytes, with the same model and version.",
+    "kit": "Make a folder to embed the model from: model, golden vectors, licence, examples in Python, Node and a page.",
+    "play": "Play with the model on a page: sliders for its latents, a wall of samples, your own pictures.",
+    "bench": "Measure this machine in some ten seconds: start-up, one picture, bulk work by threads; and advise --threads.",
+}
+"""Each is a function in a file of its name, with the line that the page of all commands shows of its help."""
 
 
 def application(arguments: Sequence[str]) -> typer.Typer:
@@ -31,9 +41,17 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True)
     app.callback()(_vae_gen)
     first = next((word for word in arguments if word != "--debug"), None)
+    if first in (None, "--help"):
+        for name, line in COMMANDS.items():
+            app.command(name, help=line)(_not_called)
+        return app
     for name in (first,) if first in COMMANDS else COMMANDS:
         app.command()(getattr(importlib.import_module(f".{name}", __package__), name))
     return app
+
+
+def _not_called() -> None:
+    """What stands for a command where only its line of help is shown."""
 
 
 def _print_version(wanted: bool) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vae_runtime import DetailSpec, FittedPrior, ImageSpec, LatentSpec, TensorSpec, standard_normals
 from vae_runtime._detail import detail_noise
 from vae_runtime._manifest import contract_signatures
+from vae_runtime._sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
@@ -172,14 +173,10 @@ def _values(
         image, latent = sessions["generator"].run(
             ["image", "latent"], {name: np.array(value, np.int64) for name, value in feed.items()}
         )
-        reference, labels = graphs.default_latents(seed, start, count)
+        reference = graphs.default_drawn(seed, start, count)
         name = f"generator, seed {seed}, {count} from {start}"
-        yield compare(name, "latent", level, latent, reference, IMAGE_TOLERANCE)
-        if stage is not None and graphs.spec is not None and graphs.spec.default:
-            made = torch_detail(stage, reference, detail_noise(graphs.spec, seed, start, count, labels))
-        else:
-            made = torch_decode(vae, reference)
-        yield compare(name, "image", level, image, made)
+        yield compare(name, "latent", level, latent, reference.latents, IMAGE_TOLERANCE)
+        yield compare(name, "image", level, image, torch_pictures(vae, stage, reference))
     yield from latent_checks(sessions["latents"], graphs.prior, graphs.spec, level)
     if stage is not None and graphs.spec is not None:
         yield from detail_checks(sessions["detail"], stage, graphs.spec, graphs.prior, expected_mean, level)
@@ -231,6 +228,13 @@ def detail_checks(
     difference = float(np.abs(torch_detail(stage, extremes, far) - exact).max())
     yield compare("detail at every latent and noise 0, ±4, ±8, against float64", "image", level, run(extremes, far),
                   exact, max(2 * difference, IMAGE_TOLERANCE))
+
+
+def torch_pictures(vae: VAE, stage: DetailDecoder | None, drawn: Drawn) -> NDArray[np.floating]:
+    """What PyTorch makes of a draw: the detail stage where there is noise, the decoder where there is none."""
+    if stage is None or drawn.noise is None:
+        return torch_decode(vae, drawn.latents)
+    return torch_detail(stage, drawn.latents, drawn.noise)
 
 
 def torch_detail(stage: DetailDecoder, latents: Floats, noise: Floats) -> NDArray[np.floating]:

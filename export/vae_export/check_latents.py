@@ -10,10 +10,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from vae_runtime import DetailSpec, FittedPrior, standard_normals
-from vae_runtime._detail import detail_noise
+from vae_runtime import DetailSpec, FittedPrior
 from vae_runtime._draws import Draw
-from vae_runtime._prior import ANY_CLASS
+from vae_runtime._reference import drawn_in_numpy
 from vae_runtime._sampling import Drawn, run_latents
 
 from .differences import IMAGE_TOLERANCE, ValueCheck, compare
@@ -33,8 +32,9 @@ def latent_checks(
     def of(name: str, window: tuple[int, int, int], draws: Sequence[Draw]) -> Iterator[ValueCheck]:
         if draws:  # there are none of classes where there are no classes
             draws = [replace(draw, detail=spec is not None) for draw in draws]
-            yield from _compared(name, level, [run_latents(session, *window, draw) for draw in draws],
-                                 [_in_numpy(prior, spec, window, draw) for draw in draws])
+            found = [run_latents(session, *window, draw) for draw in draws]
+            expected = [drawn_in_numpy(*window, draw, prior.dimensions, prior, spec) for draw in draws]
+            yield from _compared(name, level, found, expected)
 
     for window in GENERATOR_RANGES:
         seed, start, count = window
@@ -44,14 +44,6 @@ def latent_checks(
     of_each_class = [Draw("fitted", label) for label in range(prior.classes)]
     yield from of("latents of each class", (1, 2**32 - 30, 64), of_each_class)
     yield from of("latents at temperatures", (2, 0, 64), [Draw("fitted", temperature=value) for value in TEMPERATURES])
-
-
-def _in_numpy(prior: FittedPrior, spec: DetailSpec | None, window: tuple[int, int, int], draw: Draw) -> Drawn:
-    if draw.prior == "fitted":
-        latents, labels = prior.latents(*window, ANY_CLASS if draw.label is None else draw.label, draw.temperature)
-    else:
-        latents, labels = standard_normals(*window, prior.dimensions), np.full(window[2], ANY_CLASS)
-    return Drawn(latents, labels, None if spec is None else detail_noise(spec, *window, labels))
 
 
 def _compared(name: str, level: str, found: Sequence[Drawn], expected: Sequence[Drawn]) -> Iterator[ValueCheck]:

@@ -18,7 +18,7 @@ from vae_train.detail.networks import DetailDecoder
 from vae_train.evaluation import to_unit_range
 from vae_train.model import VAE
 
-from .check import POSTERIOR_TOLERANCE, torch_decode, torch_detail, torch_encode
+from .check import POSTERIOR_TOLERANCE, torch_decode, torch_detail, torch_encode, torch_pictures
 from .differences import IMAGE_TOLERANCE
 from .golden_latents import floats, golden_latents
 from .graphs import Graphs
@@ -80,18 +80,15 @@ def golden_vectors(
 def _sample(
     graphs: Graphs, vae: VAE, stage: DetailDecoder | None, seed: int, start: int, count: int
 ) -> dict[str, Any]:
-    latents, labels = graphs.default_latents(seed, start, count)
-    if stage is not None and graphs.spec is not None and graphs.spec.default:
-        made = torch_detail(stage, latents, detail_noise(graphs.spec, seed, start, count, labels))
-    else:
-        made = torch_decode(vae, latents)
+    drawn = graphs.default_drawn(seed, start, count)
+    made = torch_pictures(vae, stage, drawn)
     words = random_words(seed, start, count, blocks=1)[:, 0]  # block 0 of each index: [count, 4]
     return {
         "seed": str(seed),  # JSON numbers lose digits beyond 2⁵³ in JavaScript
         "start": str(start),
         "count": count,
         "first_words": [[f"{word:08x}" for word in row] for row in words],
-        "latents": floats(latents),
+        "latents": floats(drawn.latents),
         "images": _picture_entry(to_grey_levels(made[:PICTURES_EACH])),
     }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import DetailSpec, FittedPrior, standard_normals
-from vae_runtime._detail import detail_noise
+from vae_runtime import DetailSpec, FittedPrior
 from vae_runtime._draws import Draw
+from vae_runtime._prior import ANY_CLASS
+from vae_runtime._reference import drawn_in_numpy
 
 LATENTS = (  # (seed, start, count, draw): both priors, a given class (the last), other temperatures
     (0, 0, 4, Draw("normal")),
@@ -31,22 +33,18 @@ def golden_latents(prior: FittedPrior, spec: DetailSpec | None = None) -> list[d
 def _latents(
     prior: FittedPrior, spec: DetailSpec | None, seed: int, start: int, count: int, draw: Draw
 ) -> dict[str, Any]:
-    label = -1 if draw.label is None else draw.label
-    if draw.prior == "fitted":
-        latents, labels = prior.latents(seed, start, count, label, draw.temperature)
-    else:
-        latents = np.float32(draw.temperature) * standard_normals(seed, start, count, prior.dimensions)
-        labels = np.full(count, label, np.int64)
+    draw = replace(draw, detail=spec is not None)
+    drawn = drawn_in_numpy(seed, start, count, draw, prior.dimensions, prior, spec)
     return {
         "seed": str(seed),
         "start": str(start),
         "count": count,
         "prior": draw.prior,
-        "label": label,
+        "label": ANY_CLASS if draw.label is None else draw.label,
         "temperature": draw.temperature,
-        "latents": floats(latents),
-        "labels": labels.tolist(),
-        **({} if spec is None else {"noise": floats(detail_noise(spec, seed, start, count, labels))}),
+        "latents": floats(drawn.latents),
+        "labels": drawn.labels.tolist(),
+        **({} if drawn.noise is None else {"noise": floats(drawn.noise)}),
     }
 
 

@@ -22,16 +22,16 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 import onnx.compose
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vae_runtime import DetailSpec, FittedPrior, standard_normals
+from vae_runtime import DetailSpec, FittedPrior
+from vae_runtime._draws import Draw
 from vae_runtime._manifest import Prior
-from vae_runtime._prior import ANY_CLASS
+from vae_runtime._reference import drawn_in_numpy
+from vae_runtime._sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
@@ -61,11 +61,10 @@ class Graphs:
         found = {name: getattr(self, name) for name in names}
         return {name: model for name, model in found.items() if model is not None}
 
-    def default_latents(self, seed: int, start: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """What the generator's latents have to be, in NumPy: float32 [count, dimensions], and their classes."""
-        if self.default_prior == "fitted":
-            return self.prior.latents(seed, start, count)
-        return standard_normals(seed, start, count, self.prior.dimensions), np.full(count, ANY_CLASS)
+    def default_drawn(self, seed: int, start: int, count: int) -> Drawn:
+        """What the generator has to draw, in NumPy; with noise where its pictures come out of the detail stage."""
+        draw = Draw(self.default_prior, detail=self.spec is not None and self.spec.default)
+        return drawn_in_numpy(seed, start, count, draw, self.prior.dimensions, self.prior, self.spec)
 
 
 class _Encode(nn.Module):

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._detail import detail_noise
-from ._draws import Draw
+from ._draws import Draw, settle
 from ._errors import ModelError, VaeGenError
 from ._folder import ModelFolder, find_model
 from ._grid import to_grey_levels
 from ._manifest import Manifest, essentials
 from ._model import Generator
-from ._philox import philox4x32, random_words, standard_normals
-from ._prior import ANY_CLASS, FittedPrior
-from ._sampling import run_latents
+from ._philox import philox4x32, random_words
+from ._prior import FittedPrior
+from ._reference import drawn_in_numpy
+from ._sampling import Drawn, run_latents
 from ._sessions import open_session
 
 GOLDEN_FILE = "golden.json"
@@ -106,7 +106,8 @@ def _replay(golden: dict[str, Any], model: Generator, prior: FittedPrior | None)
     yield _exact("Philox words of samples", [_words(case["first_words"]) for case in samples], first_words)
 
     latents = [np.array(case["latents"]) for case in samples]
-    in_numpy = [_default_latents(model.manifest, prior, *window) for window in ranges]
+    default = settle(model.manifest)
+    in_numpy = [_in_numpy(model, prior, window, default).latents for window in ranges]
     yield _close("latents in NumPy", allowed["latent"], latents, in_numpy)
     yield _close("latents of the generator", allowed["latent"], latents, [sample.latents for sample in made])
     pictures = [golden_images(case["images"], model.manifest) for case in samples]
@@ -123,53 +124,31 @@ def _replay(golden: dict[str, Any], model: Generator, prior: FittedPrior | None)
     yield _close("decoded pictures, grey levels", allowed["grey_levels"], [expected], [decoded])
 
 
-def _default_latents(
-    manifest: Manifest, prior: FittedPrior | None, seed: int, start: int, count: int
-) -> NDArray[np.float32]:
-    """What the generator's latents have to be, in NumPy."""
-    if prior is not None and manifest.latent.default_prior == "fitted":
-        return prior.latents(seed, start, count)[0]
-    return standard_normals(seed, start, count, manifest.latent.dimensions)
+def _in_numpy(model: Generator, prior: FittedPrior | None, window: tuple[int, int, int], draw: Draw) -> Drawn:
+    return drawn_in_numpy(*window, draw, model.manifest.latent.dimensions, prior, model.manifest.detail)
 
 
 def _replay_latents(golden: dict[str, Any], model: Generator, prior: FittedPrior) -> Iterator[Check]:
     """The choices of latents.onnx: both priors, a class, temperatures; and the detail stage, where there is one."""
     cases, allowed, session = golden["latents"], golden["tolerances"]["latent"], model._session("latents")
-    expected = [np.array(case["latents"]) for case in cases]
-    labels = [np.array(case["labels"], np.int64) for case in cases]
-    in_numpy: list[NDArray[np.float32]] = []
-    in_graph: list[NDArray[np.float32]] = []
-    labels_in_numpy: list[NDArray[np.int64]] = []
-    labels_in_graph: list[NDArray[np.int64]] = []
-    spec = model.manifest.detail
-    noise: list[NDArray[np.float32]] = []
-    noise_in_numpy: list[NDArray[np.float32]] = []
-    noise_in_graph: list[NDArray[np.float32]] = []
+    has_detail = model.manifest.detail is not None
+    in_numpy: list[Drawn] = []
+    in_graph: list[Drawn] = []
     for case in cases:
         window = int(case["seed"]), int(case["start"]), case["count"]
-        label, temperature = case["label"], case["temperature"]
-        if case["prior"] == "fitted":
-            latents, own = prior.latents(*window, label, temperature)
-        else:
-            latents = np.float32(temperature) * standard_normals(*window, prior.dimensions)
-            own = np.full(window[2], ANY_CLASS)
-        in_numpy.append(latents)
-        labels_in_numpy.append(own)
-        draw = Draw(case["prior"], None if label < 0 else label, temperature, spec is not None)
-        drawn = run_latents(session, *window, draw)
-        in_graph.append(drawn.latents)
-        labels_in_graph.append(drawn.labels)
-        if spec is not None and drawn.noise is not None:
-            noise.append(np.array(case["noise"]))
-            noise_in_numpy.append(detail_noise(spec, *window, own))
-            noise_in_graph.append(drawn.noise)
-    yield _close("chosen latents in NumPy", allowed, expected, in_numpy)
-    yield _exact("their classes in NumPy", labels, labels_in_numpy)
-    yield _close("chosen latents of the graph", allowed, expected, in_graph)
-    yield _exact("their classes of the graph", labels, labels_in_graph)
-    if spec is not None:
-        yield _close("their noise in NumPy", allowed, noise, noise_in_numpy)
-        yield _close("their noise of the graph", allowed, noise, noise_in_graph)
+        draw = Draw(case["prior"], None if case["label"] < 0 else case["label"], case["temperature"], has_detail)
+        in_numpy.append(_in_numpy(model, prior, window, draw))
+        in_graph.append(run_latents(session, *window, draw))
+    expected = [np.array(case["latents"]) for case in cases]
+    labels = [np.array(case["labels"], np.int64) for case in cases]
+    yield _close("chosen latents in NumPy", allowed, expected, [drawn.latents for drawn in in_numpy])
+    yield _exact("their classes in NumPy", labels, [drawn.labels for drawn in in_numpy])
+    yield _close("chosen latents of the graph", allowed, expected, [drawn.latents for drawn in in_graph])
+    yield _exact("their classes of the graph", labels, [drawn.labels for drawn in in_graph])
+    if has_detail:
+        noise = [np.array(case["noise"]) for case in cases]
+        yield _close("their noise in NumPy", allowed, noise, [np.asarray(drawn.noise) for drawn in in_numpy])
+        yield _close("their noise of the graph", allowed, noise, [np.asarray(drawn.noise) for drawn in in_graph])
         case = golden["details"]
         found = to_grey_levels(model.decode(np.array(case["latents"]), noise=np.array(case["noise"])))
         levels = golden["tolerances"]["grey_levels"]

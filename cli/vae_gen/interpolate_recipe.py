@@ -14,7 +14,7 @@ from vae_runtime._draws import Draw
 from .bulk import single
 from .frames import MAX_PICTURES, Frames, check_drawing
 from .metadata import Fields
-from .recipe import Floats, check_draw, draw_choices, held_noise, read_draw, refuse_other_sources, seed_latent
+from .recipe import Floats, check_draw, draw_choices, held_noise, read_draw, refuse_other_sources, seed_sample
 from .sheets import shortened, table
 
 
@@ -89,8 +89,9 @@ class InterpolateRecipe:
         """The table, or one frame for each step."""
         names = list(self.names) or [f"seed {seed}" for seed in self.seeds]
         ends = [np.array(end, np.float32) for end in self.ends]
-        ends = ends or [seed_latent(model, seed, self.start, self.draw) for seed in self.seeds]
-        noise = held_noise(model, self.draw, self.seeds[0] if self.seeds else None, self.start)
+        samples = [seed_sample(model, seed, self.start, self.draw) for seed in self.seeds]
+        ends = ends or [sample.latents[0] for sample in samples]
+        noise = held_noise(model, self.draw, samples[0] if samples else None)
         ways = [self._way(model, ends[at], ends[(at + 1) % len(ends)], noise) for at in range(self.pairs)]
         if not self.animate:
             short = [shortened(name) for name in names]

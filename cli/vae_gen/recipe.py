@@ -73,37 +73,30 @@ def in_words(draw: Draw, manifest: Manifest) -> str:
     return "".join(f", {word}" for word in words)
 
 
-def seed_latent(model: Generator, seed: int, index: int, draw: Draw) -> Floats:
-    """The latent of one sample, float32 [dimensions]."""
-    only = _sample(model, seed, index, draw)
-    latent: Floats = only.latents[0]
-    return latent
+def seed_sample(model: Generator, seed: int, index: int, draw: Draw) -> Samples:
+    """One sample, out of its whole aligned block as all that is written."""
+    (only,) = model.stream(
+        1, seed, index, prior=draw.prior, label=draw.label, temperature=draw.temperature, detail=draw.detail
+    )
+    return only
 
 
-def held_noise(model: Generator, draw: Draw, seed: int | None, index: int) -> Floats | None:
+def held_noise(model: Generator, draw: Draw, sample: Samples | None) -> Floats | None:
     """The noise that all pictures of a traversal or an interpolation are drawn with, float32 [k].
 
     Args:
         model: what draws.
         draw: None comes back where it wants no details.
-        seed: the sample's whose noise it is; None where there is none, and then it is picture 0's of seed 0.
-        index: of that sample.
+        sample: whose noise it is; None where there is none, and then it is picture 0's of seed 0.
     """
     if not draw.detail:
         return None
-    if seed is None:
+    if sample is None:
         (noise,) = model.detail_noise(1, 0)
     else:
-        (noise,) = model.detail_noise(1, seed, index, labels=_sample(model, seed, index, draw).labels)
+        (noise,) = model.detail_noise(1, sample.seed, sample.start, labels=sample.labels)
     held: Floats = noise
     return held
-
-
-def _sample(model: Generator, seed: int, index: int, draw: Draw) -> Samples:
-    (only,) = model.stream(
-        1, seed, index, prior=draw.prior, label=draw.label, temperature=draw.temperature, detail=draw.detail
-    )
-    return only
 
 
 def refuse_other_sources(fields: Fields, key: str) -> None:

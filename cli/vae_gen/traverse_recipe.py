@@ -12,7 +12,7 @@ from vae_runtime._paths import traversal_values
 
 from .frames import MAX_PICTURES, Frames, check_drawing
 from .metadata import Fields
-from .recipe import Floats, check_draw, draw_choices, held_noise, read_draw, refuse_other_sources, seed_latent
+from .recipe import Floats, check_draw, draw_choices, held_noise, read_draw, refuse_other_sources, seed_sample
 from .sheets import cards, table
 
 CARD_COLUMNS = 4
@@ -95,10 +95,9 @@ class TraverseRecipe:
 
     def frames(self, model: Generator) -> Frames:
         """The table, or one frame for each value."""
-        around: Sequence[float] | Floats | None = self.around
-        if self.seed is not None:
-            around = seed_latent(model, self.seed, self.start, self.draw)
-        noise = held_noise(model, self.draw, self.seed, self.start)
+        sample = None if self.seed is None else seed_sample(model, self.seed, self.start, self.draw)
+        around: Sequence[float] | Floats | None = self.around if sample is None else sample.latents[0]
+        noise = held_noise(model, self.draw, sample)
         made = model.traverse(self.dimension, around=around, span=self.span, steps=self.steps, noise=noise)
         pictures = to_grey_levels(made.images)  # [rows, steps, channels, height, width]
         kl = model.manifest.latent.kl_nats

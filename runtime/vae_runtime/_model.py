@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -238,17 +238,16 @@ class Generator:
             UsageError: noise for a model without a detail stage.
         """
         rows = as_latents(latents, self._manifest.latent.dimensions)
-        if noise is None:
-            session = self._session("decoder")
-            return self._in_batches([rows], lambda part: run_float32(session, ["image"], {"latent": part}))[0]
-        spec = self._detail_spec()
-        own = as_latents(noise, spec.noise, "rows of noise")
-        if len(own) not in (1, len(rows)):
-            raise InputError(f"expected noise for each of {len(rows)} latents or for all of them, got {len(own)} rows")
-        own, session = np.broadcast_to(own, (len(rows), spec.noise)), self._session("detail")
-        return self._in_batches(
-            [rows, own], lambda part, drawn: run_float32(session, ["image"], {"latent": part, "noise": drawn})
-        )[0]
+        graph, feed = "decoder", {"latent": rows}
+        if noise is not None:
+            width = self._detail_spec().noise
+            own = as_latents(noise, width, "rows of noise")
+            if len(own) not in (1, len(rows)):
+                raise InputError(
+                    f"expected noise for each of {len(rows)} latents or for all of them, got {len(own)} rows"
+                )
+            graph, feed = "detail", {"latent": rows, "noise": np.broadcast_to(own, (len(rows), width))}
+        return self._in_batches(graph, ["image"], feed)[0]
 
     def detail_noise(
         self, n: int, seed: int, start: int = 0, *, labels: ArrayLike | int | None = None
@@ -278,8 +277,7 @@ class Generator:
             InputError: another shape, dtype or range.
         """
         pictures = as_images(images, self._manifest.image)
-        session, names = self._session("encoder"), ["mean", "log_variance"]
-        return Posterior(*self._in_batches([pictures], lambda part: run_float32(session, names, {"image": part})))
+        return Posterior(*self._in_batches("encoder", ["mean", "log_variance"], {"image": pictures}))
 
     def reconstruct(self, images: ArrayLike, *, noise: ArrayLike | None = None) -> NDArray[np.float32]:
         """The pictures decoded from the posterior means of images, float32 [n, channels, height, width] in [0, 1].
@@ -407,15 +405,13 @@ class Generator:
         return usable_cores() if count >= BULK else 1
 
     def _in_batches(
-        self,
-        inputs: Sequence[NDArray[np.float32]],
-        run: Callable[..., list[NDArray[np.float32]]],
+        self, graph: str, outputs: Sequence[str], feed: Mapping[str, NDArray[np.float32]]
     ) -> list[NDArray[np.float32]]:
-        """Each output of `run` for all rows of its inputs, computed in blocks of 64, the last one shorter."""
-        count = len(inputs[0])
-        parts = ([rows[at : at + BLOCK] for rows in inputs] for at in range(0, count, BLOCK))
-        results = list(in_order(lambda part: run(*part), parts, self._workers(count)))
-        return [np.concatenate(outputs) for outputs in zip(*results, strict=True)]
+        """A graph's outputs for all rows of its inputs, computed in blocks of 64, the last one shorter."""
+        session, count = self._session(graph), len(next(iter(feed.values())))
+        parts = ({name: rows[at : at + BLOCK] for name, rows in feed.items()} for at in range(0, count, BLOCK))
+        results = list(in_order(lambda part: run_float32(session, outputs, part), parts, self._workers(count)))
+        return [np.concatenate(blocks) for blocks in zip(*results, strict=True)]
 
 
 def draw_seed() -> int:

@@ -8,9 +8,9 @@
     detail      latent f32 [batch, dimensions], noise f32 [batch, k]   → image f32 [batch, …], with a detail stage
     generator   seed, start, count i64 []                  → image f32 [count, …], latent f32 [count, dimensions]
 
-Encoder and decoder come from torch's own exporter. The generator is a latent graph in front of the decoder: that of
-the seed contract alone, or the latents graph with its choices fixed, by what is to be the default; in front of the
-detail stage where that is the default.
+Encoder, decoder and detail stage come from torch's own exporter, the last two with operators exchanged for faster ones.
+The generator is a latent graph in front of the decoder: that of the seed contract alone, or the latents graph with its
+choices fixed, by what is to be the default; in front of the detail stage where that is the default.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from vae_runtime._sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
+from .faster import with_faster_operators
 from .prior_graph import default_latent_graph, prior_graph
 from .seed_graph import IR_VERSION, OPSET, latent_graph
 
@@ -124,12 +125,12 @@ def build_graphs(
         detail: the detail stage, in evaluation mode on the CPU, where there is one.
     """
     latent = torch.zeros(2, prior.dimensions)
-    decoder = _cleaned(_export(_Decode(vae), {"latent": latent}, ["image"]), "decoder")
+    decoder = _cleaned(with_faster_operators(_export(_Decode(vae), {"latent": latent}, ["image"])), "decoder")
     last, spec, by_detail = decoder, None, None
     if detail is not None:
         stage, spec = detail
         example = {"latent": latent, "noise": torch.zeros(2, spec.noise)}
-        by_detail = _cleaned(_export(_Detail(stage), example, ["image"]), "detail")
+        by_detail = _cleaned(with_faster_operators(_export(_Detail(stage), example, ["image"])), "detail")
         last = by_detail if spec.default else decoder
     if last is by_detail:
         in_front = default_latent_graph(prior, default_prior, spec)

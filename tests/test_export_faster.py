@@ -1,0 +1,108 @@
+"""Operators exchanged for faster ones: the same values, where the exchange applies and where it must not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from vae_export.faster import phase_kernels, with_faster_operators
+
+
+def one_layer(kind: str, kernel: np.ndarray, height: int, width: int, **attributes: object) -> ModelProto:
+    """A model of one convolution, ordinary or transposed, with random biases."""
+    inside, outside = kernel.shape[:2] if kind == "ConvTranspose" else kernel.shape[1::-1]
+    bias = np.random.default_rng(1).standard_normal(outside).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node(kind, ["x", "kernel", "bias"], ["y"], "layer", **attributes)],
+        "layer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", inside, height, width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", outside, None, None])],
+        [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(bias, "bias")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def random_kernel(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def kinds(model: ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def run(model: ModelProto, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def largest_difference(before: ModelProto, after: ModelProto, height: int, width: int, batch: int) -> float:
+    onnx.checker.check_model(after, full_check=True)
+    channels = before.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    x = np.random.default_rng(2).standard_normal((batch, channels, height, width)).astype(np.float32)
+    expected, found = run(before, x), run(after, x)
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max())
+
+
+UP = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+
+
+@pytest.mark.parametrize(("height", "width", "batch"), [(7, 7, 1), (7, 7, 3), (1, 1, 2), (5, 8, 2)])
+def test_a_transposed_convolution_as_phases_gives_the_same_values(height: int, width: int, batch: int) -> None:
+    before = one_layer("ConvTranspose", random_kernel(5, 16, 4, 4), height, width, **UP)
+    after = with_faster_operators(before)
+    assert kinds(after) == {"Conv": 1, "Transpose": 3, "Reshape": 2, "Slice": 1}
+    assert largest_difference(before, after, height, width, batch) < 2e-5
+
+
+def test_a_pixel_of_each_phase_takes_its_own_four_weights_of_the_kernel() -> None:
+    kernel = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    # Rows and columns from i - 1 to i: an even row of the border's grid takes kernel rows 2 and 0, an odd one 3 and 1.
+    assert phase_kernels(kernel)[:, 0].tolist() == [
+        [[10, 8], [2, 0]],
+        [[11, 9], [3, 1]],
+        [[14, 12], [6, 4]],
+        [[15, 13], [7, 5]],
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_convolution_to_few_channels_is_turned_round(channels: int) -> None:
+    before = one_layer("Conv", random_kernel(channels, 16, 3, 3), 28, 27, pads=[1, 1, 1, 1])
+    after = with_faster_operators(before)
+    assert kinds(after) == {"ConvTranspose": 1}
+    assert largest_difference(before, after, 28, 27, 2) < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "attributes"),
+    [
+        ("ConvTranspose", (4, 16, 4, 4), {**UP, "output_padding": [1, 1]}),
+        ("ConvTranspose", (4, 16, 4, 4), {"strides": [2, 2], "pads": [0, 1, 0, 1]}),
+        ("ConvTranspose", (4, 16, 3, 3), UP),
+        ("ConvTranspose", (4, 15, 4, 4), UP),
+        ("ConvTranspose", (4, 16, 4, 4), {**UP, "dilations": [2, 2]}),
+        ("Conv", (4, 16, 3, 3), {"pads": [1, 1, 1, 1]}),
+        ("Conv", (1, 16, 3, 3), {}),
+        ("Conv", (1, 16, 3, 3), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    ],
+)
+def test_what_is_of_another_kind_stays_as_it_is(
+    kind: str, shape: tuple[int, ...], attributes: dict[str, object]
+) -> None:
+    before = one_layer(kind, random_kernel(*shape), 8, 8, **attributes)
+    assert with_faster_operators(before).graph.node == before.graph.node
+
+
+def test_the_model_that_was_given_is_not_changed_and_no_weight_is_left_unused() -> None:
+    before = one_layer("ConvTranspose", random_kernel(5, 16, 4, 4), 7, 7, **UP)
+    content = before.SerializeToString()
+    after = with_faster_operators(before)
+    assert before.SerializeToString() == content
+    used = {name for node in after.graph.node for name in node.input}
+    assert {tensor.name for tensor in after.graph.initializer} <= used

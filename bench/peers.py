@@ -1,0 +1,190 @@
+"""The shipped graphs in PyTorch, compiled PyTorch and OpenVINO, beside Generator.decode: one picture, and bulk.
+
+Each peer takes NumPy arrays and gives one, has the same weights in float32, and must agree to 1e-4 before it is timed.
+Of its settings (threads; OpenVINO's two modes) the fastest here is taken, so that a peer is met at its best.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_runtime import Generator, find_model
+
+from .machine import DEFAULT, REFERENCE, cores, named
+from .pairs import Pair, Peer, compare, fastest, scaled, seconds
+
+GRAPHS = (("reference decoder", REFERENCE, "decoder"), ("default decoder", DEFAULT, "decoder"),
+          ("default detail stage", DEFAULT, "detail"))
+"""What makes pictures of latents; the detail stage makes the default ones."""
+BULK = {64: 2048, 1000: 2000}
+"""Pictures in all for each batch of the peers, so that none is left over."""
+BULK_BEGINS = 1024
+"""From so many on Generator.decode takes all cores; trials do not go below."""
+ROUNDS = 11
+TIMES = 100
+CLOSE = 1e-4
+
+Arrays = Sequence[NDArray[np.float32]]
+Run = Callable[[Arrays], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to use a peer."""
+
+    name: str
+    run: Run
+    """all latents (and noise) to all pictures"""
+    before: Callable[[], None] | None = None
+    """what must be set before"""
+
+
+Make = Callable[[str, str, int], list[Setting]]
+"""Model, graph and batch to the settings that are tried."""
+
+
+def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
+    """Each graph and number of pictures with all peers in turn."""
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # else code for another number of threads could be reused
+    makers: list[Make] = []
+    for library, make in (("torch", pytorch), ("torch", compiled_pytorch), ("openvino", openvino)):
+        try:
+            __import__(library)
+            makers.append(make)
+        except ModuleNotFoundError:
+            yield f"Not measured: {make.__name__.replace('_', ' ')}, because {library} is not installed."
+    for title, name, graph in GRAPHS if makers else ():
+        for batch, whole in {1: 1, **BULK}.items():
+            count = 1 if batch == 1 else max(-(-BULK_BEGINS // batch), round(whole * share / batch)) * batch
+            yield from _rows(title, name, graph, batch, count, makers, share)
+
+
+def _rows(
+    title: str, name: str, graph: str, batch: int, count: int, makers: Sequence[Make], share: float
+) -> Iterator[Pair | str]:
+    model = Generator.load(name)
+    inputs = inputs_of(model, graph, count)
+    noise = inputs[1] if graph == "detail" else None
+    mine = model.decode(inputs[0], noise=noise)
+    peers = []
+    for make in makers:
+        candidates = []
+        for setting in make(name, graph, batch):
+            if setting.before is not None:
+                setting.before()
+            if (apart := float(np.abs(setting.run(inputs) - mine).max())) > CLOSE:
+                yield f"Not measured: {title}, {setting.name}: {apart:.1e} from our pictures, more than {CLOSE:.0e}."
+                continue
+            candidates.append(Peer(setting.name, partial(setting.run, inputs), 1.0, setting.before))
+        if candidates:
+            peers.append(fastest(candidates, runs=3 if count > 1 else 50))
+    if not peers:
+        return
+    what = "one picture" if count == 1 else f"{count:,} pictures, peers in batches of {batch}"
+
+    def ours() -> object:
+        return model.decode(inputs[0], noise=noise)
+
+    times = scaled(TIMES, share) if count == 1 else scaled(0.3 / seconds(ours), share, 1)
+    yield from compare(f"{title}, {what}", ours, peers, rounds=scaled(ROUNDS, share), times=times)
+
+
+def inputs_of(model: Generator, graph: str, count: int) -> Arrays:
+    """Latents, and for the detail stage noise, as the model draws them by default."""
+    drawn = model.sample(count, seed=7)
+    noise = [] if graph == "decoder" else [model.detail_noise(count, 7, labels=drawn.labels)]
+    return [np.array(rows) for rows in (drawn.latents, *noise)]  # copies, because PyTorch wants to own what it is given
+
+
+def in_batches(run: Run, batch: int) -> Run:
+    """All pictures as one array, as Generator.decode gives them."""
+
+    def whole(arrays: Arrays) -> NDArray[np.float32]:
+        parts = [run([rows[at : at + batch] for rows in arrays]) for at in range(0, len(arrays[0]), batch)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return whole
+
+
+def pytorch(name: str, graph: str, batch: int) -> list[Setting]:
+    """PyTorch as it is, on one thread or all."""
+    from .networks import network
+
+    return _torch_settings("PyTorch eager", network(name, graph), batch)
+
+
+def compiled_pytorch(name: str, graph: str, batch: int) -> list[Setting]:
+    """torch.compile, for this very batch."""
+    import torch
+
+    from .networks import network
+
+    torch._dynamo.reset()
+    return _torch_settings("torch.compile", torch.compile(network(name, graph), dynamic=False), batch)
+
+
+def _torch_settings(title: str, module: Any, batch: int) -> list[Setting]:
+    import torch
+
+    def run(arrays: Arrays) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            result: NDArray[np.float32] = module(*(torch.from_numpy(rows) for rows in arrays)).numpy()
+        return result
+
+    return [
+        Setting(f"{title}, {named(threads)}", in_batches(run, batch), partial(torch.set_num_threads, threads))
+        for threads in thread_counts(batch)
+    ]
+
+
+def openvino(name: str, graph: str, batch: int) -> list[Setting]:
+    """OpenVINO for this very batch, in float32: its own choice here may be bfloat16, which is not the same picture."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(str(find_model(name) / f"{graph}.onnx"))
+    model.reshape({port.any_name: [batch, port.partial_shape[1].get_length()] for port in model.inputs})
+
+    def compiled(hint: str, threads: int) -> Any:
+        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads}
+        return core.compile_model(model, "CPU", options)
+
+    settings = []
+    for threads in thread_counts(batch):
+        run = partial(_infer, compiled("LATENCY", threads))
+        settings.append(Setting(f"OpenVINO float32, {named(threads)}", in_batches(run, batch)))
+    if batch > 1:
+        queue = openvino.AsyncInferQueue(compiled("THROUGHPUT", cores()))
+
+        def side_by_side(arrays: Arrays) -> NDArray[np.float32]:
+            pictures = np.empty((len(arrays[0]), *model.output().shape[1:]), np.float32)
+
+            def take(request: Any, at: int) -> None:
+                pictures[at : at + batch] = request.get_output_tensor().data
+
+            queue.set_callback(take)
+            for at in range(0, len(pictures), batch):
+                queue.start_async([rows[at : at + batch] for rows in arrays], at)
+            queue.wait_all()
+            return pictures
+
+        settings.append(Setting(f"OpenVINO float32, {named(cores())}, its throughput mode", side_by_side))
+    return settings
+
+
+def _infer(compiled: Any, arrays: Arrays) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = compiled(list(arrays))[0]
+    return result
+
+
+def thread_counts(batch: int) -> list[int]:
+    """One picture may be faster on one thread; bulk gets all cores."""
+    return sorted({1, cores()}) if batch == 1 else [cores()]

@@ -1,0 +1,178 @@
+"""Decoders with smaller weights or whole numbers, beside their float32 selves: what each saves, and what it costs.
+
+- float16 weights: kept in half the bytes and cast to float32 when a session opens; the arithmetic is float32.
+- int8, dynamic: weights in whole numbers, activations turned into such in every run by their own range.
+- int8, static: QuantizeLinear and DequantizeLinear around the operators, ranges fixed on latents of real images.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+from vae_runtime import Generator, find_model, standard_normals, to_grey_levels
+from vae_train.data import load_fashion_mnist
+from vae_train.evaluation import cost_of_probabilities, evaluate
+
+from .machine import DEFAULT, REFERENCE
+from .pairs import Pair, Peer, compare, scaled
+from .results import Cell, Table
+from .sessions import session
+
+Feed = Mapping[str, NDArray[np.float32]]
+
+GRAPHS = (("reference decoder", REFERENCE, "decoder"), ("default decoder", DEFAULT, "decoder"),
+          ("default detail stage", DEFAULT, "detail"))
+BATCH = 64
+ROUNDS, TIMES = 15, 20
+DRAWN = 4096
+"""Pictures whose grey levels are compared."""
+CALIBRATION = 512
+TEST_IMAGES = 4000
+GOOD_LEVELS, GOOD_SIZE, GOOD_RATIO = 1, 0.6, 0.8
+"""A variant earns its place where no pixel is further off than the contract's one grey level, and it has at most this
+share of the bytes or of the time of its float32 self."""
+
+
+def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
+    """Each graph with its variants, on one thread, in batches of 64 as bulk work has them."""
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises a step that changes nothing here
+    images = load_fashion_mnist()
+    real, test = (part.numpy() for part in (images.train_images, images.test_images))
+    test = test[: scaled(TEST_IMAGES, share, 50)]
+    rows: list[list[Cell]] = []
+    for title, name, graph in GRAPHS:
+        model, source = Generator.load(name), find_model(name) / f"{graph}.onnx"
+        feed = drawn(model, graph, scaled(DRAWN, share, BATCH))
+        batch = {key: values[:BATCH] for key, values in feed.items()}
+        plain, bytes_of_self = session(source, 1), source.stat().st_size
+        wanted = run(plain, feed)
+        neg_elbo = neg_elbos(model, test) if graph == "decoder" else None
+        baseline = neg_elbo(plain) if neg_elbo else None
+        rows.append([title, "float32", bytes_of_self / 1e3, None, None, None, baseline, None, None])
+        calibration = feed_of_images(model, graph, real[: scaled(CALIBRATION, share, BATCH)])
+        for variant, file in variants(source, folder, calibration).items():
+            other, size = session(file, 1), file.stat().st_size
+            worst, mean = grey_errors(run(other, feed), wanted)
+            (pair,) = compare(
+                f"{title}, {variant}, 64 pictures on one thread", partial(run, other, batch),
+                [Peer("its float32 self", partial(run, plain, batch))],
+                rounds=scaled(ROUNDS, share), times=scaled(TIMES, share),
+            )  # fmt: skip
+            yield pair
+            its_own = neg_elbo(other) if neg_elbo else None
+            change = None if its_own is None or baseline is None else its_own - baseline
+            good = earns_its_place(worst, size / bytes_of_self, pair.ratio)
+            rows.append([title, variant, size / 1e3, pair.ratio, worst, mean, its_own, change, good])
+    yield Table(
+        "Size, speed and error",
+        ["graph", "variant", "kB", "time over float32", "worst grey level", "mean grey level",
+         "−ELBO, nats", "its change", "earns its place"],
+        rows,
+        [f"Grey levels: of {scaled(DRAWN, share, BATCH):,} default draws of seed 0, against the float32 graph.",
+         f"−ELBO: vae_train.evaluation over the first {len(test):,} test images. One latent of each is drawn from the "
+         "float32 encoder's posterior, the same for all variants, so that only the reconstruction term changes. The "
+         "detail stage draws pictures and has no bound.",
+         f"Static ranges: of latents drawn from the posteriors of {scaled(CALIBRATION, share, BATCH)} training images. "
+         "ConvTranspose has no whole-number kernel in ONNX Runtime's CPU provider: it stays in float32.",
+         f"A variant earns its place where no pixel is further off than the contract's {GOOD_LEVELS} grey level, and "
+         f"it has at most {GOOD_SIZE:.0%} of the bytes or takes at most {GOOD_RATIO:.0%} of the time. None is shipped "
+         "without a yes."],
+    )  # fmt: skip
+
+
+def variants(source: Path, folder: Path, calibration: Feed) -> dict[str, Path]:
+    """A float32 graph's smaller versions, in the folder, by their names on the page."""
+    files = {"float16 weights": folder / "float16.onnx", "int8 dynamic": folder / "dynamic.onnx",
+             "int8 static": folder / "static.onnx"}
+    onnx.save(float16_weights(onnx.load(source)), files["float16 weights"])
+    # Unsigned, because ConvInteger on the CPU knows no signed weights.
+    quantize_dynamic(source, files["int8 dynamic"], weight_type=QuantType.QUInt8)
+    quantize_static(source, files["int8 static"], Calibration(calibration), quant_format=QuantFormat.QDQ,
+                    per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    return files
+
+
+def float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with float16 weights and a cast in front of each use; biases, which are few, stay."""
+    graph = model.graph
+    for at, tensor in enumerate(graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
+            continue
+        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.float16")
+        graph.node.insert(0, helper.make_node("Cast", [half.name], [tensor.name], to=TensorProto.FLOAT))
+        graph.initializer[at].CopyFrom(half)
+    return model
+
+
+class Calibration(CalibrationDataReader):  # type: ignore[misc]
+    """A feed in batches, for the static quantiser."""
+
+    def __init__(self, feed: Feed) -> None:
+        count = len(next(iter(feed.values())))
+        self.batches = iter([{name: rows[at : at + BATCH] for name, rows in feed.items()}
+                             for at in range(0, count, BATCH)])
+
+    def get_next(self) -> Feed | None:
+        """The next one."""
+        return next(self.batches, None)
+
+
+def drawn(model: Generator, graph: str, count: int) -> Feed:
+    """What a graph is fed for the default pictures of seed 0."""
+    samples = model.sample(count, seed=0)
+    feed = {"latent": samples.latents}
+    return feed if graph == "decoder" else {**feed, "noise": model.detail_noise(count, 0, labels=samples.labels)}
+
+
+def feed_of_images(model: Generator, graph: str, images: NDArray[np.uint8]) -> Feed:
+    """What a graph is fed for latents of real images, drawn from their posteriors."""
+    posterior = model.encode(images)
+    noise = standard_normals(1, 0, len(images), posterior.mean.shape[1])
+    feed = {"latent": posterior.mean + np.exp(np.float32(0.5) * posterior.log_variance) * noise}
+    return feed if graph == "decoder" else {**feed, "noise": model.detail_noise(len(images), 1)}
+
+
+def run(graph: onnxruntime.InferenceSession, feed: Feed) -> NDArray[np.float32]:
+    """All pictures, in batches."""
+    count = len(next(iter(feed.values())))
+    parts = [graph.run(None, {name: rows[at : at + BATCH] for name, rows in feed.items()})[0]
+             for at in range(0, count, BATCH)]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def grey_errors(pictures: NDArray[np.float32], wanted: NDArray[np.float32]) -> tuple[int, float]:
+    """Worst and mean distance of grey levels."""
+    apart = np.abs(to_grey_levels(pictures).astype(int) - to_grey_levels(wanted).astype(int))
+    return int(apart.max()), float(apart.mean())
+
+
+def neg_elbos(model: Generator, images: NDArray[np.uint8]) -> Callable[[onnxruntime.InferenceSession], float]:
+    """−ELBO in nats of images by their decoder; their posteriors, which refine in steps, are computed once."""
+
+    @cache
+    def posterior(content: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        encoded = model.encode(np.frombuffer(content, np.float32).reshape(-1, *model.manifest.image.shape))
+        return encoded.mean, encoded.log_variance
+
+    def of(decoder: onnxruntime.InferenceSession) -> float:
+        def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
+            return cost_of_probabilities(run(decoder, {"latent": latent}), image)
+
+        return evaluate(lambda image: posterior(image.tobytes()), cost, images).neg_elbo
+
+    return of
+
+
+def earns_its_place(worst: int, size: float, ratio: float) -> bool:
+    """Whether a variant keeps the contract's one grey level, and is much smaller or faster."""
+    return worst <= GOOD_LEVELS and (size <= GOOD_SIZE or ratio <= GOOD_RATIO)

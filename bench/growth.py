@@ -1,0 +1,31 @@
+"""How `vae-gen sample -n N -o x.npy` grows with N: seconds and memory of whole processes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+from .bulk import command
+from .machine import DEFAULT, REFERENCE
+from .processes import cost
+from .results import Cell, Table
+
+LARGEST = {REFERENCE: 1_000_000, DEFAULT: 100_000}
+
+
+def measure(folder: Path, share: float = 1.0) -> Iterator[Table]:
+    """A row for each model and power of ten: the median of 5 runs, of fewer where a run is long."""
+    rows: list[list[Cell]] = []
+    for name, largest in LARGEST.items():
+        count = 1
+        while count <= max(10, largest * share):
+            runs = 1 if share < 1 or count == largest else 3 if 10 * count == largest else 5
+            taken = [cost(*command(name, count), folder=folder) for _ in range(runs)]
+            took, memory = (statistics.median(values) for values in zip(*taken, strict=True))
+            (folder / "x.npy").unlink()
+            rows.append([name, count, took, memory, runs])
+            count *= 10
+    yield Table("sample -n N -o x.npy", ["model", "N", "seconds", "MB at the peak", "runs"], rows,
+                ["Whole processes, start included, to a uint8 .npy on disk; below 1024 pictures one thread, from there "
+                 "on all cores."])

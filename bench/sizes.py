@@ -1,0 +1,166 @@
+"""Bytes in site-packages: a fresh environment with the product alone, and PyTorch's as it is in this one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import venv
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .machine import HERE
+from .results import Cell, Table
+
+COMMANDS = (
+    ("--help",), ("sample", "-n", "50", "-o", "x.png"), ("sample", "-n", "2000", "-o", "x.npz"),
+    ("sample", "-n", "2", "-o", "one/"), ("traverse", "--dim", "0", "-o", "t.png"),
+    ("interpolate", "--seed", "1", "--seed", "2", "--animate", "-o", "m.gif"),
+    ("encode", "one/000000.png", "-o", "l.json"), ("decode", "l.json", "-o", "d.png"),
+    ("reconstruct", "one/000000.png", "-o", "r.png"), ("repeat", "x.png", "-o", "again.png"), ("info",), ("verify",),
+)  # fmt: skip
+"""What is run to see which files of the installation are opened."""
+
+LOADED = """
+import json, re, sys
+from pathlib import Path
+from vae_gen.main import main
+file, sys.argv = sys.argv[1], ["vae-gen", *sys.argv[2:]]
+try:
+    main()
+except SystemExit:
+    pass
+loaded = {str(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+maps = Path("/proc/self/maps")
+loaded |= set(re.findall(r" (/.+)$", maps.read_text(), re.M)) if maps.exists() else set()
+Path(file).write_text(json.dumps(sorted(loaded)))
+"""
+
+INSTALLED = """
+import importlib.metadata, json
+print(json.dumps({dist.name: {str(file.locate()): file.locate().stat().st_size
+    for file in dist.files or () if file.locate().is_file()} for dist in importlib.metadata.distributions()}))
+"""
+
+Files = Mapping[str, int]
+"""Paths with their bytes."""
+
+OF_THE_ENVIRONMENT = ("pip", "setuptools", "wheel")
+"""What a fresh environment has before anything is installed."""
+LARGE = 300_000
+"""Bytes from which a folder that nothing opens is named."""
+CUDA_FILE = re.compile(r"cuda|nvrtc|nccl|nvshmem|cudnn|cublas", re.I)
+CUDA_PACKAGE = re.compile(r"nvidia|triton|cuda", re.I)
+
+
+def measure(folder: Path, share: float = 1.0) -> Iterator[Table | str]:
+    """What is installed, what of it is used, and the same of PyTorch."""
+    try:
+        installed, loaded = fresh_install(folder)
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr or "").strip().splitlines()[-1:] or [str(error)]
+        yield f"Not measured: a fresh installation, because {error.cmd[0]} failed: {reason[0]}"
+    else:
+        yield base_table(installed, loaded)
+    yield torch_table() if importlib.util.find_spec("torch") else "Not measured: PyTorch, which is not installed."
+
+
+def fresh_install(folder: Path) -> tuple[dict[str, Files], set[str]]:
+    """The files of each package of a new environment with the product, and those that the commands opened."""
+    source, home = folder / "source", folder / "alone"
+    source.mkdir()
+    archive = folder / "source.tar"
+    _quietly("git", "archive", "--output", str(archive), "HEAD", folder=HERE.parent)  # no build folders in the clone
+    _quietly("tar", "-xf", str(archive), "-C", str(source), folder=folder)
+    venv.create(home, with_pip=True)
+    python = str(home / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    _quietly(python, "-m", "pip", "install", "--quiet", str(source), folder=folder)
+    installed = json.loads(_quietly(python, "-c", INSTALLED, folder=folder))
+    loaded: set[str] = set()
+    for command in COMMANDS:
+        _quietly(python, "-c", LOADED, "loaded.json", *command, folder=folder)
+        loaded |= set(json.loads((folder / "loaded.json").read_text()))
+    return {name: files for name, files in installed.items() if name not in OF_THE_ENVIRONMENT}, loaded
+
+
+def base_table(installed: Mapping[str, Files], loaded: set[str]) -> Table:
+    """Packages by size, with what of them no command opens."""
+    rows: list[list[Cell]] = []
+    for name, files in sorted(installed.items(), key=lambda entry: -sum(entry[1].values())):
+        rows.append([name, sum(files.values()) / 1e6, bool(loaded & set(files)), idle_folders(files, loaded)])
+    total = sum(float(row[1] or 0) for row in rows)
+    idle = sum(float(row[1] or 0) for row in rows if not row[2])
+    return Table(
+        "vae-gen alone", ["package", "MB", "opened", "its folders that no command opens"],
+        [*rows, ["in all", total, None, f"packages never opened: {idle:.1f} MB"]],
+        ["A fresh environment with `pip install .`, pip itself left out; the bytes of all files that packages record, "
+         "compiled Python included. Opened: a module imported or a library mapped by one of " +
+         ", ".join(f"`{name}`" for name in dict.fromkeys(command[0] for command in COMMANDS)) +
+         ", to pictures, animations, arrays and a folder."],
+    )  # fmt: skip
+
+
+def idle_folders(files: Files, loaded: set[str]) -> str:
+    """Folders directly in the package, of some size, of which nothing was opened."""
+    sizes: Counter[str] = Counter()
+    for path, size in files.items():
+        sizes[_folder(path)] += size
+    used = {_folder(path) for path in loaded & set(files)}
+    idle = [(name, size) for name, size in sizes.most_common() if name not in used and size >= LARGE]
+    return ", ".join(f"{name} {size / 1e6:.1f}" for name, size in idle if "__pycache__" not in name)
+
+
+def _folder(path: str) -> str:
+    """The package and what is directly in it: numpy/fft of …/site-packages/numpy/fft/helper.py."""
+    return "/".join(path.rpartition("site-packages")[2].replace("\\", "/").split("/")[1:3])
+
+
+def torch_table() -> Table:
+    """PyTorch and torchvision with what they need, without CUDA as far as that can be told apart."""
+    rows: list[list[Cell]] = []
+    totals = [0, 0]
+    for name in sorted(requirements("torch") | requirements("torchvision")):
+        files = _files(name)
+        kept = sum(size for path, size in files.items() if not CUDA_FILE.search(Path(path).name))
+        if not CUDA_PACKAGE.search(name):
+            rows.append([name, sum(files.values()) / 1e6, kept / 1e6])
+            totals = [totals[0] + sum(files.values()), totals[1] + kept]
+    return Table(
+        "torch and torchvision, as installed here", ["package", "MB", "MB without CUDA's files"],
+        [*rows, ["in all", totals[0] / 1e6, totals[1] / 1e6]],
+        ["All that torch and torchvision require, but packages of CUDA and Triton. The last column leaves out files "
+         "whose name has cuda, nvrtc, nccl, nvshmem, cudnn or cublas. With a CUDA build here it stands for "
+         "the build for CPUs, which was not measured: its libtorch_cpu is another."],
+    )  # fmt: skip
+
+
+def requirements(name: str) -> set[str]:
+    """A package and all that it requires here, without extras."""
+    from packaging.requirements import Requirement
+
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        if (one := waiting.pop()) in found:
+            continue
+        try:
+            needed = [Requirement(line) for line in importlib.metadata.requires(one) or ()]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.add(one)
+        waiting += [need.name for need in needed if need.marker is None or need.marker.evaluate({"extra": ""})]
+    return found
+
+
+def _files(name: str) -> dict[str, int]:
+    paths: list[Any] = [file.locate() for file in importlib.metadata.files(name) or ()]
+    return {str(path): path.stat().st_size for path in paths if path.is_file()}
+
+
+def _quietly(*command: str, folder: Path) -> str:
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout

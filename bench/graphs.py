@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -10,39 +11,87 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-SIDE = 1024
+from .sessions import Feed, session
+
+SIDES = (512, 1024, 2048)
+"""Of the square matrices: small ones are overhead, large ones may leave the cache."""
+
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def multiplications(path: Path) -> int:
-    """Products of convolutions and matrix products for one picture."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    shapes = {
-        value.name: [axis.dim_value or 1 for axis in value.type.tensor_type.shape.dim]
-        for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]
-    }
-    shapes |= {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
-    total = 0
-    for node in model.graph.node:
-        if node.op_type in ("Conv", "ConvTranspose"):
-            weights, places = shapes[node.input[1]], shapes[node.output[0] if node.op_type == "Conv" else node.input[0]]
-            total += int(np.prod(weights)) * int(np.prod(places[2:]))
-        elif node.op_type in ("Gemm", "MatMul") and node.input[1] in shapes:
-            total += int(np.prod(shapes[node.input[1]]))
-    return total
+def multiplications(path: Path, feed: Feed, pictures: int) -> float:
+    """Products of convolutions and matrix products for one picture, as shapes are when the graph runs on this feed.
 
-
-def largest_rate(seconds: float = 1.0) -> float:
-    """Float32 products a second of a large MatMul on one thread."""
-    a, b, c = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [SIDE, SIDE]) for name in "abc")
-    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "matmul", [a, b], [c])
+    The usual count: each weight of a convolution once for each place, those at the padded edge included. What latents
+    take besides matrix products, in integers and element by element, is not counted.
+    """
+    model = onnx.load(path)
+    nodes = [node for node in model.graph.node if node.op_type in PRODUCTS]
+    names = dict.fromkeys(name for node in nodes for name in (node.input[0], node.input[1], node.output[0]))
+    given = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feed = {name: np.random.default_rng(0).random((SIDE, SIDE), np.float32) for name in "ab"}
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        began = time.perf_counter()
-        session.run(None, feed)
-        best = min(best, time.perf_counter() - began)
-    return SIDE**3 / best
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # every name stays
+    options.log_severity_level = 3
+    plain = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = list(names)
+    shapes = {name: value.shape for name, value in zip(wanted, plain.run(wanted, dict(feed)), strict=True)}
+    return sum(_products(node, shapes) for node in nodes) / pictures
+
+
+def _products(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    a, b, out = (shapes[name] for name in (node.input[0], node.input[1], node.output[0]))
+    if node.op_type == "Conv":  # weights [out, in / groups, …]: for each number that comes out
+        return int(np.prod(out)) * int(np.prod(b[1:]))
+    if node.op_type == "ConvTranspose":  # weights [in, out / groups, …]: for each number that goes in
+        return int(np.prod(a)) * int(np.prod(b[1:]))
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return int(np.prod(out)) * (a[0] if transposed else a[-1])
+
+
+def largest_rate(threads: int = 1, seconds: float = 1.0) -> tuple[float, int]:
+    """Float32 products a second of the largest MatMul that ONNX Runtime does here, and the side that was best.
+
+    Args:
+        threads: one-thread sessions side by side; the rate is of all of them.
+        seconds: how long each side is tried.
+    """
+    rates = {side: _rate(side, threads, seconds) for side in SIDES}
+    best = max(rates, key=rates.__getitem__)
+    return rates[best], best
+
+
+def _rate(side: int, threads: int, seconds: float) -> float:
+    """Of one thread the best run counts, which nothing else disturbed; of several, all that they do in the time."""
+    sessions = [session(_matmul(side), 1) for _ in range(threads)]
+    feed = {name: np.random.default_rng(0).random((side, side), np.float32) for name in "ab"}
+    for one in sessions:
+        one.run(None, feed)
+    runs: list[list[float]] = [[] for _ in range(threads)]
+    ready = threading.Barrier(threads)
+
+    def work(at: int) -> None:
+        ready.wait()
+        end = time.perf_counter() + seconds
+        while (began := time.perf_counter()) < end:
+            sessions[at].run(None, feed)
+            runs[at].append(time.perf_counter() - began)
+
+    others = [threading.Thread(target=work, args=(at,)) for at in range(1, threads)]
+    for other in others:
+        other.start()
+    work(0)
+    for other in others:
+        other.join()
+    if threads == 1:
+        return side**3 / min(runs[0])
+    return sum(side**3 * len(took) / sum(took) for took in runs)
+
+
+def _matmul(side: int) -> bytes:
+    a, b, c = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [side, side]) for name in "abc")
+    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "matmul", [a, b], [c])
+    content: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8
+    ).SerializeToString()
+    return content

@@ -1,89 +1,135 @@
-"""A hundred steps of training the reference recipe, as three loops."""
+"""Training the reference recipe on all cores: our trainer beside the loops that others write, window by window.
+
+Ours is `vae_train.training.train` itself, the function behind `vae-train`, with all it does between steps: looking at
+losses, checkpoints, its progress calls. It is watched through the reporter that it calls. While the reporter holds it
+up, the peers do as many steps, so that all are measured in turn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
-from vae_train.checkpoint import TrainingState
+from vae_runtime import UnavailableError
 from vae_train.config import TrainConfig
-from vae_train.data import batches, load_fashion_mnist
-from vae_train.model import new_vae
-from vae_train.objective import kl_nats, reconstruction_nats
+from vae_train.data import FashionMnist, load_fashion_mnist
 from vae_train.progress import Silent
-from vae_train.training import _Trainer
+from vae_train.training import train
 
-STEPS, BATCH = 100, 128
+from .loops import BATCH, Steps, in_memory_loop, notebook_loop
+from .machine import has_bf16, named
+from .pairs import Pair, paired, scaled
+from .results import Cell, Table
 
-
-def our_loop() -> Callable[[], None]:
-    """The trainer's own steps."""
-    config, data = TrainConfig(device="cpu"), load_fashion_mnist()
-    images = data.train_images
-    trainer = _Trainer(config, None, Silent(), images, torch.arange(len(images)), None,  # type: ignore[arg-type]
-                       None, TrainingState.new(config, torch.device("cpu")))  # type: ignore[arg-type]
-    trainer.forward = trainer.state.vae
-    trainer.state.sums = torch.zeros(-(-len(images) // BATCH), 13)
-
-    def run() -> None:
-        order = torch.randperm(len(images))
-        for at, image in enumerate(batches(images, order[: STEPS * BATCH], BATCH)):
-            trainer.state.sums[at] = trainer._step(image)
-
-    return run
+STEPS = 100
+"""In a window."""
+ROUNDS = 7
 
 
-def notebook_loop() -> Callable[[], None]:
-    """DataLoader and ToTensor, image by image, as notebooks have it."""
-    from torch.utils.data import DataLoader, Dataset
-    from torchvision.transforms import ToTensor
-
-    data, convert = load_fashion_mnist(), ToTensor()
-    from PIL import Image
-
-    class Images(Dataset):  # type: ignore[type-arg]
-        def __len__(self) -> int:
-            return len(data.train_images)
-
-        def __getitem__(self, at: int):
-            return convert(Image.fromarray(data.train_images[at, 0].numpy())), int(data.train_labels[at])
-
-    loader = DataLoader(Images(), BATCH, shuffle=True)
-    step = _plain_step()
-
-    def run() -> None:
-        for at, (image, _) in enumerate(loader):
-            if at == STEPS:
-                break
-            step(image)
-
-    return run
+class EnoughError(Exception):
+    """All windows are measured: the way out of a training that goes on."""
 
 
-def in_memory_loop() -> Callable[[], None]:
-    """All images as one float tensor, and the plain step."""
-    images = load_fashion_mnist().train_images.float() / 255
-    step = _plain_step()
+@dataclass
+class Watch(Silent):
+    """Takes the time of our steps, and lets the peers do as many whenever a window of ours is full."""
 
-    def run() -> None:
-        order = torch.randperm(len(images))
-        for at in range(STEPS):
-            step(images[order[at * BATCH : (at + 1) * BATCH]])
+    peers: Sequence[Steps]
+    rounds: int
+    steps: int = STEPS
+    ours: list[float] = field(default_factory=list)
+    """seconds a step, of each window"""
+    theirs: list[list[float]] = field(default_factory=list)
+    """the same of each peer"""
+    warm_up: float = 0.0
+    """seconds until the first call, with what is compiled before and in the first steps"""
+    _began: float = field(default_factory=lambda: time.perf_counter())
+    _from: int | None = None
+    """the step that the window began after; None until all has been warmed up"""
 
-    return run
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        """The end of a window, if it is full."""
+        now = time.perf_counter()
+        if not self.warm_up:
+            self.warm_up = now - self._began
+            for peer in self.peers:
+                peer(10)
+            self.theirs = [[] for _ in self.peers]
+        elif self._from is not None and step - self._from >= self.steps:
+            done = step - self._from
+            self.ours.append((now - self._began) / done)
+            for at in range(len(self.peers)) if len(self.ours) % 2 else reversed(range(len(self.peers))):
+                began = time.perf_counter()
+                self.peers[at](done)
+                self.theirs[at].append((time.perf_counter() - began) / done)
+            if len(self.ours) == self.rounds:
+                raise EnoughError
+        elif self._from is not None:
+            return
+        self._from, self._began = step, time.perf_counter()
+
+    def epoch(self, epochs: int, line: object, seconds: float) -> None:
+        """Validation and pictures are no steps: the window begins anew."""
+        self._from, self._began = 0, time.perf_counter()
 
 
-def _plain_step() -> Callable[[torch.Tensor], float]:
-    vae = new_vae(TrainConfig().model, 0)
-    optimizer = torch.optim.Adam(vae.parameters(), 1e-3)
+def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
+    """What the trainer offers, each in turn with the loops of others."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")  # empty, as on a machine that never trained
+    data = load_fashion_mnist()
+    rounds, steps = scaled(ROUNDS, share), scaled(STEPS, share, 10)
+    threads = torch.get_num_threads()
+    rates: list[list[Cell]] = []
+    for variant, config in variants().items():
+        peers = [notebook_loop(data.train_images, data.train_labels), in_memory_loop(data.train_images)]
+        try:
+            watch = watched(config, data, peers, rounds, steps)
+        except UnavailableError as error:
+            yield f"Not measured: training, {variant}: {error}."
+            continue
+        title = f"training step, {variant}, {named(threads)}"
+        notebook = paired(title, "notebook loop, float32", watch.ours, watch.theirs[0], 0.5)
+        memory = paired(title, "in-memory loop, float32", watch.ours, watch.theirs[1])
+        yield from (notebook, memory)
+        rates.append([variant, *(BATCH / took for took in (notebook.ours, notebook.theirs, memory.theirs)),
+                      watch.warm_up])
+    yield Table(
+        "Images a second, reference recipe, batches of 128",
+        ["variant", "ours", "notebook loop", "in-memory loop", "seconds until our first report"], rates,
+        [f"Each window is {steps} steps, {rounds} windows, all on {named(threads)}; peers in float32, not compiled.",
+         "Ours is the trainer's own loop, checkpoints included. The last column is what its first steps wait for: the "
+         "data's way into the trainer and, from an empty cache, the compiler."],
+    )  # fmt: skip
 
-    def step(image: torch.Tensor) -> float:
-        logits, mean, log_variance = vae(image, torch.randn(len(image), 12))
-        loss = reconstruction_nats(logits, image).mean() + kl_nats(mean, log_variance).sum(1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
 
-    return step
+def variants() -> dict[str, TrainConfig]:
+    """The recipe as it is by default, and what `vae-train` offers to change of it that costs no accuracy or little."""
+    default = TrainConfig(device="cpu")
+    offered = {"default, float32": default, "float32, --compile": replace(default, compile=True)}
+    if default.compile:
+        offered["float32, not compiled"] = replace(default, compile=False)
+    if has_bf16():
+        offered["--precision bf16 --compile"] = replace(default, precision="bf16", compile=True)
+    unlike = {config: name for name, config in reversed(offered.items())}  # the first name of each setting stays
+    return {name: config for name, config in offered.items() if unlike[config] == name}
+
+
+def watched(config: TrainConfig, data: FashionMnist, peers: Sequence[Steps], rounds: int, steps: int) -> Watch:
+    """A run in a folder of its own, until its windows are full.
+
+    Raises:
+        UnavailableError: nothing to compile with.
+    """
+    watch = Watch(peers, rounds, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            train(config, data, Path(folder) / "run", reporter=watch)
+        except EnoughError:
+            return watch
+    raise RuntimeError(f"expected {rounds} windows of {steps} steps in the run, got {len(watch.ours)}")

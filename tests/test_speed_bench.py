@@ -1,42 +1,384 @@
-"""bench/: what its table is made of; the speeds themselves are no test's business."""
+"""bench/: what its page is made of, on tiny shares of the work; the speeds themselves are no test's business."""
 
 from __future__ import annotations
 
 import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import onnx
 import pytest
-from bench.__main__ import table
-from bench.graphs import multiplications
-from bench.pairs import Pair, compare, peak_megabytes
+import torch
+from bench import __main__ as command
+from bench import bulk, gpu, growth, networks, part, peers, quantised, sessions, single, sizes, start, training
+from bench.graphs import largest_rate, multiplications
+from bench.loops import NotebookVae, in_memory_loop, notebook_loop, plain_step
+from bench.page import TITLES, page
+from bench.pairs import Pair, Peer, compare, fastest, paired
+from bench.plots import write_plots
+from bench.processes import peak_megabytes
+from bench.results import Part, Table
 
-from vae_runtime import find_model
+from tiny_training import CONFIG, tiny_data
+from vae_runtime import Generator, find_model, to_grey_levels
+from vae_train.config import TrainConfig
+from vae_train.evaluation import cost_of_probabilities, evaluate, evaluate_vae
+from vae_train.model import new_vae
+from vae_train.training import threads_for_a_while
+
+REFERENCE, DEFAULT = "fashion-mnist-12d-reference", "fashion-mnist-12d"
+LATENTS = np.random.default_rng(0).standard_normal((64, 12), np.float32)
 
 
-def test_pairs_are_run_in_turn_and_ratios_are_of_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves by a second whenever somebody looks."""
     clock = itertools.count()
-    monkeypatch.setattr("bench.pairs.time.perf_counter", lambda: float(next(clock)))
-    pair = compare("a", lambda: calls.append("a"), "b", lambda: calls.append("b"), rounds=4, goal=0.9)
-    assert "".join(calls) == "ab" + "ab" + "ba" + "ab" + "ba"
-    assert (pair.ratio, pair.low, pair.high, pair.met) == (1.0, 1.0, 1.0, "no")
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
 
 
-def test_the_table_says_goals_and_whether_they_were_met() -> None:
-    page = table([Pair("x", "y", 0.5, 1.0, 0.5, 0.4, 0.6, 0.6), Pair("z", "y", 2, 1, 2.0, 2.0, 2.0)], ["A note."])
-    assert "| x | y | 500.00 ms | 1.00 s | 0.50 (0.40 to 0.60) | ≤ 0.60 | yes |" in page
-    assert "| z | y | 2.00 s | 1.00 s | 2.00 (2.00 to 2.00) |  |  |" in page
-    assert "- A note." in page
-    assert "Not measured." in page
+@pytest.mark.usefixtures("ticking")
+def test_ways_are_run_in_turn_and_ratios_are_of_one_round() -> None:
+    calls: list[str] = []
+    ways = [
+        Peer("b", lambda: calls.append("b"), 0.9),
+        Peer("c", lambda: calls.append("c"), before=lambda: calls.append("-")),
+    ]
+    first, second = compare("a", lambda: calls.append("a"), ways, rounds=3)
+    assert "".join(calls) == "ab-c" + "ab-c" + "-cba" + "ab-c"
+    assert (first.name, first.peer, first.ratio, first.low, first.high, first.met) == ("a", "b", 1.0, 1.0, 1.0, "no")
+    assert (second.peer, second.met) == ("c", "")
 
 
-def test_products_are_counted_from_the_graph() -> None:
-    # 12·3136 + 64·32·4²·7² + 32·1·4²·14² of the reference decoder
-    path = find_model("fashion-mnist-12d-reference") / "decoder.onnx"
-    assert multiplications(path) == 12 * 3136 + 64 * 32 * 16 * 49 + 32 * 16 * 196
+def test_a_ratio_is_the_median_of_those_of_neighbours() -> None:
+    pair = paired("a", "b", [1, 2, 30], [2, 2, 10], goal=1.0)
+    assert (pair.ours, pair.theirs, pair.ratio, pair.low, pair.high, pair.met) == (2, 2, 1.0, 0.5, 3.0, "yes")
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_peer_is_met_in_its_fastest_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = {"slow": 3.0, "fast": 1.0}
+    monkeypatch.setattr("bench.pairs.seconds", lambda work: took[work()])
+    settings = [Peer(name, lambda name=name: name) for name in took]  # type: ignore[misc]
+    assert fastest(settings).name == "fast"
 
 
 def test_memory_of_a_process_is_its_own(tmp_path: Path) -> None:
     small = peak_megabytes("python", "-c", "pass", folder=tmp_path)
-    large = peak_megabytes("python", "-c", "x = bytearray(10**8); x[:] = b'1' * 10**8", folder=tmp_path)
-    assert large > small + 90
+    large = peak_megabytes("python", "-c", "x = b'1' * 10**8", folder=tmp_path)
+    assert 98 < large - small < 104
+
+
+def test_products_are_counted_from_shapes() -> None:
+    by_hand = 12 * 3136 + 64 * 32 * 16 * 49 + 32 * 16 * 196
+    path = find_model(REFERENCE)
+    assert multiplications(path / "decoder.onnx", {"latent": LATENTS[:3]}, 3) == by_hand
+    assert multiplications(path / "generator.onnx", sessions.window(7, 0, 64), 64) == by_hand
+    blocks = 2 * 2 * 64 * 64 * 9 * 49 + 2 * 48 * 48 * 9 * 196 + 2 * 16 * 16 * 9 * 784
+    detail = 44 * 192 + 192 * 3136 + blocks + 64 * 48 * 16 * 49 + 48 * 16 * 16 * 196 + 16 * 9 * 784
+    feed = {"latent": LATENTS, "noise": np.zeros((64, 32), np.float32)}
+    assert multiplications(find_model(DEFAULT) / "detail.onnx", feed, 64) == detail
+    whole = multiplications(find_model(DEFAULT) / "generator.onnx", sessions.window(7, 0, 64), 64)
+    assert detail <= whole < 1.01 * detail  # its latents take some too
+
+
+def test_the_largest_product_is_found_among_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.graphs.SIDES", (2, 128))
+    for threads in (1, 2):
+        rate, side = largest_rate(threads, 0.02)
+        assert side == 128
+        assert rate > 1e8
+
+
+def test_plain_sessions_make_every_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[range] = []
+
+    def run(_: object, feed: dict[str, np.ndarray]) -> None:
+        made.append(range(int(feed["start"]), int(feed["start"] + feed["count"])))
+
+    monkeypatch.setattr(sessions, "session", lambda *_: SimpleNamespace(run=run))
+    for work in (sessions.one_session(Path("x"), 2500), sessions.side_by_side(Path("x"), 2500, threads=3)):
+        made.clear()
+        work()
+        assert sorted(itertools.chain(*made)) == list(range(2500))
+
+
+def test_commands_and_scripts_make_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start.check_pictures(tmp_path, REFERENCE)
+    bulk.check_pictures(tmp_path, REFERENCE)
+    monkeypatch.setattr(start, "least", lambda _: ("python", start.HERE / "minimal.py",
+                                                   find_model(DEFAULT) / "generator.onnx", "m.png"))
+    with pytest.raises(AssertionError, match="expected the same pictures of fashion-mnist-12d-reference from both"):
+        start.check_pictures(tmp_path, REFERENCE)
+
+
+def test_one_picture_is_measured_beside_its_decode(tmp_path: Path) -> None:
+    names = [(pair.name, pair.peer) for pair in single.measure(tmp_path, 0.01) if isinstance(pair, Pair)]
+    assert names == [
+        ("one picture by seed, reference, generator.onnx", "its decoder alone, plain session"),
+        ("one picture by seed, reference, Generator.sample", "its decoder alone, plain session"),
+        ("latents of 64 pictures in the graph, reference", "the decode of the same"),
+        ("64 pictures by seed, reference, generator.onnx", "the decode of the same"),
+    ]
+
+
+@pytest.mark.parametrize(("_", "name", "graph"), peers.GRAPHS)
+def test_networks_of_pytorch_make_the_graphs_pictures(_: str, name: str, graph: str) -> None:
+    model = Generator.load(name)
+    inputs = peers.inputs_of(model, graph, 5)
+    (setting, *_rest) = peers._torch_settings("eager", networks.network(name, graph), 5)
+    expected = model.decode(inputs[0], noise=inputs[1] if graph == "detail" else None)
+    np.testing.assert_allclose(setting.run(inputs), expected, rtol=0, atol=1e-5)
+
+
+def test_a_weight_that_cannot_be_found_is_named() -> None:
+    path = find_model(REFERENCE) / "decoder.onnx"
+    with pytest.raises(LookupError, match=r"expected one weight of decoder.onnx to be linear.bias, found 0"):
+        networks.weights(path, {"linear.bias": torch.zeros(3)})
+
+
+def test_openvino_makes_the_graphs_pictures_in_each_of_its_modes() -> None:
+    pytest.importorskip("openvino")
+    model = Generator.load(REFERENCE)
+    inputs = peers.inputs_of(model, "decoder", 128)
+    settings = peers.openvino(REFERENCE, "decoder", 64)
+    assert settings[-1].name.endswith("its throughput mode")
+    for setting in settings:
+        np.testing.assert_allclose(setting.run(inputs), model.decode(inputs[0]), rtol=0, atol=1e-4)
+
+
+def test_peers_that_are_missing_leave_their_rows_out_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("torch", "openvino"):
+        monkeypatch.setitem(sys.modules, library, None)  # type: ignore[arg-type]
+    assert list(peers.measure(tmp_path, 0.01)) == [
+        "Not measured: pytorch, because torch is not installed.",
+        "Not measured: compiled pytorch, because torch is not installed.",
+        "Not measured: openvino, because openvino is not installed.",
+    ]
+
+
+def test_a_peer_that_makes_other_pictures_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = peers.Setting("liar", lambda arrays: np.ones((len(arrays[0]), 1, 28, 28), np.float32))
+    monkeypatch.setattr(peers, "compare", lambda *_, **__: pytest.fail("it was timed"))
+    (note,) = peers._rows("reference decoder", REFERENCE, "decoder", 1, 1, [lambda *_: [wrong]], 0.01)
+    assert str(note).startswith("Not measured: reference decoder, liar: 1.0e+00 from our pictures")
+
+
+def test_smaller_decoders_load_and_stay_near(tmp_path: Path) -> None:
+    source = find_model(REFERENCE) / "decoder.onnx"
+    wanted = quantised.run(sessions.session(source, 1), {"latent": LATENTS})
+    files = quantised.variants(source, tmp_path, {"latent": LATENTS})
+    bounds = {"float16 weights": (1, 0.02), "int8 dynamic": (40, 1.0), "int8 static": (100, 4.0)}
+    assert list(files) == list(bounds)
+    for name, file in files.items():
+        pictures = quantised.run(sessions.session(file, 1), {"latent": LATENTS})
+        assert pictures.shape == (64, 1, 28, 28)
+        worst, mean = quantised.grey_errors(pictures, wanted)
+        assert 0 < mean < bounds[name][1]
+        assert worst <= bounds[name][0]
+        assert file.stat().st_size < 0.65 * source.stat().st_size
+    onnx.checker.check_model(str(files["float16 weights"]), full_check=True)
+
+
+def test_a_smaller_decoders_bound_is_that_of_the_evaluation() -> None:
+    model = Generator.load(REFERENCE)
+    images = to_grey_levels(model.sample(8, seed=3).images)
+
+    def cost(latent: np.ndarray, image: np.ndarray) -> np.ndarray:
+        return cost_of_probabilities(model.decode(latent), image)
+
+    expected = evaluate(lambda image: tuple(model.encode(image)), cost, images).neg_elbo
+    found = quantised.neg_elbos(model, images)
+    assert found(sessions.session(find_model(REFERENCE) / "decoder.onnx", 1)) == pytest.approx(expected, abs=1e-3)
+    zero = SimpleNamespace(run=lambda _, feed: [np.full((len(feed["latent"]), 1, 28, 28), 0.5, np.float32)])
+    assert found(zero) > expected + 100  # type: ignore[arg-type]
+
+
+def test_what_earns_its_place_is_exact_and_smaller_or_faster() -> None:
+    cases = [(1, 0.5, 1.0), (0, 1.0, 0.7), (2, 0.2, 0.2), (1, 0.9, 0.9)]
+    assert [quantised.earns_its_place(*case) for case in cases] == [True, True, False, False]
+
+
+def test_the_notebooks_network_is_the_recipes() -> None:
+    def count(module: torch.nn.Module) -> int:
+        return sum(weight.numel() for weight in module.parameters())
+
+    assert count(NotebookVae()) == count(new_vae(TrainConfig().model, 0))
+
+
+def test_the_loops_of_others_learn() -> None:
+    images = torch.randint(0, 40, (300, 1, 28, 28), dtype=torch.uint8)
+    torch.manual_seed(0)
+    vae = NotebookVae()
+    optimizer = torch.optim.Adam(vae.parameters(), 1e-3)
+    with threads_for_a_while(1):
+        losses = [float(plain_step(vae, optimizer, images[:128].float() / 255)) for _ in range(5)]
+        assert losses[-1] < losses[0] < 700
+        for loop in (notebook_loop(images, torch.zeros(300)), in_memory_loop(images)):
+            loop(3)  # two whole batches an epoch
+
+
+def test_windows_of_the_trainer_are_whole_and_peers_do_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"now": 0.0}
+    monkeypatch.setattr("time.perf_counter", lambda: clock["now"])
+    done: list[tuple[str, int]] = []
+
+    def peer(name: str, pace: float) -> Callable[[int], None]:
+        def run(count: int) -> None:
+            done.append((name, count))
+            clock["now"] += pace * count
+
+        return run
+
+    watch = training.Watch([peer("a", 2.0), peer("b", 3.0)], rounds=2, steps=20)
+
+    def trainer() -> Iterator[None]:
+        for epoch in itertools.count(1):
+            for at in range(5, 31, 5):
+                clock["now"] += 5.0  # a second a step
+                watch.step(epoch, 9, at, 30, 1.0)
+                yield
+            clock["now"] += 1000.0
+            watch.epoch(9, {}, 1000.0)
+
+    with pytest.raises(training.EnoughError):
+        for _ in trainer():
+            pass
+    assert done == [("a", 10), ("b", 10), ("a", 20), ("b", 20), ("b", 20), ("a", 20)]
+    assert (watch.ours, watch.theirs, watch.warm_up) == ([1.0, 1.0], [[2.0, 2.0], [3.0, 3.0]], 5.0)
+
+
+def test_the_real_trainer_is_watched_until_enough_is_seen() -> None:
+    counts: list[int] = []
+    watch = training.watched(replace(CONFIG, epochs=50), tiny_data(), [counts.append], rounds=3, steps=4)
+    assert len(watch.ours) == len(watch.theirs[0]) == 3
+    assert all(took > 0 for took in watch.ours)
+    assert counts[0] == 10
+    assert min(counts[1:]) >= 4
+    with pytest.raises(RuntimeError, match="expected 99 windows"):
+        training.watched(CONFIG, tiny_data(), [counts.append], rounds=99, steps=4)
+
+
+def test_variants_of_training_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "has_bf16", lambda: True)
+    offered = training.variants()
+    assert next(iter(offered)) == "default, float32"
+    assert len(set(offered.values())) == len(offered) >= 3
+
+
+def test_a_gpu_that_is_not_there_is_not_invented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    ways, provider = gpu.measure(tmp_path)
+    assert isinstance(ways, Table)
+    assert len(ways.rows) == 6
+    assert isinstance(provider, Table)
+    assert {cell for row in ways.rows for cell in row[2:]} | {row[1] for row in provider.rows} == {"not measured"}
+
+
+@pytest.mark.parametrize("way", gpu.WAYS[::2])
+def test_the_loop_for_a_gpu_trains_the_recipe(way: str, tmp_path: Path) -> None:
+    config, data = replace(CONFIG, full=True, epochs=3, learning_rate=5e-3), tiny_data()
+    with threads_for_a_while(1):
+        rate, seconds, neg_elbo = gpu.trained(way, config, data, tmp_path / "run")
+    assert rate * seconds == pytest.approx(3 * 200)
+    assert neg_elbo < evaluate_vae(new_vae(config.model, 0), data.test_images.numpy()).neg_elbo - 10
+
+
+def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
+    (table,) = growth.measure(tmp_path, 1e-6)
+    assert [row[:2] for row in table.rows] == [[name, count] for name in (REFERENCE, DEFAULT) for count in (1, 10)]
+    assert all(0 < float(row[2]) < 60 and 40 < float(row[3]) < 400 for row in table.rows)  # type: ignore[arg-type]
+    write_plots(tmp_path, {"growth": Part(tables=[table])})
+    assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
+    assert not (tmp_path / "ratios.png").exists()
+
+
+def test_plots_of_all_rows_stay_small(tmp_path: Path) -> None:
+    pairs = [Pair("what " * 20, "against " * 20, 1, 2, 0.1 + at / 9, 0.09, 5.5, 1.0) for at in range(45)]
+    write_plots(tmp_path, {"peers": Part(pairs=[*pairs, Pair("x", "y", 1, 1, 1, 1, 1)])})
+    assert 10_000 < (tmp_path / "ratios.png").stat().st_size < 200_000
+
+
+def test_the_page_says_goals_and_whether_they_were_met() -> None:
+    pairs = [Pair("x", "y", 0.5, 1.0, 0.5, 0.4, 0.6, 0.6), Pair("z", "y", 96.04, 80, 1.2, 1.1, 1.3, unit="MB")]
+    parts = {name: Part(commit="abc") for name in TITLES}
+    parts["start"] = Part(pairs, [], ["A note."], "abc", 0.5)
+    parts["bulk"] = Part([], [Table("T", ["a", "b"], [["n", 12345.6], [None, True]], ["How."])], [], "abc")
+    written = page({"processor": "P", "cores": "2"}, parts)
+    for line in (
+        "| processor | P |",
+        "| x | y | 500.0 ms | 1.00 s | 0.50 (0.40 to 0.60) | ≤ 0.60 | yes |",
+        "| z | y | 96.0 MB | 80.0 MB | 1.20 (1.10 to 1.30) |  |  |",
+        "- A note.",
+        "| n | 12,346 |\n| – | yes |\n\n- How.",
+        "Commit abc.",
+        "**A trial at a share of the work, no measurement: start.**",
+        *(f"## {title}" for title in TITLES.values()),
+    ):
+        assert line in written
+    assert list(TITLES) == list(part.PARTS)
+
+
+def test_what_a_part_gave_before_it_broke_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, file = Pair("x", "y", 1, 2, 0.5, 0.4, 0.6), tmp_path / "lines"
+
+    def measure(missing: str) -> Callable[..., Iterator[Pair | Table]]:
+        def run(folder: Path, share: float) -> Iterator[Pair | Table]:
+            yield pair
+            yield Table("T", ["a"], [[1]])
+            raise ModuleNotFoundError(name=missing)
+
+        return run
+
+    monkeypatch.setattr(part.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("nowhere.x")))
+    part.main("start", file, 1.0)
+    found = part.read(file)
+    assert (found.pairs, found.tables) == ([pair], [Table("T", ["a"], [[1]])])
+    assert found.notes == ["start: not measured, because nowhere.x is not installed."]
+    monkeypatch.setattr(part.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("vae_runtime.x")))
+    with pytest.raises(ModuleNotFoundError):  # a mistake of ours is none of a peer that is missing
+        part.main("start", file, 1.0)
+
+
+def test_parts_measured_before_stay_if_the_machine_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Part([Pair("x", "y", 1, 2, 0.5, 0.4, 0.6)], [Table("T", ["a"], [[1]])], ["n"], "abc", 1.0, 2.5)
+    command.write(tmp_path, {"start": before})
+    assert command.earlier(tmp_path) == {"start": before}
+    monkeypatch.setattr(command, "run", lambda name, share: (Part(notes=[name], share=share), int(name == "bulk")))
+    with pytest.raises(SystemExit, match="failed: bulk"):
+        command.main("single,bulk", tmp_path, 0.5)
+    kept = json.loads((tmp_path / "results.json").read_text("utf-8"))["parts"]
+    assert list(kept) == ["start", "single", "bulk"]
+    assert kept["start"] == before.to_json()
+    monkeypatch.setattr(command, "head", lambda: {"processor": "another"})
+    assert command.earlier(tmp_path) == {}
+
+
+def test_unused_files_of_an_installation_are_named() -> None:
+    files = {f"/v/site-packages/p/{name}": size for name, size in
+             (("a/x.py", 400_000), ("b/y.py", 500_000), ("b/__init__.py", 1), ("c/z.py", 10), ("__pycache__/w", 10**6))}
+    table = sizes.base_table({"p": files, "q": {"/v/site-packages/q/x.py": 2_000_000}}, {"/v/site-packages/p/b/y.py"})
+    assert table.rows == [
+        ["q", 2.0, False, "q/x.py 2.0"],
+        ["p", pytest.approx(1.900011), True, "p/a 0.4"],
+        ["in all", pytest.approx(3.900011), None, "packages never opened: 2.0 MB"],
+    ]
+
+
+def test_pytorch_is_counted_with_what_it_requires() -> None:
+    table = sizes.torch_table()
+    named = [row[0] for row in table.rows]
+    assert {"torch", "torchvision", "sympy", "numpy"} <= set(named)
+    assert not [name for name in named if "nvidia" in str(name) or name == "triton"]
+    total = table.rows[-1]
+    assert float(total[1]) >= float(total[2]) == pytest.approx(sum(float(row[2]) for row in table.rows[:-1]))  # type: ignore[arg-type]

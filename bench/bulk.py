@@ -1,0 +1,76 @@
+"""A million pictures: ours as a whole process to an .npy on disk, the peers in memory, on all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from vae_runtime import find_model
+
+from .graphs import largest_rate, multiplications
+from .machine import DEFAULT, REFERENCE, cores
+from .pairs import Pair, Peer, compare, scaled
+from .processes import process
+from .results import Table
+from .sessions import one_session, session, side_by_side, window
+
+COUNTS = {REFERENCE: 1_000_000, DEFAULT: 100_000}
+"""The default makes some 4000 a second: a tenth of the million, whose start-up then counts ten times as much."""
+ROUNDS = {REFERENCE: 3, DEFAULT: 5}
+GOALS = {REFERENCE: (1 / 1.8, None), DEFAULT: (1 / 1.1, 1.0)}
+"""Against one plain session, and against one-thread sessions side by side: ahead of both is ahead of the faster."""
+
+
+def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
+    """Both models, and what share of the machine's arithmetic that is."""
+    moments = min(1.0, 10 * share)
+    rates = [largest_rate(1, moments)]
+    together = [largest_rate(cores(), moments)]
+    rows = []
+    for name, whole in COUNTS.items():
+        count, graph = scaled(whole, share, 2048), find_model(name) / "generator.onnx"
+        ours = command(name, count)
+        check_pictures(folder, name)
+        plain_goal, fastest_goal = GOALS[name]
+        one, several = one_session(graph, count), side_by_side(graph, count, cores())
+        one_session(graph, 2000)()
+        peers = [
+            Peer("one plain session, default options, batches of 1000", one, plain_goal),
+            Peer(f"{cores()} one-thread sessions side by side, batches of 64", several, fastest_goal),
+        ]
+        pairs = list(compare(f"{count:,} pictures to uint8 .npy, {name}", process(*ours, folder=folder), peers,
+                             rounds=scaled(ROUNDS[name], share), warm=share < 1))
+        (folder / "x.npy").unlink()
+        yield from pairs
+        rates.append(largest_rate(1, moments))
+        together.append(largest_rate(cores(), moments))
+        rows.append((name, multiplications(graph, window(7, 0, 64), 64), count / pairs[0].ours))
+    (rate, side), (all_rate, all_side) = max(rates), max(together)
+    yield Table(
+        "Arithmetic",
+        ["model", "MMAC a picture", "pictures a second", "GMAC a second", "of one thread's MatMul × cores (goal 0.75)",
+         "of MatMuls on all cores at once"],
+        [[name, each / 1e6, speed, each * speed / 1e9, each * speed / (rate * cores()), each * speed / all_rate]
+         for name, each, speed in rows],
+        [f"The largest float32 MatMul of ONNX Runtime on one thread: {rate / 1e9:.1f} GMAC a second ({side} × {side}), "
+         f"times {cores()} cores: {rate * cores() / 1e9:.1f}. One such session on each core at once: "
+         f"{all_rate / 1e9:.1f} ({all_side} × {all_side}).",
+         "MAC are the products of all convolutions and matrix products of generator.onnx, latents included; pictures a "
+         "second are those of the whole process, start and file included."],
+    )  # fmt: skip
+
+
+def command(name: str, count: int) -> tuple[str, ...]:
+    """What a user types."""
+    return ("vae-gen", "sample", "-n", str(count), "--seed", "7", "-q", "--model", name, "-o", "x.npy")
+
+
+def check_pictures(folder: Path, name: str) -> None:
+    """The command's pictures are the plain session's, to a grey level."""
+    process(*command(name, 1000), folder=folder)()
+    images, _ = session(find_model(name) / "generator.onnx").run(None, window(7, 0, 1000))
+    apart = np.abs((255 * images + 0.5).astype(np.uint8).astype(int) - np.load(folder / "x.npy").astype(int)).max()
+    if apart > 1:
+        raise AssertionError(f"expected the same pictures of {name}, got {apart} grey levels between them")

@@ -1,11 +1,13 @@
-"""The shipped graphs in PyTorch, compiled PyTorch and OpenVINO, beside Generator.decode: one picture, and bulk.
+"""The shipped graphs in PyTorch, compiled PyTorch, OpenVINO and a plain session, beside Generator.decode.
 
 Each peer takes NumPy arrays and gives one, has the same weights in float32, and must agree to 1e-4 before it is timed.
-Of its settings (threads; OpenVINO's two modes) the fastest here is taken, so that a peer is met at its best.
+Of its settings (threads, the form of the graph, OpenVINO's two modes) the fastest here is taken, so that a peer is met
+at its best.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from vae_runtime import Generator, find_model
 
 from .machine import DEFAULT, REFERENCE, cores, named
 from .pairs import Pair, Peer, compare, fastest, scaled, seconds
+from .sessions import session
 
 GRAPHS = (("reference decoder", REFERENCE, "decoder"), ("default decoder", DEFAULT, "decoder"),
           ("default detail stage", DEFAULT, "detail"))
@@ -55,13 +58,13 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
     """Each graph and number of pictures with all peers in turn."""
     os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # else code for another number of threads could be reused
     makers: list[Make] = []
-    for library, make in (("torch", pytorch), ("torch", compiled_pytorch), ("openvino", openvino)):
-        try:
-            __import__(library)
+    for library, make in (("onnxruntime", plain_session), ("torch", pytorch), ("torch", compiled_pytorch),
+                          ("openvino", openvino)):
+        if importlib.util.find_spec(library) is not None:
             makers.append(make)
-        except ModuleNotFoundError:
+        else:
             yield f"Not measured: {make.__name__.replace('_', ' ')}, because {library} is not installed."
-    for title, name, graph in GRAPHS if makers else ():
+    for title, name, graph in GRAPHS:
         for batch, whole in {1: 1, **BULK}.items():
             count = 1 if batch == 1 else max(-(-BULK_BEGINS // batch), round(whole * share / batch)) * batch
             yield from _rows(title, name, graph, batch, count, makers, share)
@@ -77,7 +80,12 @@ def _rows(
     peers = []
     for make in makers:
         candidates = []
-        for setting in make(name, graph, batch):
+        try:
+            settings = make(name, graph, batch)
+        except LookupError as error:  # weights in a form that networks.py does not know
+            yield f"Not measured: {title}, {make.__name__.replace('_', ' ')}: {error}."
+            continue
+        for setting in settings:
             if setting.before is not None:
                 setting.before()
             if (apart := float(np.abs(setting.run(inputs) - mine).max())) > CLOSE:
@@ -145,39 +153,66 @@ def _torch_settings(title: str, module: Any, batch: int) -> list[Setting]:
     ]
 
 
+def plain_session(name: str, graph: str, batch: int) -> list[Setting]:
+    """ONNX Runtime with nothing chosen."""
+
+    def run(one: Any, arrays: Arrays) -> NDArray[np.float32]:
+        feed = dict(zip((entry.name for entry in one.get_inputs()), arrays, strict=True))
+        result: NDArray[np.float32] = one.run(None, feed)[0]
+        return result
+
+    return [Setting(f"plain session{ending}", in_batches(partial(run, session(content)), batch))
+            for ending, content in exports(name, graph).items()]
+
+
 def openvino(name: str, graph: str, batch: int) -> list[Setting]:
     """OpenVINO for this very batch, in float32: its own choice here may be bfloat16, which is not the same picture."""
     import openvino
 
     core = openvino.Core()
-    model = core.read_model(str(find_model(name) / f"{graph}.onnx"))
-    model.reshape({port.any_name: [batch, port.partial_shape[1].get_length()] for port in model.inputs})
-
-    def compiled(hint: str, threads: int) -> Any:
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads}
-        return core.compile_model(model, "CPU", options)
-
     settings = []
-    for threads in thread_counts(batch):
-        run = partial(_infer, compiled("LATENCY", threads))
-        settings.append(Setting(f"OpenVINO float32, {named(threads)}", in_batches(run, batch)))
-    if batch > 1:
-        queue = openvino.AsyncInferQueue(compiled("THROUGHPUT", cores()))
-
-        def side_by_side(arrays: Arrays) -> NDArray[np.float32]:
-            pictures = np.empty((len(arrays[0]), *model.output().shape[1:]), np.float32)
-
-            def take(request: Any, at: int) -> None:
-                pictures[at : at + batch] = request.get_output_tensor().data
-
-            queue.set_callback(take)
-            for at in range(0, len(pictures), batch):
-                queue.start_async([rows[at : at + batch] for rows in arrays], at)
-            queue.wait_all()
-            return pictures
-
-        settings.append(Setting(f"OpenVINO float32, {named(cores())}, its throughput mode", side_by_side))
+    for ending, content in exports(name, graph).items():
+        model = core.read_model(content)
+        model.reshape({port.any_name: [batch, port.partial_shape[1].get_length()] for port in model.inputs})
+        for threads in thread_counts(batch):
+            run = partial(_infer, core.compile_model(model, "CPU", _options("LATENCY", threads)))
+            settings.append(Setting(f"OpenVINO float32, {named(threads)}{ending}", in_batches(run, batch)))
+        if batch > 1:
+            queue = openvino.AsyncInferQueue(core.compile_model(model, "CPU", _options("THROUGHPUT", cores())))
+            title = f"OpenVINO float32, {named(cores())}, throughput mode{ending}"
+            settings.append(Setting(title, partial(_infer_side_by_side, queue, batch)))
     return settings
+
+
+def exports(name: str, graph: str) -> dict[str, bytes]:
+    """The graph in the forms that a peer may be given, by what is added to its name: ours, and torch's own.
+
+    Ours is shaped for ONNX Runtime, which another library need not like.
+    """
+    found = {"": (find_model(name) / f"{graph}.onnx").read_bytes()}
+    if importlib.util.find_spec("torch") is not None:
+        from .networks import plain_export
+
+        found[", torch's own export"] = plain_export(name, graph)
+    return found
+
+
+def _options(hint: str, threads: int) -> dict[str, Any]:
+    return {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads}
+
+
+def _infer_side_by_side(queue: Any, batch: int, arrays: Arrays) -> NDArray[np.float32]:
+    """All pictures, by as many requests at once as OpenVINO wants."""
+    pictures: dict[int, NDArray[np.float32]] = {}
+
+    def take(request: Any, at: int) -> None:
+        pictures[at] = request.get_output_tensor().data.copy()
+
+    queue.set_callback(take)
+    for at in range(0, len(arrays[0]), batch):
+        queue.start_async([rows[at : at + batch] for rows in arrays], at)
+    queue.wait_all()
+    return np.concatenate([pictures[at] for at in sorted(pictures)])
 
 
 def _infer(compiled: Any, arrays: Arrays) -> NDArray[np.float32]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,10 @@ from bench.pairs import Pair, Peer, compare, fastest, paired
 from bench.plots import write_plots
 from bench.processes import peak_megabytes
 from bench.results import Part, Table
+from onnx import TensorProto, helper, numpy_helper
 
 from tiny_training import CONFIG, tiny_data
+from vae_export.faster import with_faster_operators
 from vae_runtime import Generator, find_model, to_grey_levels
 from vae_train.config import TrainConfig
 from vae_train.evaluation import cost_of_probabilities, evaluate, evaluate_vae
@@ -74,17 +75,36 @@ def test_memory_of_a_process_is_its_own(tmp_path: Path) -> None:
     assert 98 < large - small < 104
 
 
-def test_products_are_counted_from_shapes() -> None:
-    by_hand = 12 * 3136 + 64 * 32 * 16 * 49 + 32 * 16 * 196
-    path = find_model(REFERENCE)
-    assert multiplications(path / "decoder.onnx", {"latent": LATENTS[:3]}, 3) == by_hand
-    assert multiplications(path / "generator.onnx", sessions.window(7, 0, 64), 64) == by_hand
+def test_products_of_a_graph_are_counted_from_shapes(tmp_path: Path) -> None:
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.zeros(shape, np.float32), name)
+
+    weights = [weight("w", 6, 2, 3, 3), weight("t", 6, 5, 4, 4), weight("g", 7, 20), weight("m", 7, 3)]
+    shape = numpy_helper.from_array(np.array([-1, 20]), "shape")
+    make = helper.make_node
+    nodes = [
+        make("Conv", ["x", "w"], ["a"], group=2, pads=[1, 1, 1, 1]),  # [n, 6, 8, 8] of [n, 4, 8, 8]
+        make("ConvTranspose", ["a", "t"], ["b"], strides=[2, 2], pads=[1, 1, 1, 1]),  # [n, 5, 16, 16]
+        make("Reshape", ["b", "shape"], ["c"]),  # [64 · n, 20]
+        make("Gemm", ["c", "g"], ["d"], transB=1),
+        make("MatMul", ["d", "m"], ["e"]),
+    ]
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4, 8, 8])
+    end = helper.make_tensor_value_info("e", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "g", [image], [end], [*weights, shape])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), tmp_path / "g.onnx")
+    by_hand = 6 * 64 * 2 * 9 + 6 * 64 * 5 * 16 + 64 * 20 * 7 + 64 * 7 * 3
+    assert multiplications(tmp_path / "g.onnx", {"x": np.zeros((3, 4, 8, 8), np.float32)}, 3) == by_hand
+
+
+def test_products_of_a_picture_are_those_of_its_network_and_its_latents() -> None:
+    needed, exported = bulk.products_of(REFERENCE)
+    assert needed == 12 * 3136 + 64 * 32 * 16 * 49 + 32 * 16 * 196 <= exported
     blocks = 2 * 2 * 64 * 64 * 9 * 49 + 2 * 48 * 48 * 9 * 196 + 2 * 16 * 16 * 9 * 784
     detail = 44 * 192 + 192 * 3136 + blocks + 64 * 48 * 16 * 49 + 48 * 16 * 16 * 196 + 16 * 9 * 784
-    feed = {"latent": LATENTS, "noise": np.zeros((64, 32), np.float32)}
-    assert multiplications(find_model(DEFAULT) / "detail.onnx", feed, 64) == detail
-    whole = multiplications(find_model(DEFAULT) / "generator.onnx", sessions.window(7, 0, 64), 64)
-    assert detail <= whole < 1.01 * detail  # its latents take some too
+    needed, exported = bulk.products_of(DEFAULT)
+    assert detail < needed < 1.01 * detail  # its latents take some
+    assert needed <= exported
 
 
 def test_the_largest_product_is_found_among_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +156,42 @@ def test_networks_of_pytorch_make_the_graphs_pictures(_: str, name: str, graph: 
     np.testing.assert_allclose(setting.run(inputs), expected, rtol=0, atol=1e-5)
 
 
+def test_weights_that_were_exported_in_another_form_are_found(tmp_path: Path) -> None:
+    class Both(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.last = torch.nn.ConvTranspose2d(32, 16, 4, 2, 1), torch.nn.Conv2d(16, 1, 3, padding=1)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.last(self.up(image))
+
+    module = Both()
+    weights = [numpy_helper.from_array(value.numpy(), f"x.{name}") for name, value in module.state_dict().items()]
+    nodes = [
+        helper.make_node("ConvTranspose", ["a", "x.up.weight", "x.up.bias"], ["b"], kernel_shape=[4, 4],
+                         strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["b", "x.last.weight", "x.last.bias"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+    ]  # fmt: skip
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, size, size])
+            for name, channels, size in (("a", 32, 7), ("c", 1, 14))]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    plain = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    for model in (plain, with_faster_operators(plain)):
+        onnx.save(model, tmp_path / "g.onnx")
+        found = networks.weights(tmp_path / "g.onnx", module.state_dict())
+        assert all(torch.equal(found[name], value) for name, value in module.state_dict().items())
+    assert {node.op_type for node in plain.graph.node} != {node.op_type for node in model.graph.node}
+
+
+def test_a_peer_may_have_the_graph_as_torch_exports_it() -> None:
+    model = Generator.load(REFERENCE)
+    inputs = peers.inputs_of(model, "decoder", 6)
+    ours, plain = peers.plain_session(REFERENCE, "decoder", 3)
+    assert plain.name == "plain session, torch's own export"
+    for setting in (ours, plain):
+        np.testing.assert_allclose(setting.run(inputs), model.decode(inputs[0]), rtol=0, atol=1e-5)
+
+
 def test_a_weight_that_cannot_be_found_is_named() -> None:
     path = find_model(REFERENCE) / "decoder.onnx"
     with pytest.raises(LookupError, match=r"expected one weight of decoder.onnx to be linear.bias, found 0"):
@@ -147,7 +203,7 @@ def test_openvino_makes_the_graphs_pictures_in_each_of_its_modes() -> None:
     model = Generator.load(REFERENCE)
     inputs = peers.inputs_of(model, "decoder", 128)
     settings = peers.openvino(REFERENCE, "decoder", 64)
-    assert settings[-1].name.endswith("its throughput mode")
+    assert settings[-1].name.endswith("throughput mode, torch's own export")
     for setting in settings:
         np.testing.assert_allclose(setting.run(inputs), model.decode(inputs[0]), rtol=0, atol=1e-4)
 
@@ -155,12 +211,26 @@ def test_openvino_makes_the_graphs_pictures_in_each_of_its_modes() -> None:
 def test_peers_that_are_missing_leave_their_rows_out_and_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for library in ("torch", "openvino"):
-        monkeypatch.setitem(sys.modules, library, None)  # type: ignore[arg-type]
-    assert list(peers.measure(tmp_path, 0.01)) == [
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in ("torch", "openvino") else name)
+    monkeypatch.setattr(peers, "GRAPHS", peers.GRAPHS[:1])
+    monkeypatch.setattr(peers, "BULK", {})
+    notes, pairs = [], []
+    for result in peers.measure(tmp_path, 0.01):
+        (pairs if isinstance(result, Pair) else notes).append(result)
+    assert notes == [
         "Not measured: pytorch, because torch is not installed.",
         "Not measured: compiled pytorch, because torch is not installed.",
         "Not measured: openvino, because openvino is not installed.",
+    ]
+    assert [(pair.name, pair.peer) for pair in pairs] == [("reference decoder, one picture", "plain session")]
+
+
+def test_a_graph_in_an_unknown_form_is_said() -> None:
+    def lost(*_: object) -> list[peers.Setting]:
+        raise LookupError("no such weight")
+
+    assert list(peers._rows("it", REFERENCE, "decoder", 1, 1, [lost], 0.01)) == [
+        "Not measured: it, lost: no such weight."
     ]
 
 

@@ -2,17 +2,26 @@
 
 import { check } from "./numbers.js";
 
-export const MOST_PIXELS = 25e6;
+const MOST_PIXELS = 25e6;
 const BRIGHT = 127.5; // a border brighter than this is a bright ground: the data lies on black
 
 /** Grey levels of a file or blob: { levels, inverted }. invert: auto, yes or no. */
 export async function fitFile(file, shape, invert) {
-  const [width, height] = (await sizeOf(file)) ?? [0, 0];
-  check(width * height <= MOST_PIXELS, `a picture of at most 25 megapixels, got ${width} × ${height}; make it smaller first`);
-  const bitmap = await createImageBitmap(file).catch(() => null);
-  check(bitmap, `a picture, got ${file.name ? `${file.name}, which is none` : "something else"} that this browser can read`);
-  check(bitmap.width * bitmap.height <= MOST_PIXELS, "a picture of at most 25 megapixels; make it smaller first");
-  return fit(bitmap, shape, invert);
+  const image = new Image();
+  const address = URL.createObjectURL(file);
+  try {
+    // A browser reads an image's size when it loads, and its pixels when they are asked for: a large one never becomes pixels.
+    const loaded = await new Promise((done) => {
+      Object.assign(image, { onload: () => done(true), onerror: () => done(false), src: address });
+    });
+    const { naturalWidth: width, naturalHeight: height } = image;
+    check(width * height <= MOST_PIXELS, `a picture of at most 25 megapixels, got ${width} × ${height}; make it smaller first`);
+    const whole = loaded && (await createImageBitmap(file).catch(() => null)); // an image would show a half one
+    check(whole, `a picture, got ${file.name ? `${file.name}, which is none` : "something else"} that this browser can read`);
+    return fit(whole, shape, invert);
+  } finally {
+    URL.revokeObjectURL(address);
+  }
 }
 
 /** Grey levels of anything that a canvas can draw, with width and height. */
@@ -49,30 +58,4 @@ function smaller(source, width, height) {
         Math.round(0.299 * data[4 * at] + 0.587 * data[4 * at + 1] + 0.114 * data[4 * at + 2]));
     }
   }
-}
-
-/** Width and height from the first bytes of a PNG, GIF, JPEG, WebP or BMP; null where they are not found. */
-export async function sizeOf(file) {
-  const bytes = new DataView(await file.slice(0, 1 << 18).arrayBuffer());
-  const text = (at, length) => String.fromCharCode(...new Uint8Array(bytes.buffer, at, length));
-  if (bytes.byteLength < 30) return null;
-  if (text(1, 3) === "PNG") return [bytes.getUint32(16), bytes.getUint32(20)];
-  if (text(0, 3) === "GIF") return [bytes.getUint16(6, true), bytes.getUint16(8, true)];
-  if (text(0, 2) === "BM") return [bytes.getInt32(18, true), Math.abs(bytes.getInt32(22, true))];
-  if (text(8, 4) === "WEBP") {
-    if (text(12, 4) === "VP8X") return [1 + (bytes.getUint32(24, true) & 0xffffff), 1 + (bytes.getUint32(27, true) & 0xffffff)];
-    if (text(12, 4) === "VP8 ") return [bytes.getUint16(26, true) & 0x3fff, bytes.getUint16(28, true) & 0x3fff];
-    const packed = bytes.getUint32(21, true);
-    return [1 + (packed & 0x3fff), 1 + ((packed >> 14) & 0x3fff)];
-  }
-  if (bytes.getUint16(0) === 0xffd8) {
-    for (let at = 2; at + 9 < bytes.byteLength;) {
-      const marker = bytes.getUint16(at);
-      if (marker >= 0xffc0 && marker <= 0xffcf && ![0xffc4, 0xffc8, 0xffcc].includes(marker)) {
-        return [bytes.getUint16(at + 7), bytes.getUint16(at + 5)];
-      }
-      at += 2 + bytes.getUint16(at + 2);
-    }
-  }
-  return null;
 }

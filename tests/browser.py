@@ -24,6 +24,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A name of this machine that browsers do not trust, as they do not trust http: in a local network.
+    "--host-resolver-rules=MAP plain.test 127.0.0.1",
 ]
 
 

@@ -41,9 +41,23 @@ class Watched:
         self.page.goto(url)
         self.page.wait_for_selector("body[data-ready]", timeout=60_000)
 
+    def verified(self) -> str:
+        """The status line once all golden vectors were replayed."""
+        self.becomes("document.querySelector('#verified').dataset.covers === 'all'")
+        return self.text("#verified")
+
     def text(self, selector: str) -> str:
         text: str = self.page.text_content(selector)
         return text
+
+    def choose(self, name: str, content: bytes) -> None:
+        """Give the page a picture of one's own."""
+        self.page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content})
+
+    def latent(self) -> list[float]:
+        """The sliders' latent."""
+        values: list[float] = self.page.evaluate("Array.from(playground.sliders.latent)")
+        return values
 
     def picture(self, selector: str = "#picture") -> list[int]:
         """The grey levels of a canvas."""
@@ -63,6 +77,12 @@ class Watched:
         while not self.page.evaluate(expression):  # Playwright's own waiting needs eval, which the page forbids
             assert time.monotonic() < limit, f"never: {expression}"
             self.page.wait_for_timeout(20)
+
+
+COUNT_SHIFTS = """globalThis.shift = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((entry) => (globalThis.shift += entry.value)))
+    .observe({ type: "layout-shift", buffered: true });"""
+"""A script to begin a page with, which adds up its layout shifts."""
 
 
 @contextmanager

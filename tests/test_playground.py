@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -17,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 import example_drivers
 from cli_runner import Command
-from playground import WEB, Watched, beside, playing, watched
+from playground import COUNT_SHIFTS, WEB, Watched, beside, playing, watched
 from vae_gen.play_server import open_server
 from vae_runtime import Generator, find_model, to_grey_levels
 
@@ -55,11 +56,48 @@ def page(desk: Watched, address: str) -> Iterator[Watched]:
 
 
 def test_it_verifies_itself_and_shows_the_models_own_sample(page: Watched, model: Generator) -> None:
-    assert page.text("#verified").startswith("verified, largest difference 0.00000")
+    assert re.fullmatch(r"verified, largest difference 0\.0000\d{3}", page.verified())
+    assert set(page.page.evaluate("Object.keys(playground.differences.found)")) == {
+        "latent", "noise", "label", "grey_levels", "mean", "log_variance"
+    }
     page.becomes("document.querySelector('#picture').width === 28 && playground.levels")
     expected = to_grey_levels(model.sample(1, seed=0).images).ravel()
     assert np.abs(np.array(page.picture()) - expected).max() <= 1
     assert page.text("#caption").startswith("sample 0 of seed 0")
+
+
+@pytest.mark.parametrize(
+    ("place", "differ"),
+    [
+        (("samples", 0, "latents", 0, 3), "latent"),
+        (("samples", -1, "images", "base64"), "grey levels"),
+        (("latents", -1, "latents", 0, 3), "latent"),
+        (("latents", 2, "labels", 1), "label"),
+        (("latents", 0, "noise", 0, 0), "noise"),
+        (("details", "images", "base64"), "grey levels"),
+        (("decodings", "images", "base64"), "grey levels"),
+        (("encodings", "mean", 1, 2), "mean"),
+        (("encodings", "log_variance", -1, 5), "log variance"),
+    ],
+)
+def test_every_golden_value_counts(
+    desk: Watched, address: str, detailed_model_folder: Path, place: tuple[Any, ...], differ: str
+) -> None:
+    golden = json.loads((detailed_model_folder / "golden.json").read_bytes())
+    *way, last = place
+    part = golden
+    for step in way:
+        part = part[step]
+    if isinstance(part[last], str):
+        levels = np.frombuffer(base64.b64decode(part[last]), np.uint8)
+        part[last] = base64.b64encode(levels ^ np.uint8(2)).decode()
+    else:
+        part[last] += 1e-3 if isinstance(part[last], float) else 1
+    with beside(desk) as page:
+        page.page.route("**/golden.json", lambda route: route.fulfill(json=golden))
+        page.open(address)
+        page.becomes("document.querySelector('#verified').dataset.covers === 'all'")
+        assert page.text("#verified") == f"not verified: {differ} differ too much"
 
 
 def test_a_slider_changes_the_picture_and_a_double_click_sets_it_back(page: Watched, model: Generator) -> None:
@@ -72,12 +110,149 @@ def test_a_slider_changes_the_picture_and_a_double_click_sets_it_back(page: Watc
     page.page.wait_for_timeout(300)
     after = page.picture()
     assert np.abs(np.array(after) - before).max() > 20
-    latent = np.array(page.page.evaluate("playground.sliders.latent"))
+    latent = np.array(page.latent())
     noise = model.detail_noise(1, 0, labels=model.sample(1, seed=0).labels)
     expected = to_grey_levels(model.decode(latent, noise=noise)).ravel()
     assert np.abs(np.array(after) - expected).max() <= 1
     page.page.dblclick(f"label[for=z{first}]")
     page.becomes(f"playground.sliders.latent[{first}] === 0")
+    page.page.focus(f"#z{first}")
+    page.page.keyboard.press("End")
+    page.becomes(f"playground.sliders.latent[{first}] === 3")
+    page.page.keyboard.press("0")
+    page.becomes(f"playground.sliders.latent[{first}] === 0")
+
+
+@pytest.mark.parametrize("part", ["label[for=z{}]", "#z{}"])
+def test_a_double_tap_sets_a_slider_back(desk: Watched, address: str, part: str) -> None:
+    with beside(desk, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as page:
+        page.open(address)
+        first = page.page.evaluate("playground.model.manifest.latent.order[0]")
+        page.page.focus(f"#z{first}")
+        page.page.keyboard.press("End")
+        page.becomes(f"playground.sliders.latent[{first}] === 3")
+        place = {"x": 20, "y": 8}
+        page.page.tap(part.format(first), position=place)
+        page.page.wait_for_timeout(700)  # one tap, and another one much later, are no double tap
+        page.page.tap(part.format(first), position=place)
+        assert page.page.evaluate(f"playground.sliders.latent[{first}]") != 0
+        page.page.wait_for_timeout(700)
+        page.page.tap(part.format(first), position=place)
+        page.page.tap(part.format(first), position=place)
+        page.becomes(f"playground.sliders.latent[{first}] === 0")
+
+
+def test_a_hand_over_a_strip_shows_its_picture_large(page: Watched) -> None:
+    page.becomes("playground.sliders.rows[0].pictures.length === 7")
+    before = page.picture()
+    page.page.hover(".strip canvas:nth-child(7)")
+    assert page.picture() == page.page.evaluate("Array.from(playground.sliders.rows[0].pictures[6])")
+    assert page.picture() != before
+    page.page.hover("h1")
+    assert page.picture() == before
+    page.page.click(".strip canvas:nth-child(7)")
+    page.becomes("playground.sliders.rows[0].input.valueAsNumber === 3")
+
+
+SLOW_FIRST = """
+const { draw } = playground.model;
+let slow = true;
+playground.model.draw = async function (...of) {
+    const mine = slow;
+    slow = false;
+    const drawn = await draw.apply(this, of);
+    if (mine) await new Promise((done) => setTimeout(done, 400));
+    return drawn;
+};
+null
+"""
+"""The first answer of a model from here on comes after the second one."""
+
+
+def roll(page: Watched) -> str:
+    """Roll the dice; the seed that is asked for."""
+    page.page.click("#dice")
+    seed: str = page.page.input_value("#seed")
+    return seed
+
+
+def holds(page: Watched, model: Generator, seed: str, index: int = 0) -> None:
+    """That all of the page shows a sample of a seed."""
+    samples = model.sample(50, seed=int(seed))
+    assert page.text("#caption").startswith(f"sample {index} of seed {seed}")
+    assert page.page.input_value("#seed") == seed
+    np.testing.assert_allclose(page.latent(), samples.latents[index], atol=1e-5)
+    grey = samples.grey_levels().reshape(50, -1).astype(int)
+    assert np.abs(grey[index] - page.picture()).max() <= 1
+    assert np.abs(grey[49] - page.picture("#samples button:nth-child(50) canvas")).max() <= 1
+    strip = page.page.evaluate("playground.sliders.rows[0].dimension")
+    latent = samples.latents[index].copy()
+    latent[strip] = 0
+    noise = model.detail_noise(1, int(seed), index, labels=samples.labels[index : index + 1])
+    middle = to_grey_levels(model.decode(latent, noise=noise)).ravel().astype(int)
+    assert np.abs(middle - page.picture(".strip canvas:nth-child(4)")).max() <= 1
+
+
+def test_the_last_roll_wins_whatever_comes_back_first(page: Watched, model: Generator) -> None:
+    page.page.evaluate(SLOW_FIRST)
+    first, seed = roll(page), roll(page)
+    assert first != seed
+    page.page.wait_for_timeout(1200)
+    holds(page, model, seed)
+
+
+def test_a_garment_of_the_wall_wins_over_a_roll_before_it(page: Watched, model: Generator) -> None:
+    page.becomes("playground.wall.drawn")
+    page.page.evaluate(SLOW_FIRST)
+    roll(page)
+    page.page.click("#samples button:nth-child(13)")
+    page.page.wait_for_timeout(1200)
+    holds(page, model, "0", 12)
+
+
+def test_an_older_roll_that_fails_says_nothing(page: Watched, model: Generator) -> None:
+    failing = SLOW_FIRST.replace("if (mine) await", "if (mine) throw await")
+    page.page.evaluate(failing.replace("done, 400", "done, 400, Error('late')"))
+    roll(page)
+    seed = roll(page)
+    page.page.wait_for_timeout(1200)
+    holds(page, model, seed)
+    assert page.text("#error") == ""
+
+
+def test_what_a_hand_moves_before_the_answer_stays_moved(page: Watched, model: Generator) -> None:
+    page.page.evaluate(SLOW_FIRST)
+    seed = roll(page)
+    page.page.focus("#z3")
+    page.page.keyboard.press("End")
+    page.becomes(f"playground.state.seed === '{seed}'")
+    expected = model.sample(1, seed=int(seed)).latents[0].copy()
+    expected[3] = 3
+    np.testing.assert_allclose(page.latent(), expected, atol=1e-5)
+
+
+def test_the_last_picture_wins_whatever_is_encoded_first(page: Watched, model: Generator) -> None:
+    page.page.evaluate(SLOW_FIRST.replace("draw", "encode"))
+    levels = np.zeros((2, 28, 28), np.uint8)
+    for at, box in enumerate([(4, 20), (10, 26)]):
+        levels[at, box[0] : box[1], 8:20] = 200
+        content = io.BytesIO()
+        Image.fromarray(levels[at]).save(content, "PNG")
+        page.choose(f"{at}.png", content.getvalue())
+    page.page.wait_for_timeout(800)
+    np.testing.assert_array_equal(page.picture("#fitted"), levels[1].ravel())
+    expected = model.encode(levels[1][None]).mean[0]
+    np.testing.assert_allclose(page.latent(), expected, atol=1e-4)
+
+
+def test_a_picture_that_takes_long_does_not_undo_a_roll_after_it(page: Watched, model: Generator) -> None:
+    page.page.evaluate(SLOW_FIRST.replace("draw", "encode"))
+    page.choose("a.png", png(28, 28, whole=True))
+    page.becomes("document.querySelector('#rebuilt-words').textContent.startsWith('encoding')")
+    seed = roll(page)
+    page.page.wait_for_timeout(1200)
+    holds(page, model, seed)
+    assert "nats" in page.text("#rebuilt-words")
 
 
 def test_the_form_draws_what_the_library_draws(page: Watched, model: Generator) -> None:
@@ -98,7 +273,7 @@ def test_the_wall_brings_a_sample_into_the_sliders(page: Watched, model: Generat
     page.page.click("#samples button:nth-child(13)")
     page.becomes("playground.state.start === '12'")
     samples = model.sample(50, seed=0)
-    np.testing.assert_allclose(page.page.evaluate("playground.sliders.latent"), samples.latents[12], atol=1e-5)
+    np.testing.assert_allclose(page.latent(), samples.latents[12], atol=1e-5)
     page.page.wait_for_timeout(300)
     assert np.abs(np.array(page.picture()) - to_grey_levels(samples.images)[12].ravel()).max() <= 1
 
@@ -128,6 +303,12 @@ def test_a_link_brings_the_state_back(page: Watched, address: str) -> None:
         ("#seed=1&prior=odd", "expected a link with a prior of this model, got odd"),
         ("#seed=1&z=1,2,x", "expected a link with 12 numbers of a latent, got 1,2,x"),
         ("#%%%", "expected a link with a seed from 0 to 2^63-1, got nothing"),
+        ("#seed=1&label=", "expected a link with a class of this model, got NaN"),
+        ("#seed=1&temperature=hot", "expected a link with a temperature from 0 to 2, got NaN"),
+        ("#seed=1&temperature=-1", "expected a link with a temperature from 0 to 2, got -1"),
+        ("#seed=1&detail=maybe", "expected a link with detail 0 or 1, got maybe"),
+        ("#seed=1&start=9223372036854775808", "expected a link with a start from 0 to 2^63-1, got 9223372036854775808"),
+        ("#seed=1&z=" + ",".join(["1e9"] * 12), "expected a link with 12 numbers of a latent, got 1e9,1e9"),
     ],
 )
 def test_a_link_with_nonsense_is_one_sentence_and_the_page_lives(
@@ -135,18 +316,22 @@ def test_a_link_with_nonsense_is_one_sentence_and_the_page_lives(
 ) -> None:
     page.page.goto("about:blank")
     page.open(address + link)
-    assert page.text("#error") == said
+    assert page.text("#error").startswith(said)
+    assert page.page.is_hidden("#retry")  # there is a model, only not that link's state
+    assert page.text("#caption").startswith("sample 0 of seed 0")
     page.page.click("#dice")
     page.becomes("document.querySelector('#error').textContent === '' && playground.state.seed !== '0'")
 
 
-def png(width: int, height: int) -> bytes:
-    """The beginning of a PNG that says a size, with one row of data."""
+def png(width: int, height: int, whole: bool = False) -> bytes:
+    """A black PNG that says a size, with one row of data unless it is to be whole."""
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * (width + 1)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(
+        b"IDAT", zlib.compress(b"\0" * (width + 1) * (height if whole else 1))
+    ) + chunk(b"IEND", b"")
 
 
 def test_an_image_is_fitted_encoded_and_put_into_the_sliders(page: Watched, model: Generator) -> None:
@@ -154,13 +339,13 @@ def test_an_image_is_fitted_encoded_and_put_into_the_sliders(page: Watched, mode
     picture.paste(30, (90, 60, 190, 230))  # dark on a bright ground
     content = io.BytesIO()
     picture.save(content, "PNG")
-    page.page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": content.getvalue()})
+    page.choose("a.png", content.getvalue())
     page.becomes("document.querySelector('#fitted-words').textContent.includes('made negative')")
     page.becomes("document.querySelector('#caption').textContent.includes('your picture')")
     levels = np.array(page.picture("#fitted"), np.uint8).reshape(1, 28, 28)
     assert levels[0, 14, 14] > 200
     assert levels[0, 1, 1] == 0
-    latent = page.page.evaluate("playground.sliders.latent")
+    latent = page.latent()
     np.testing.assert_allclose(latent, model.encode(levels).mean[0], atol=1e-4)
     page.page.select_option("#invert", "no")
     page.becomes("document.querySelector('#fitted-words').textContent === 'as the model sees it'")
@@ -198,16 +383,99 @@ def test_an_image_can_be_drawn(page: Watched) -> None:
     page.becomes("document.querySelector('#fitted').getContext('2d').getImageData(14, 14, 1, 1).data[0] > 120")
 
 
+def jpeg_with_a_late_size() -> bytes:
+    """A JPEG of 100 megapixels whose size stands after 600 kB of other segments."""
+    content = io.BytesIO()
+    Image.new("L", (10_000, 10_000)).save(content, "JPEG")
+    whole = content.getvalue()
+    return whole[:2] + (b"\xff\xe5\xff\xff" + b"x" * 65533) * 9 + whole[2:]
+
+
+def saved(form: str, size: tuple[int, int], **options: Any) -> bytes:
+    content = io.BytesIO()
+    Image.new("L", size, 90).save(content, form, **options)
+    return content.getvalue()
+
+
+def claiming(form: str, mark: bytes, layout: str) -> bytes:
+    """A small picture that says it has 100 megapixels, in its header: making such a one takes long."""
+    content = saved(form, (64, 64))
+    at = content.index(mark) + len(mark)
+    return content[:at] + struct.pack(layout, 10_000, 10_000) + content[at + 8 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("late.jpg", jpeg_with_a_late_size),
+        ("large.png", lambda: png(10_000, 10_000)),
+        ("large.webp", lambda: saved("WEBP", (10_000, 10_000), method=0)),
+        ("large.gif", lambda: saved("GIF", (10_000, 10_000))),
+        ("large.avif", lambda: claiming("AVIF", b"ispe\0\0\0\0", ">II")),
+        ("large.bmp", lambda: claiming("BMP", b"\x28\0\0\0", "<II")),
+    ],
+)
+def test_a_picture_of_100_megapixels_is_refused_before_it_becomes_pixels(page: Watched, name: str, make: Any) -> None:
+    if name.endswith("avif") and not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    page.page.evaluate(
+        """globalThis.decoded = 0;
+        for (const [of, name] of [[HTMLImageElement.prototype, "decode"], [globalThis, "createImageBitmap"],
+                                  [CanvasRenderingContext2D.prototype, "drawImage"]]) {
+            const real = of[name];
+            of[name] = function (...values) { globalThis.decoded += 1; return real.apply(this, values); };
+        }
+        null"""
+    )
+    page.choose(name, make())
+    page.becomes("document.querySelector('#error').textContent !== ''")
+    expected = "expected a picture of at most 25 megapixels, got 10000 × 10000; make it smaller first"
+    assert page.text("#error") == expected
+    assert page.page.evaluate("globalThis.decoded") == 0
+    page.choose("a.png", png(28, 28, whole=True))
+    page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
+    assert page.text("#error") == ""
+    assert page.page.evaluate("globalThis.decoded") > 0  # the counter counts
+
+
+def test_a_photograph_is_turned_as_its_exif_says(page: Watched) -> None:
+    picture = Image.new("L", (40, 80))
+    picture.paste(200, (0, 0, 40, 20))  # bright above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise: what is above goes to the right
+    content = io.BytesIO()
+    picture.save(content, "JPEG", exif=exif, quality=95)
+    page.choose("a.jpg", content.getvalue())
+    page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
+    levels = np.reshape(page.picture("#fitted"), (28, 28))
+    assert levels[:7].max() == levels[21:].max() == 0  # it lies now
+    assert levels[14, 26] > 150
+    assert levels[14, 2] < 50
+
+
+def test_what_is_dropped_without_a_file_is_one_sentence(page: Watched) -> None:
+    page.page.evaluate(
+        """() => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.setData("text/plain", "words");
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+        }"""
+    )
+    expected = "expected a file with a picture, got something else; save it first, then drop the file"
+    assert page.text("#error") == expected
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("a.txt", b"words" * 20, "expected a picture, got a.txt, which is none that this browser can read"),
-        ("large.png", png(10_000, 10_000), "expected a picture of at most 25 megapixels, got 10000 × 10000; make it"),
+        ("none.png", b"", "expected a picture, got none.png, which is none"),
+        ("half.png", png(28, 28, whole=True)[:-30], "expected a picture, got half.png, which is none"),
         ("cut.png", png(28, 28)[:40], "expected a picture, got cut.png, which is none"),
     ],
 )
 def test_what_is_no_picture_is_one_sentence(page: Watched, name: str, content: bytes, said: str) -> None:
-    page.page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content})
+    page.choose(name, content)
     page.becomes("document.querySelector('#error').textContent !== ''")
     assert page.text("#error").startswith(said)
 
@@ -217,7 +485,7 @@ def test_two_garments_and_a_slider_between(page: Watched) -> None:
     page.becomes("document.querySelector('#error').textContent.startsWith('expected two garments')")
     page.becomes("playground.levels")
     page.page.click("#keep-a")
-    a = page.page.evaluate("playground.sliders.latent")
+    a = page.latent()
     page.page.click("#centre")
     page.becomes("playground.sliders.latent.every((value) => value === 0)")
     page.page.wait_for_timeout(200)
@@ -225,7 +493,7 @@ def test_two_garments_and_a_slider_between(page: Watched) -> None:
     page.page.fill("#share", "0.25")
     page.page.dispatch_event("#share", "input")
     page.page.wait_for_timeout(200)
-    np.testing.assert_allclose(page.page.evaluate("playground.sliders.latent"), 0.75 * np.array(a), atol=1e-5)
+    np.testing.assert_allclose(page.latent(), 0.75 * np.array(a), atol=1e-5)
 
 
 def test_pictures_can_be_saved(page: Watched) -> None:
@@ -300,32 +568,40 @@ def test_the_map_goes_by_keyboard(desk: Watched) -> None:
         assert page.said == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_serious_for_those_who_cannot_see_or_point(desk: Watched, address: str, scheme: Any) -> None:
+@pytest.mark.parametrize("state", ["at rest", "in use", "failed"])
+def test_nothing_serious_for_those_who_cannot_see_or_point(
+    desk: Watched, address: str, scheme: Any, width: int, state: str
+) -> None:
     axe = WEB / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():
         pytest.skip("web/node_modules is missing: (cd web && npm ci)")
-    size = {"width": 1280, "height": 900}
+    size = {"width": width, "height": 900}
     with beside(desk, viewport=size, color_scheme=scheme, bypass_csp=True) as page:
+        if state == "failed":
+            page.page.route("**/manifest.json", lambda route: route.abort())
         page.open(address)
+        if state == "in use":
+            page.choose("a.png", saved("PNG", (9, 9)))
+            page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
+            page.page.fill("#share", "0.5")
+            page.becomes("document.querySelector('#error').textContent !== ''")
         page.page.add_script_tag(path=str(axe))
         found = page.page.evaluate("axe.run().then(({ violations }) => violations)")
     serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 390, 820, 1280])
 def test_nothing_is_cut_off_and_nothing_jumps(desk: Watched, address: str, width: int) -> None:
     with beside(desk, viewport={"width": width, "height": 800}) as page:
-        page.page.add_init_script(
-            """globalThis.shift = 0;
-            new PerformanceObserver((list) => list.getEntries().forEach((entry) => (globalThis.shift += entry.value)))
-                .observe({ type: "layout-shift", buffered: true });"""
-        )
+        page.page.add_init_script(COUNT_SHIFTS)
         page.open(address)
+        page.verified()
         page.page.wait_for_timeout(500)
         assert page.page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.page.evaluate("globalThis.shift") < 0.1
+        assert page.page.evaluate("globalThis.shift") < 0.01
 
 
 def test_a_model_that_changes_behind_the_page_is_one_sentence(
@@ -336,6 +612,39 @@ def test_a_model_that_changes_behind_the_page_is_one_sentence(
         (folder / "detail.onnx").write_bytes(b"x" * (folder / "detail.onnx").stat().st_size)
         page.page.goto(url)
         page.becomes("document.querySelector('#error').textContent.includes('detail.onnx: expected SHA-256')")
+
+
+def test_the_page_lives_on_when_the_program_ends_and_begins_again(
+    desk: Watched, detailed_model_folder: Path
+) -> None:
+    with playing(detailed_model_folder) as url, beside(desk) as page:
+        page.open(url)
+        page.verified()
+        page.page.route("**/run/*", lambda route: route.abort())  # as when nothing listens
+        page.page.click("#dice")
+        page.becomes("document.querySelector('#error').textContent.startsWith('expected vae-gen play to answer, got')")
+        page.page.unroute("**/run/*")
+        seed = roll(page)
+        page.becomes(f"document.querySelector('#caption').textContent.startsWith('sample 0 of seed {seed}')")
+        assert page.text("#error") == ""
+
+
+def test_without_a_manifest_one_can_try_again(desk: Watched, address: str) -> None:
+    with beside(desk) as page:
+        page.page.route("**/manifest.json", lambda route: route.abort())
+        page.open(address)
+        assert page.text("#error").startswith("expected a model beside this page, got no manifest.json")
+        assert page.text("#verified") == "no model"
+        assert page.page.evaluate("document.querySelector('main').inert")
+        page.page.evaluate("globalThis.same = true")
+        page.page.unroute("**/manifest.json")
+        page.page.click("#retry")
+        page.verified()
+        assert page.page.evaluate("globalThis.same && !document.querySelector('main').inert")
+        assert page.text("#error") == ""
+        assert page.page.is_hidden("#retry")
+        seed = roll(page)
+        page.becomes(f"document.querySelector('#caption').textContent.startsWith('sample 0 of seed {seed}')")
 
 
 def ask(url: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:

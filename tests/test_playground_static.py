@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from browser import served
-from playground import Watched, build, watched
+from playground import COUNT_SHIFTS, Watched, build, watched
 from vae_runtime import Generator, find_model, to_grey_levels
 
 
@@ -37,15 +42,16 @@ def test_the_build_brings_what_it_needs_and_no_more(site: Path) -> None:
     ]
     assert len([name for name in files if name.endswith(".wasm")]) == 1
     assert {f"{name}.gz" for name in files if name.endswith((".wasm", ".js", ".onnx", ".json"))} <= set(files)
-    own = sum(path.stat().st_size for path in (Path(__file__).parents[1] / "web" / "src").glob("*.js"))
-    assert own < 60_000  # not even compressed
+    web = Path(__file__).parents[1] / "web"
+    own = [web / "index.html", web / "style.css", *(web / "src").glob("*.js")]
+    assert sum(len(gzip.compress(path.read_bytes())) for path in own) < 40_000  # of 60 that it may have
 
 
 def test_it_verifies_draws_and_goes_on_without_a_network(page: Watched, site: Path) -> None:
     model = Generator.load()
     with served(site.parent) as origin:
         page.open(f"{origin}/dist/")  # under a path, as static hosts have it
-        assert page.text("#verified").startswith("verified, largest difference 0.0000")
+        assert re.fullmatch(r"verified, largest difference 0\.0000\d{3}", page.verified())
         page.becomes("playground.levels")
         samples = model.sample(1, seed=0)
         assert np.abs(np.array(page.picture()) - to_grey_levels(samples.images).ravel()).max() <= 1
@@ -57,7 +63,7 @@ def test_it_verifies_draws_and_goes_on_without_a_network(page: Watched, site: Pa
         hosts = {origin.removeprefix("http://")}
     page.page.reload()  # the server is gone
     page.page.wait_for_selector("body[data-ready]", timeout=60_000)
-    assert page.text("#verified").startswith("verified")
+    assert page.verified().startswith("verified, ")
     assert page.said == []
     assert page.hosts == hosts
 
@@ -74,30 +80,156 @@ def test_sliders_move_the_picture_in_webassembly(page: Watched, tiny_site: Path)
         assert page.said == []
 
 
+def test_the_bar_tells_how_much_came(page: Watched, tiny_site: Path) -> None:
+    page.page.add_init_script(
+        """globalThis.told = [];
+        addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
+            const bar = document.querySelector("#loading");
+            told.push([Number(bar.getAttribute("aria-valuenow")), document.querySelector("#verified").textContent]);
+        }).observe(document.querySelector("#loading"), { attributes: true }));"""
+    )
+    with served(tiny_site) as origin:
+        page.open(origin)
+        told = page.page.evaluate("told")
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 10
+    assert shares[-1] == 100
+    assert all(re.match(r"loading, [\d.]+ of [\d.]+ MB$", words) for _, words in told)
+
+
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_nothing_jumps_while_it_loads(tiny_site: Path, width: int) -> None:
+    with served(tiny_site) as origin, watched(viewport={"width": width, "height": 800}) as page:
+        page.page.add_init_script(COUNT_SHIFTS)
+        page.open(origin)
+        page.verified()
+        page.page.wait_for_timeout(500)
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.page.evaluate("globalThis.shift") < 0.01
+
+
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("name", "content", "said"),
     [
-        (lambda folder: (folder / "model" / "decoder.onnx").write_bytes(b"no graph"),
-         "expected the decoder.onnx that the manifest describes, got another SHA-256; copy the model again"),
-        (lambda folder: (folder / "model" / "latents.onnx").unlink(),
-         "expected the file latents.onnx, got HTTP status 404"),
-        (lambda folder: (folder / "model" / "manifest.json").write_text("{}"),
-         "expected a manifest.json of schema version 1"),
-        (lambda folder: next((folder / "assets").glob("*.wasm")).unlink(), "expected the file ort-wasm-simd-threaded"),
+        ("model/decoder.onnx", b"no graph",
+         "expected the decoder.onnx that the manifest describes, got another SHA-256; copy it again"),
+        ("model/latents.onnx", None, "expected the file latents.onnx, got HTTP status 404"),
+        ("model/manifest.json", b"{}", "expected a manifest.json of schema version 1"),
+        ("model/manifest.json", b"no JSON", "expected a manifest.json of schema version 1"),
+        ("model/manifest.json", None, "expected a model beside this page, got no manifest.json"),
+        ("model/golden.json", None, "expected golden.json beside the model, got none; the model is not verified"),
+        ("model/golden.json", b"{}", "expected golden vectors in golden.json, got others"),
+        ("assets/*.wasm", None, "expected the file ort-wasm-simd-threaded"),
+        ("assets/*.wasm", b"no code", "expected the WebAssembly that this page was built with, got another SHA-256"),
     ],
 )  # fmt: skip
-def test_what_is_missing_or_broken_is_one_sentence(
-    page: Watched, tiny_site: Path, tmp_path: Path, damage: object, said: str
+def test_what_is_missing_or_broken_is_one_sentence_and_can_be_tried_again(
+    page: Watched, tiny_site: Path, tmp_path: Path, name: str, content: bytes | None, said: str
 ) -> None:
     folder = Path(shutil.copytree(tiny_site, tmp_path / "site"))
-    damage(folder)  # type: ignore[operator]
+    (path,) = folder.glob(name)
+    whole = path.read_bytes()
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
     with served(folder) as origin:
         page.open(origin)
-    assert page.text("#error").startswith(said)
+        assert page.text("#error").startswith(said)
+        usable = "golden" in name  # a model that draws, only not verified
+        assert page.page.evaluate("document.querySelector('main').inert") != usable
+        assert page.text("#verified") == ("not verified" if usable else "no model")
+        page.page.evaluate("globalThis.same = true")
+        path.write_bytes(whole)
+        page.page.click("#retry")
+        assert page.verified().startswith("verified, largest difference 0.0000")
+        assert page.text("#error") == ""
+        page.page.focus("#sliders input")
+        page.page.keyboard.press("End")
+        page.becomes("playground.sliders.rows[0].input.valueAsNumber === 3")
+        assert page.page.evaluate("globalThis.same")  # the page was not loaded anew
+
+
+def test_what_was_kept_broken_is_fetched_anew(page: Watched, tiny_site: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_site, tmp_path / "site"))
+    graph = folder / "model" / "decoder.onnx"
+    whole = graph.read_bytes()
+    with served(folder) as origin:
+        page.open(origin)
+        page.verified()
+        page.becomes("navigator.serviceWorker.controller !== null")
+        page.page.evaluate(
+            """(async () => {
+                for (const name of await caches.keys()) {
+                    const cache = await caches.open(name);
+                    await cache.put("model/decoder.onnx", new Response("broken on its way"));
+                }
+            })()"""
+        )
+        page.page.reload()
+        page.page.wait_for_selector("body[data-ready]")
+        assert page.text("#error").startswith("expected the decoder.onnx that the manifest describes")
+        page.page.click("#retry")
+        page.verified()
+    page.page.reload()  # without a network: what was fetched anew is what is kept
+    page.verified()
+    assert graph.read_bytes() == whole
+
+
+def test_an_encoder_that_does_not_come_is_one_sentence_and_comes_later(page: Watched, tiny_site: Path) -> None:
+    with served(tiny_site) as origin:
+        waiting: list[Any] = []
+        page.page.route("**/encoder.onnx", lambda route: route.abort() if waiting else waiting.append(route))
+        page.open(origin)
+        page.becomes("playground.levels")  # the first picture does not wait for it
+        assert re.fullmatch(r"verified, largest difference 0\.0000\d{3} …", page.text("#verified"))
+        while not waiting:
+            page.page.wait_for_timeout(20)
+        waiting[0].abort()
+        page.becomes("document.querySelector('#verified').textContent.endsWith('without encoder')")
+        content = io.BytesIO()
+        Image.new("L", (40, 40), 90).save(content, "PNG")
+        page.choose("a.png", content.getvalue())
+        page.becomes("document.querySelector('#error').textContent !== ''")
+        said = "expected the file encoder.onnx, got no answer; try again when the connection is back"
+        assert page.text("#error") == said
+        assert page.text("#rebuilt-words") == "not encoded"
+        page.page.unroute("**/encoder.onnx")
+        page.choose("a.png", content.getvalue())
+        page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
+        assert page.text("#error") == ""
+        assert page.verified().startswith("verified, largest difference")
+
+
+def test_hashes_are_checked_where_browsers_do_not_hash(page: Watched, tiny_site: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_site, tmp_path / "site"))
+    graph = folder / "model" / "decoder.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with served(folder) as origin:
+        page.open(origin.replace("127.0.0.1", "plain.test"))
+        assert page.page.evaluate("[isSecureContext, crypto.subtle === undefined]") == [False, True]
+        said = "expected the decoder.onnx that the manifest describes, got another SHA-256"
+        assert page.text("#error").startswith(said)
+        graph.write_bytes(whole)
+        page.page.click("#retry")
+        page.verified()
+        assert page.text("#error") == ""
+        page.page.click("#link")
+        page.becomes("document.querySelector('#caption').textContent === 'copied'")
+        assert page.text("#error") == ""
+        page.page.focus("#seed")
+        page.page.keyboard.press("Control+A")
+        page.page.keyboard.press("Control+V")
+        assert page.page.input_value("#seed").startswith("http://plain.test")
+        assert len(page.hosts) == 1
 
 
 def test_a_browser_without_webassembly_is_told(page: Watched, tiny_site: Path) -> None:
     page.page.add_init_script("delete globalThis.WebAssembly")
     with served(tiny_site) as origin:
         page.open(origin)
+    assert page.page.evaluate("document.querySelector('main').inert")
+    assert page.page.is_visible("#retry")
     assert page.text("#error") == "expected a browser with WebAssembly, got one without; try another browser"

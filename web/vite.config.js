@@ -8,6 +8,8 @@ import { gzipSync } from "node:zlib";
 const here = import.meta.dirname;
 const model = resolve(here, process.env.VAE_GEN_MODEL ?? "../artifacts/fashion-mnist-12d");
 const dist = resolve(here, process.env.VAE_GEN_DIST ?? "dist");
+const wasm = readFileSync(join(here, "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"));
+const WASM = { bytes: wasm.length, sha256: createHash("sha256").update(wasm).digest("hex") };
 const COMPRESSED = /\.(js|css|html|json|wasm|onnx)$/;
 
 function files(folder) {
@@ -46,6 +48,7 @@ function site() {
 
 export default {
   base: "./",
+  define: { __WASM__: JSON.stringify(WASM) },
   build: { outDir: dist, emptyOutDir: true, target: "esnext", assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 2000 },
   resolve: { alias: [{ find: "./engine.js", replacement: join(here, "src/engine-wasm.js") }] },
   plugins: [site()],

@@ -32,6 +32,46 @@ export function save(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+/** Turns, of which the last one counts: what an older one brings, or how it fails, is dropped. */
+export class Turns {
+  now = 0;
+
+  /** A new turn. It awaits work: the work's value, or undefined once a later turn began. */
+  begin() {
+    const mine = (this.now += 1);
+    return async (work) => {
+      try {
+        const value = await work;
+        return mine === this.now ? value : undefined;
+      } catch (error) {
+        if (mine === this.now) throw error;
+        return undefined;
+      }
+    };
+  }
+
+  /** No turn is the last one now. */
+  end() {
+    this.now += 1;
+  }
+}
+
+/** Text on the clipboard. Browsers give it to pages from https: and this machine; elsewhere an old command does. */
+export async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = element("textarea", { value: text });
+  document.body.append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  if (!copied) throw new Error("expected a browser that lets this page copy, got a refusal; open it by https:");
+}
+
+/** Whatever waits, a hand first. */
+export function pause() {
+  return new Promise((done) => setTimeout(done, 0, true));
+}
+
 /** Calls of work one after the other, the last one asked for alone where several wait: a hand is faster than a model. */
 export function latest(work) {
   let [running, waiting] = [false, null];

@@ -1,11 +1,11 @@
 // The engine of `vae-gen play`: the model runs in the Python process that serves this page.
-// The static build takes engine-wasm.js in this file's place. Both export open(folder, manifest, progress).
+// The static build takes engine-wasm.js in this file's place. Both export open(folder, manifest, progress, again).
 
 export const runtime = "ONNX Runtime in Python";
 
 /** What runs graphs. A tensor is { dtype, dims, data } with a typed array of that dtype. */
 export async function open() {
-  return { run };
+  return { run, keep() {} }; // a page of this machine needs no copy for later
 }
 
 async function run(graph, inputs) {
@@ -14,9 +14,9 @@ async function run(graph, inputs) {
   });
   const response = await fetch(`run/${graph}`, { method: "POST", body, headers: { "Content-Type": "application/json" } })
     .catch(() => {
-      throw new Error("expected vae-gen play to answer, got nothing; start it again and reload the page");
+      throw new Error("expected vae-gen play to answer, got nothing; start it again, with --port for the same address, and try again");
     });
-  const answer = await response.json();
+  const answer = await response.json().catch(() => ({ error: `expected an answer of vae-gen play, got HTTP status ${response.status}` }));
   if (answer.error) throw new Error(answer.error);
   return Object.fromEntries(Object.entries(answer.outputs).map(([name, { dtype, dims, data }]) => [
     name, { dtype, dims, data: new (dtype === "int64" ? BigInt64Array : Float32Array)(unpack(data)) },

@@ -58,29 +58,77 @@ export class Model {
     return { mean: Array.from(mean.data), logVariance: Array.from(log_variance.data) };
   }
 
-  /** The golden vectors replayed: { passed, latents, greyLevels } with the largest differences. */
-  async verify(golden) {
-    let [latents, levels] = [0, 0];
-    const farther = (found, expected) => found.reduce((worst, value, at) => Math.max(worst, Math.abs(value - expected[at])), 0);
-    for (const { seed, start, count, latents: expected, images } of golden.samples) {
-      const range = [seedOf(seed), seedOf(start, "a start"), count];
-      const { latents: found, noise } = await this.draw(...range, this.defaults);
-      latents = Math.max(latents, ...found.map((row, at) => farther(row, expected[at])));
-      const wanted = rows(bytesOf(images.base64), this.pixels);
-      const made = await this.decode(found.slice(0, wanted.length), this.defaults.detail ? noise.slice(0, wanted.length) : null);
-      levels = Math.max(levels, ...made.map((picture, at) => farther(picture, wanted[at])));
+  /** Replay the golden vectors that need no encoder: samples, every choice of prior, class and temperature, decodings. */
+  async replayDraws(golden, differences) {
+    const range = ({ seed, start, count }) => [seedOf(seed), seedOf(start, "a start"), count];
+    for (const { latents, images, ...of } of golden.samples) {
+      const drawn = await this.draw(...range(of), this.defaults);
+      differences.hold("latent", joined(drawn.latents), latents.flat());
+      const some = (values) => values.slice(0, images.count); // pictures are few, latents all
+      const made = await this.decode(some(drawn.latents), this.defaults.detail ? some(drawn.noise) : null);
+      differences.hold("grey_levels", joined(made), bytesOf(images.base64));
     }
-    const decoded = await this.decode(golden.decodings.latents);
-    const expected = rows(bytesOf(golden.decodings.images.base64), this.pixels);
-    levels = Math.max(levels, ...decoded.map((picture, at) => farther(picture, expected[at])));
-    const { latent, grey_levels: grey } = golden.tolerances;
-    return { passed: latents <= latent && levels <= grey, latents, greyLevels: levels };
+    for (const { latents, labels, noise, ...of } of this.manifest.graphs.latents ? golden.latents : []) {
+      const drawn = await this.draw(...range(of), of);
+      differences.hold("latent", joined(drawn.latents), latents.flat());
+      differences.hold("label", drawn.labels, labels);
+      if (noise) differences.hold("noise", joined(drawn.noise), noise.flat());
+    }
+    const { decodings, details } = golden;
+    differences.hold("grey_levels", joined(await this.decode(decodings.latents)), bytesOf(decodings.images.base64));
+    if (this.detail) {
+      differences.hold("grey_levels", joined(await this.decode(details.latents, details.noise)), bytesOf(details.images.base64));
+    }
+  }
+
+  /** Replay the golden vectors of the encoder. */
+  async replayEncodings({ encodings }, differences) {
+    const pictures = rows(bytesOf(encodings.images.base64), this.pixels);
+    for (const [at, picture] of pictures.entries()) {
+      const { mean, logVariance } = await this.encode(picture);
+      differences.hold("mean", mean, encodings.mean[at]);
+      differences.hold("log_variance", logVariance, encodings.log_variance[at]);
+    }
   }
 }
 
-/** The manifest of a model folder, refused where it is none or newer than this page. */
-export async function readManifest(folder) {
-  const response = await fetch(new URL("manifest.json", folder)).catch(() => null);
+const joined = (pictures) => pictures.flatMap((levels) => [...levels]);
+
+/** The largest differences from golden vectors, by what was compared, and whether they are within the tolerances. */
+export class Differences {
+  constructor({ latent, grey_levels, mean, log_variance }) {
+    this.allowed = { latent, noise: latent, label: 0, mean, log_variance, grey_levels };
+    this.found = {};
+  }
+
+  hold(name, found, expected) {
+    const worst = found.length === expected.length && found.length > 0 // no values would agree with anything
+      ? found.reduce((most, value, at) => Math.max(most, Math.abs(value - expected[at])), 0) // NaN if there is one
+      : NaN;
+    this.found[name] = Math.max(this.found[name] ?? 0, worst);
+  }
+
+  /** Names of what is too far off. */
+  get failed() {
+    return Object.keys(this.found).filter((name) => !(this.found[name] <= this.allowed[name]));
+  }
+
+  /** The largest difference of numbers (pictures have grey levels, classes are equal or not). */
+  get largest() {
+    const { grey_levels: levels, label, ...numbers } = this.found;
+    return Math.max(...Object.values(numbers));
+  }
+
+  /** All of them in words. */
+  toString() {
+    return Object.entries(this.found).map(([name, worst]) =>
+      `${name.replace("_", " ")} ${["grey_levels", "label"].includes(name) ? worst : worst.toFixed(7)}`).join(", ");
+  }
+}
+
+/** The manifest of a model folder, refused where it is none or newer than this page. again: past what was kept. */
+export async function readManifest(folder, again) {
+  const response = await fetch(new URL("manifest.json", folder), { cache: again ? "reload" : "default" }).catch(() => null);
   check(response?.ok, "a model beside this page, got no manifest.json; build the page again or start vae-gen play");
   const manifest = await response.json().catch(() => null);
   check(manifest?.schema_version === 1 && manifest.graphs?.decoder, "a manifest.json of schema version 1, got another; copy the model again");

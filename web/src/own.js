@@ -1,39 +1,40 @@
 // Pictures from outside: chosen, dropped, pasted or drawn; fitted, encoded, and put into the sliders.
 
-import { paint } from "./draw.js";
+import { paint, Turns } from "./draw.js";
 import { fit, fitFile } from "./fit.js";
+import { check } from "./numbers.js";
 
 const PEN = 18; // pixels of the pad, which has 280
 
 export class Own {
-  /** taken(latent, words) is called with the posterior mean of each picture; failed(error) with what went wrong. */
-  constructor(model, taken, failed) {
+  /**
+   * ask() begins a request when a picture came, and taken(mean) is called with its posterior mean unless a later request
+   * began; guarded(work) is work whose errors are said on the page.
+   */
+  constructor(model, ask, taken, guarded) {
     const find = (name) => document.querySelector(`#${name}`);
-    Object.assign(this, { model, taken, failed, find });
+    Object.assign(this, { model, ask, taken, guarded, find, turns: new Turns() });
     this.again = null;
+    find("file").addEventListener("click", ({ target }) => (target.value = "")); // so that the same file can be tried again
     find("file").addEventListener("change", ({ target }) => target.files[0] && this.file(target.files[0]));
     find("invert").addEventListener("change", () => this.again?.());
     addEventListener("paste", ({ clipboardData }) => {
       const file = [...clipboardData.files][0];
       if (file) this.file(file);
     });
-    addEventListener("dragover", (event) => {
-      event.preventDefault();
-      document.body.classList.add("dropping");
-    });
+    addEventListener("dragover", () => document.body.classList.add("dropping"));
     addEventListener("dragleave", () => document.body.classList.remove("dropping"));
-    addEventListener("drop", (event) => {
-      event.preventDefault();
+    addEventListener("drop", guarded(async (event) => {
       document.body.classList.remove("dropping");
       const file = event.dataTransfer.files[0];
-      if (file) this.file(file);
-    });
+      check(file, "a file with a picture, got something else; save it first, then drop the file");
+      await this.file(file);
+    }));
     this.pad(find("pad"));
   }
 
   file(file) {
-    this.again = () => this.guard(async () => this.take(await fitFile(file, this.model.shape, this.find("invert").value)));
-    return this.again();
+    return this.picture(() => fitFile(file, this.model.shape, this.find("invert").value));
   }
 
   pad(canvas) {
@@ -57,29 +58,38 @@ export class Own {
       context.stroke();
       last = next;
     });
+    canvas.addEventListener("pointercancel", () => (last = null));
     canvas.addEventListener("pointerup", () => {
       last = null;
-      this.again = () => this.guard(async () => this.take(fit(canvas, this.model.shape, "no")));
-      this.again();
+      this.picture(async () => fit(canvas, this.model.shape, "no"));
     });
   }
 
-  async take({ levels, inverted }) {
-    paint(this.find("fitted"), levels, this.model.shape);
-    this.find("fitted-words").textContent = `as the model sees it${inverted ? ", made negative" : ""}`;
-    const { mean, logVariance } = await this.model.encode(levels);
-    const [mean_picture] = await this.model.decode([mean]);
-    paint(this.find("rebuilt"), mean_picture, this.model.shape);
-    const kl = mean.reduce((sum, m, at) => sum + 0.5 * (Math.exp(logVariance[at]) + m * m - 1 - logVariance[at]), 0);
-    this.find("rebuilt-words").textContent = `what ${this.model.width} numbers keep (${kl.toFixed(1)} nats)`;
-    this.taken(mean);
+  /** Take the picture that read() gives, now and whenever how to take it changes. */
+  picture(read) {
+    this.again = this.guarded(async () => this.take(read));
+    return this.again();
   }
 
-  async guard(work) {
-    try {
-      await work();
-    } catch (error) {
-      this.failed(error);
-    }
+  async take(read) {
+    const newest = this.turns.begin();
+    const asked = this.ask();
+    const fitted = await newest(read());
+    if (!fitted) return;
+    paint(this.find("fitted"), fitted.levels, this.model.shape);
+    this.find("fitted-words").textContent = `as the model sees it${fitted.inverted ? ", made negative" : ""}`;
+    this.find("rebuilt-words").textContent = "encoding …";
+    const posterior = await newest(this.model.encode(fitted.levels)).catch((error) => {
+      this.find("rebuilt-words").textContent = "not encoded";
+      throw error;
+    });
+    if (!posterior) return;
+    const { mean, logVariance } = posterior;
+    const pictures = await newest(this.model.decode([mean]));
+    if (!pictures) return;
+    paint(this.find("rebuilt"), pictures[0], this.model.shape);
+    const kl = mean.reduce((sum, m, at) => sum + 0.5 * (Math.exp(logVariance[at]) + m * m - 1 - logVariance[at]), 0);
+    this.find("rebuilt-words").textContent = `what ${this.model.width} numbers keep (${kl.toFixed(1)} nats)`;
+    if (await asked(true)) this.taken(mean);
   }
 }

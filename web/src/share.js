@@ -17,9 +17,13 @@ export function fromHash(hash, model) {
   state.seed = String(seedOf(fields.get("seed") ?? "", "a link with a seed"));
   if (fields.has("start")) state.start = String(seedOf(fields.get("start"), "a link with a start"));
   if (fields.has("prior")) state.prior = fields.get("prior");
-  if (fields.has("label")) state.label = Number(fields.get("label"));
-  if (fields.has("temperature")) state.temperature = Number(fields.get("temperature"));
-  if (fields.has("detail")) state.detail = fields.get("detail") === "1" && model.detail !== null;
+  const number = (name) => (fields.get(name).trim() ? Number(fields.get(name)) : NaN);
+  if (fields.has("label")) state.label = number("label");
+  if (fields.has("temperature")) state.temperature = number("temperature");
+  if (fields.has("detail")) {
+    check(/^[01]$/.test(fields.get("detail")), `a link with detail 0 or 1, got ${fields.get("detail").slice(0, 20) || "nothing"}`);
+    state.detail = fields.get("detail") === "1" && model.detail !== null;
+  }
   const fitted = Boolean(model.manifest.graphs.latents);
   check(state.prior === "normal" || (fitted && state.prior === "fitted"), `a link with a prior of this model, got ${state.prior.slice(0, 20)}`);
   const classes = state.prior === "fitted" ? model.classes.length : 0;

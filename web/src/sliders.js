@@ -1,15 +1,20 @@
 // A slider for each dimension of the latent, with a film strip of what it does to the garment at hand.
 
-import { element, paint } from "./draw.js";
+import { element, paint, pause, Turns } from "./draw.js";
 import { NAMES } from "./names.js";
 
 const SPAN = 3; // prior standard deviations to each side
 const FRAMES = 7;
 const UNUSED = 0.01; // nats of KL below which a dimension says nothing
+const SOON = 400; // milliseconds between the taps of a double tap
+const NEAR = 30; // pixels between them
 
 export class Sliders {
-  /** place: where they go; changed(latent) is called when a hand moved one. */
-  constructor(place, model, changed) {
+  /**
+   * place: where they go; changed(dimension, value) is called when a hand moved one, and looked(levels) when it hovers
+   * over a picture of a strip, with null when it leaves.
+   */
+  constructor(place, model, changed, looked) {
     this.model = model;
     this.latent = Array(model.width).fill(0);
     const { order, kl_nats: kl } = model.manifest.latent;
@@ -27,18 +32,25 @@ export class Sliders {
       const move = (value) => {
         this.latent = this.latent.with(dimension, value);
         this.show();
-        changed(this.latent);
+        changed(dimension, value);
       };
       input.addEventListener("input", () => move(input.valueAsNumber));
-      row.addEventListener("dblclick", () => move(0));
-      strip.addEventListener("click", ({ target }) => {
-        const at = [...strip.children].indexOf(target);
-        if (at >= 0) move(SPAN * ((2 * at) / (FRAMES - 1) - 1));
+      input.addEventListener("keydown", (event) => {
+        if (event.key === "0") move(0);
       });
-      return { dimension, input, output, canvases: [...strip.children] };
+      for (const part of [label, input, output]) onDouble(part, () => move(0));
+      const made = { dimension, input, output, canvases: [...strip.children], pictures: [] };
+      const pointed = (work) => ({ target }) => {
+        const at = made.canvases.indexOf(target);
+        if (at >= 0) work(at);
+      };
+      strip.addEventListener("click", pointed((at) => move(SPAN * ((2 * at) / (FRAMES - 1) - 1))));
+      strip.addEventListener("pointerover", pointed((at) => looked(made.pictures[at] ?? null)));
+      strip.addEventListener("pointerleave", () => looked(null));
+      return made;
     });
     place.replaceChildren(...this.rows.map(({ input }) => input.parentElement));
-    this.turn = 0;
+    this.turns = new Turns();
   }
 
   /** Put a latent on the sliders, as no hand did. */
@@ -57,20 +69,33 @@ export class Sliders {
 
   /** Draw the strips around the latent, a row at a time, until another call begins them anew. */
   async drawStrips(noise) {
-    const turn = (this.turn += 1);
+    const newest = this.turns.begin();
     const latent = this.latent;
-    for (const { dimension, canvases } of this.rows) {
+    for (const row of this.rows) {
+      const { dimension, canvases } = row;
       const values = canvases.map((_, at) => SPAN * ((2 * at) / (FRAMES - 1) - 1));
-      const pictures = await this.model.decode(values.map((value) => latent.with(dimension, value)), noise);
-      if (turn !== this.turn) return;
+      const pictures = await newest(this.model.decode(values.map((value) => latent.with(dimension, value)), noise));
+      if (!pictures) return;
+      row.pictures = pictures;
       canvases.forEach((canvas, at) => paint(canvas, pictures[at], this.model.shape));
-      await new Promise((done) => setTimeout(done)); // a hand comes first
-      if (turn !== this.turn) return;
+      if (!(await newest(pause()))) return;
     }
   }
 
   /** Give the model to whoever moves a slider. */
   stopStrips() {
-    this.turn += 1;
+    this.turns.end();
   }
+}
+
+/** A double click, or a double tap, of which browsers make no click on a slider. */
+function onDouble(part, work) {
+  let tapped = { timeStamp: -Infinity };
+  part.addEventListener("dblclick", work);
+  part.addEventListener("pointerup", (event) => {
+    if (event.pointerType !== "touch") return;
+    const near = Math.hypot(event.clientX - tapped.clientX, event.clientY - tapped.clientY) < NEAR;
+    if (near && event.timeStamp - tapped.timeStamp < SOON) setTimeout(work); // after the slider followed the tap
+    tapped = event;
+  });
 }

@@ -15,5 +15,18 @@ addEventListener("activate", (event) => {
 
 addEventListener("fetch", (event) => {
   if (event.request.method !== "GET" || new URL(event.request.url).origin !== location.origin) return;
-  event.respondWith(caches.match(event.request, { ignoreSearch: true, cacheName: NAME }).then((kept) => kept ?? fetch(event.request)));
+  event.respondWith(event.request.cache === "reload" ? fresh(event.request) : kept(event.request));
 });
+
+async function kept(request) {
+  return (await caches.match(request, { ignoreSearch: true, cacheName: NAME })) ?? fetch(request);
+}
+
+/** After a failure the page asks past what is kept: that may be what was broken. */
+async function fresh(request) {
+  const answer = await fetch(request).catch(() => null);
+  if (!answer?.ok) return answer ?? kept(request);
+  const cache = await caches.open(NAME);
+  await cache.put(request, answer.clone());
+  return answer;
+}

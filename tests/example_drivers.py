@@ -113,11 +113,11 @@ def page(kit: Path, model: str, calls: list[Call]) -> list[Answer]:
 
 
 @contextmanager
-def example_page(kit: Path, model: str = "model") -> Iterator[Any]:
+def example_page(kit: Path, model: str = "model", host: str = "127.0.0.1") -> Iterator[Any]:
     """The page of a kit, loaded as far as it can be; a Playwright page."""
     link_packages(kit, "web")
     with served(kit) as origin, open_page() as opened:
-        opened.goto(f"{origin}/web/?model=../{model}/")
+        opened.goto(f"{origin.replace('127.0.0.1', host)}/web/?model=../{model}/")
         opened.wait_for_function("globalThis.vae || document.querySelector('#error').textContent")
         yield opened
 

@@ -265,6 +265,49 @@ def test_the_page_encodes_a_picture_and_says_when_it_cannot(tiny_kit: Path) -> N
         assert abs(np.subtract(expected, reconstruction.ravel())).max() <= 1
 
 
+def test_the_page_refuses_what_it_cannot_hash(tiny_kit: Path) -> None:
+    with example_page(tiny_kit, host="plain.test") as page:  # no https:, and not this machine's own name
+        assert page.evaluate("crypto.subtle === undefined")
+        expected = "expected a page from https: or 127.0.0.1, where browsers can hash what they load; got plain http:"
+        assert page.inner_text("#error") == expected
+        assert levels_shown(page, "#samples") == []
+
+
+def test_the_page_fetches_again_what_did_not_come(tiny_kit: Path) -> None:
+    Image.new("L", (28, 28), 90).save("a.png")
+    with example_page(tiny_kit) as page:
+        page.route("**/encoder.onnx", lambda route: route.abort())
+        page.set_input_files("#file", "a.png")
+        page.wait_for_function("document.querySelector('#error').textContent")
+        assert page.inner_text("#error") == "expected the graph encoder.onnx, got no answer"
+        page.unroute("**/encoder.onnx")
+        page.set_input_files("#file", [])
+        page.set_input_files("#file", "a.png")
+        page.wait_for_selector("#reconstruction canvas >> nth=1")
+        assert page.inner_text("#error") == ""
+
+
+def test_node_opens_again_what_was_broken(tiny_kit: Path) -> None:
+    link_packages(tiny_kit, "node")
+    graph = tiny_kit / "model" / "decoder.onnx"
+    graph.rename(tiny_kit / "aside.onnx")
+    script = """
+        import { renameSync } from "node:fs";
+        const { Model } = await import(process.argv[2]);
+        const model = await Model.load(process.argv[3]);
+        const decode = () => model.decode(new Float32Array(12)).then(({ length }) => length, ({ message }) => message);
+        console.log(await decode());
+        renameSync(process.argv[4], process.argv[5]);
+        console.log(await decode());
+    """
+    command = ["node", "--input-type=module", "-e", script, "driver", (tiny_kit / "node" / "example.mjs").as_uri()]
+    command += [str(tiny_kit / "model"), str(tiny_kit / "aside.onnx"), str(graph)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
+    refused, pixels = done.stdout.splitlines()
+    assert "decoder.onnx" in refused
+    assert pixels == "784"
+
+
 def test_the_page_says_when_its_library_is_missing(tiny_kit: Path) -> None:
     link_packages(tiny_kit, "web")
     with served(tiny_kit) as origin, open_page() as page:

@@ -54,8 +54,9 @@ export class Model {
     const graph = this.manifest.graphs[name];
     check(graph, `a model with a graph called ${name}, got ${Object.keys(this.manifest.graphs).join(", ")}`);
     const feed = Object.fromEntries(graph.inputs.map((spec) => [spec.name, checkedInput(spec, values[spec.name])]));
-    this.sessions[name] ??= this.open(graph); // the promise is kept, so that calls at the same time open it once
-    const outputs = await (await this.sessions[name]).run(feed);
+    const opening = (this.sessions[name] ??= this.open(graph)); // kept, so that calls at the same time open it once
+    opening.catch(() => delete this.sessions[name]); // but no failure: the next call tries again
+    const outputs = await (await opening).run(feed);
     return Object.fromEntries(Object.entries(outputs).map(([key, tensor]) => [key, tensor.data]));
   }
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -64,31 +64,34 @@ def weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     there = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
     found = {}
     for key, value in wanted.items():
-        forms = (undo(values) for name, values in there.items() for suffix, undo in FORMS.items()
-                 if name.endswith(f".{key}{suffix}"))
-        same = [form for form in forms if form.shape == value.shape]
+        same = [form for form in _forms(there, key) if form.shape == value.shape]
         if len(same) != 1:
             raise LookupError(f"expected one weight of {path.name} to be {key}, found {len(same)}")
         found[key] = torch.tensor(same[0])
     return found
 
 
-def _from_phases(values: Array) -> Array:
-    """What vae_export.faster made four phases of: a bias four times, a kernel [4 · out, in, 2, 2]."""
-    if values.ndim == 1:
-        return values[: len(values) // 4]
-    rest, inside = len(values) // 4, values.shape[1]
-    split = values.reshape(2, 2, rest, inside, 2, 2).transpose(3, 2, 4, 0, 5, 1)[:, :, ::-1, :, ::-1]
-    return np.ascontiguousarray(split.reshape(inside, rest, 4, 4))
+def _forms(there: Mapping[str, Array], key: str) -> Iterator[Array]:
+    """What may be a weight: as it is, or the way back from what vae_export.faster makes of it."""
+    for name, values in there.items():
+        if name.endswith(f".{key}"):
+            yield values
+        elif name.endswith(f".{key}_turned"):
+            yield np.ascontiguousarray(values.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
+        elif name.endswith(f".{key}_phase_00"):
+            yield _from_phases({(a, b): there[f"{name[:-2]}{a}{b}"] for a in (0, 1) for b in (0, 1)})
 
 
-def _turned_back(values: Array) -> Array:
-    return np.ascontiguousarray(values.transpose(1, 0, *range(2, values.ndim))[..., ::-1, ::-1])
-
-
-FORMS: dict[str, Callable[[Array], Array]] = {"": lambda values: values, "_phases": _from_phases,
-                                              "_turned": _turned_back}
-"""Ends of the names of weights that were exported in another form, and the way back."""
+def _from_phases(phases: Mapping[tuple[int, int], Array]) -> Array:
+    """The transposed convolution's kernel [in, out, 4, 4] from those of its four phases, each [out, in, 2, 2]."""
+    outside, inside = phases[0, 0].shape[:2]
+    kernel = np.empty((inside, outside, 4, 4), np.float32)
+    of_phase = ((3, 1), (2, 0))  # the kernel's rows, or columns, of even and odd ones of the output
+    for (row, column), values in phases.items():
+        for y, up in enumerate(of_phase[row]):
+            for x, left in enumerate(of_phase[column]):
+                kernel[:, :, up, left] = values[:, :, y, x].T
+    return kernel
 
 
 def products(network: Pictures, *inputs: Tensor) -> float:

@@ -88,7 +88,7 @@ def paired(
 ) -> Pair:
     """The row of measurements that were taken in turn, at least two of each."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")  # never outside of what was seen
     return Pair(name, peer, statistics.median(ours), statistics.median(theirs), middle, low, high, goal, unit)
 
 

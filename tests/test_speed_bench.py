@@ -58,7 +58,7 @@ def test_ways_are_run_in_turn_and_ratios_are_of_one_round() -> None:
 
 def test_a_ratio_is_the_median_of_those_of_neighbours() -> None:
     pair = paired("a", "b", [1, 2, 30], [2, 2, 10], goal=1.0)
-    assert (pair.ours, pair.theirs, pair.ratio, pair.low, pair.high, pair.met) == (2, 2, 1.0, 0.5, 3.0, "yes")
+    assert (pair.ours, pair.theirs, pair.ratio, pair.low, pair.high, pair.met) == (2, 2, 1.0, 0.75, 2.0, "yes")
 
 
 @pytest.mark.usefixtures("ticking")
@@ -290,7 +290,7 @@ def test_the_loops_of_others_learn() -> None:
     optimizer = torch.optim.Adam(vae.parameters(), 1e-3)
     with threads_for_a_while(1):
         losses = [float(plain_step(vae, optimizer, images[:128].float() / 255)) for _ in range(5)]
-        assert losses[-1] < losses[0] < 700
+        assert losses[-1] < losses[0] - 50 < 650
         for loop in (notebook_loop(images, torch.zeros(300)), in_memory_loop(images)):
             loop(3)  # two whole batches an epoch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ def test_each_prior_gives_its_latents_whether_it_is_the_default_or_not(
         np.testing.assert_allclose(sample.latents, standard_normals(3, 40, count, 12), rtol=0, atol=1e-5)
         assert (sample.prior, sample.labels) == ("normal", None)
     np.testing.assert_allclose(sample.images, model.decode(sample.latents), rtol=0, atol=1e-5)
+
+
+def test_labels_are_found_when_first_asked_for_and_travel_with_a_copy(models: dict[str, Generator]) -> None:
+    sample = models["fitted"].sample(70, 3)
+    assert "labels" not in sample.__dict__
+    copy = pickle.loads(pickle.dumps(sample))
+    np.testing.assert_array_equal(copy.labels, tiny_prior().latents(3, 0, 70)[1])
+    np.testing.assert_array_equal(copy.images, sample.images)
+    assert sample.labels is sample.labels
+    with pytest.raises(ValueError, match="read-only"):
+        sample.labels[0] = 0
 
 
 def test_the_normal_prior_is_the_same_to_the_byte_in_the_generator_and_in_the_latents_graph(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,17 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from ._arrays import as_images, as_latent, as_latents
 from ._blocks import BLOCK, BULK, in_order, usable_cores
 from ._checks import whole
-from ._detail import detail_noise
 from ._draws import Draw, settle
 from ._errors import InputError, ModelError, UsageError
 from ._folder import ModelFolder, find_model
 from ._manifest import DetailSpec, Manifest, Prior
-from ._paths import interpolation_path, traversal_values
 from ._philox import check_range
 from ._pictures import Pictures, Posterior, Samples, Traversal
-from ._prior import FittedPrior
 from ._sampling import Sampler, run_latents
 from ._sessions import Session, open_session, run_float32
+
+if TYPE_CHECKING:
+    from ._prior import FittedPrior
 
 DRAWN_SEED_LIMIT = 2**53
 """A seed drawn here stays below this, so that it survives as a JavaScript number."""
@@ -264,6 +263,8 @@ class Generator:
         Raises:
             UsageError: a model without a detail stage, or a number out of its range.
         """
+        from ._detail import detail_noise
+
         spec = self._detail_spec()
         return detail_noise(spec, seed, start, n, None if labels is None else np.asarray(labels, np.int64))
 
@@ -316,6 +317,8 @@ class Generator:
             UsageError: a dimension that the model does not have, a span or steps out of range.
             InputError: `around` has another width or is not finite.
         """
+        from ._paths import traversal_values
+
         width = self._manifest.latent.dimensions
         wanted: Any = self._manifest.latent.order if dimensions is None else dimensions
         several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
@@ -353,6 +356,8 @@ class Generator:
             UsageError: fewer than two steps, or an unknown method.
             InputError: a latent of another width, or not finite.
         """
+        from ._paths import interpolation_path
+
         width = self._manifest.latent.dimensions
         latents = interpolation_path(as_latent(a, width), as_latent(b, width), steps, method)
         return Pictures(self.decode(latents, noise=noise), latents)
@@ -415,5 +420,5 @@ class Generator:
 
 
 def draw_seed() -> int:
-    """A random seed below 2⁵³."""
-    return secrets.randbelow(DRAWN_SEED_LIMIT)
+    """A random seed below 2⁵³, of the system's own randomness."""
+    return int.from_bytes(os.urandom(7)) % DRAWN_SEED_LIMIT  # 56 bits, cut to 53

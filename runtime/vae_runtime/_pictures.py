@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,8 +101,8 @@ class Samples(Pictures):
 
     seed: int
     start: int
-    labels: NDArray[np.int64] | None = None
-    """int64 [n], each sample's class; None where the prior knows none, or a session to tell them is missing"""
+    find_labels: Callable[[], NDArray[np.int64] | None] | None = None
+    """gives `labels` once they are asked for; None where the prior knows no classes"""
     prior: Prior = "normal"
     label: int | None = None
     """the class that was asked for"""
@@ -109,10 +110,22 @@ class Samples(Pictures):
     detail: bool = False
     """whether the detail stage drew them"""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.labels is not None:
-            self.labels.flags.writeable = False
+    @cached_property
+    def labels(self) -> NDArray[np.int64] | None:
+        """int64 [n], each sample's class; None where the prior knows none, or a session to tell them is missing.
+
+        Found when first asked for: that takes as long as a picture does, and most callers never look.
+
+        Raises:
+            ModelError: the model's table of classes was changed since.
+        """
+        found = self.find_labels() if self.find_labels else None
+        if found is not None:
+            found.flags.writeable = False
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "labels": self.labels, "find_labels": None}  # a copy elsewhere has no model to ask
 
     def __repr__(self) -> str:
         choices = "" if self.prior == "normal" else ", prior='fitted'"

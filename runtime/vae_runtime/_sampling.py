@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ class Part:
 
     images: NDArray[Any]
     latents: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.int64] | None = None
+    """where the graph gave them"""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,7 +47,7 @@ class Sampler:
     draw: Draw
     seed: int
     default_labels: Callable[[int, int, int], NDArray[np.int64] | None]
-    """classes of default samples from seed, start and count, which `generator.onnx` does not give"""
+    """finds the classes of default samples from seed, start and count: `generator.onnx` does not give them"""
 
     def open(self) -> None:
         """Open all graphs that are needed, so that their errors show before any work."""
@@ -58,14 +60,13 @@ class Sampler:
         The default comes out of `generator.onnx`, so that it is what apps see; every other choice out of
         `latents.onnx` and a decoder.
         """
-        labelled = self.draw.has_labels(self.manifest)
         if self.draw.is_default(self.manifest):
             feed = _window(self.seed, start, count)
             images, latents = run_float32(self.session("generator"), ["image", "latent"], feed)
-            return Part(images, latents, self.default_labels(self.seed, start, count) if labelled else None)
+            return Part(images, latents)
         drawn = run_latents(self.session("latents"), self.seed, start, count, self.draw)
         (images,) = run_float32(self.session(self.draw.decoder), ["image"], drawn.feed())
-        return Part(images, drawn.latents, drawn.labels if labelled else None)
+        return Part(images, drawn.latents, drawn.labels)
 
     def blocks(self, start: int, count: int, workers: int, *, grey: bool) -> Iterator[Part]:
         """The same cut from whole blocks of 64, aligned to the absolute index."""
@@ -90,13 +91,17 @@ class Sampler:
 
     def joined(self, parts: Sequence[Part], start: int) -> Samples:
         """Consecutive parts as one value."""
-        labels = [part.labels for part in parts if part.labels is not None]
+        images = np.concatenate([part.images for part in parts])
+        given = [part.labels for part in parts if part.labels is not None]
+        find_labels = partial(np.concatenate, given) if given else partial(
+            self.default_labels, self.seed, start, len(images)
+        )
         return Samples(
-            np.concatenate([part.images for part in parts]),
+            images,
             np.concatenate([part.latents for part in parts]),
             self.seed,
             start,
-            np.concatenate(labels) if labels else None,
+            find_labels if self.draw.has_labels(self.manifest) else None,
             self.draw.prior,
             self.draw.label,
             self.draw.temperature,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-RUN = "import sys; from vae_gen.main import main; sys.exit(main())"
+RUN = "from vae_gen.main import run; run()"
 
 
 def command(*arguments: str | Path) -> list[str]:

@@ -51,16 +51,21 @@ def sample(
     from vae_runtime._model import draw_seed
     from vae_runtime._philox import check_range
 
-    from .drawing import draw, write_bulk
-    from .frames import MAX_PICTURES
-    from .recipe import draw_choices, in_words
-    from .sample_recipe import SINGLE, SampleRecipe, samples
+    from .ahead import import_drawing_ahead
 
     seed_was_drawn = seed is None
     seed = draw_seed() if seed is None else seed
     check_range(seed, start, count)
     generator = options.ModelChoice(model, threads, provider).load()
     choice = options.DrawChoice(prior, label, temperature, detail).settle(generator.manifest)
+    import_drawing_ahead()
+    generator.open(*choice.graphs(generator.manifest))
+
+    from .drawing import draw, write_bulk
+    from .frames import MAX_PICTURES
+    from .recipe import draw_choices, in_words
+    from .sample_recipe import SINGLE, SampleRecipe, samples
+
     if target.format in GRIDS:
         draw(SampleRecipe(seed, start, count, columns, scale or GRID_SCALE, choice), generator, target, show=show)
     else:
@@ -70,7 +75,6 @@ def sample(
             single = SampleRecipe(seed, index, 1, 1, pixels, choice, SINGLE)
             return make_note("sample", single.choices(), generator.manifest)
 
-        generator.open(*choice.graphs(generator.manifest))
         kind: Literal["float32", "uint8"] = "float32" if dtype is options.Dtype.FLOAT32 else "uint8"
         bulk = samples(generator, seed, start, count, choice, kind)
         write_bulk(target, bulk, pixels, note, console, show=show)

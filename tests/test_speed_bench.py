@@ -310,7 +310,7 @@ def test_windows_of_the_trainer_are_whole_and_peers_do_as_many_steps(monkeypatch
     watch = training.Watch([peer("a", 2.0), peer("b", 3.0)], rounds=2, steps=20)
 
     def trainer() -> Iterator[None]:
-        for epoch in itertools.count(1):
+        for epoch in range(1, 9):
             for at in range(5, 31, 5):
                 clock["now"] += 5.0  # a second a step
                 watch.step(epoch, 9, at, 30, 1.0)
@@ -341,6 +341,8 @@ def test_variants_of_training_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     offered = training.variants()
     assert next(iter(offered)) == "default, float32"
     assert len(set(offered.values())) == len(offered) >= 3
+    monkeypatch.setattr(training, "TrainConfig", lambda **_: replace(CONFIG, compile=True))  # were that the default
+    assert list(training.variants()) == ["default, float32", "float32, not compiled", "--precision bf16 --compile"]
 
 
 def test_a_gpu_that_is_not_there_is_not_invented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ export class Sliders {
     this.model = model;
     this.latent = Array(model.width).fill(0);
     const { order, kl_nats: kl } = model.manifest.latent;
-    const names = NAMES[model.manifest.graphs.decoder.sha256] ?? {};
+    const names = NAMES[model.manifest.training?.weights_sha256] ?? {};
     this.rows = order.map((dimension) => {
       const [low, high] = names[dimension] ?? [];
       const input = element("input", { type: "range", min: -SPAN, max: SPAN, step: 0.01, value: 0, id: `z${dimension}` });

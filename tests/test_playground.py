@@ -521,9 +521,27 @@ def test_pictures_can_be_saved(page: Watched) -> None:
     assert np.abs(frames[0][::6, ::6].ravel() - expected).max() <= 2  # 128 levels of 256
 
 
-def test_the_python_snippet_makes_the_same_picture(page: Watched, detailed_model_folder: Path) -> None:
+def choose_much(page: Watched, detail: bool) -> None:
+    """A state with nothing in it that a program would take by default, and the clipboard to read from."""
     page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.becomes("playground.levels")
+    page.page.fill("#seed", "9223372036854775807")
+    page.page.fill("#start", "7")
+    page.page.select_option("#label", "1")
+    page.page.set_checked("#detail", detail)
+    page.page.focus("#z3")
+    page.page.keyboard.press("End")
+    page.becomes(f"playground.state.detail === {str(detail).lower()} && playground.state.label === 1")
+    page.becomes("location.hash.includes('seed=9223372036854775807') && playground.sliders.latent[3] === 3")
+
+
+both_decoders = pytest.mark.parametrize("detail", [True, False], ids=["detail", "mean"])
+
+
+@both_decoders
+def test_the_python_snippet_makes_the_same_picture(
+    page: Watched, detailed_model_folder: Path, detail: bool
+) -> None:
+    choose_much(page, detail)
     page.page.click("#python")
     page.becomes("document.querySelector('#caption').textContent === 'copied'")
     code = page.page.evaluate("navigator.clipboard.readText()")
@@ -533,13 +551,12 @@ def test_the_python_snippet_makes_the_same_picture(page: Watched, detailed_model
     assert np.abs(to_grey_levels(names["image"]).ravel().astype(int) - page.picture()).max() <= 2
 
 
+@both_decoders
 def test_the_javascript_snippet_makes_the_same_picture(
-    page: Watched, detailed_model_folder: Path, tmp_path: Path
+    page: Watched, detailed_model_folder: Path, tmp_path: Path, detail: bool
 ) -> None:
-    if missing := example_drivers.missing_node("node"):
-        pytest.skip(missing)
-    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.becomes("playground.levels")
+    example_drivers.require_node("node")
+    choose_much(page, detail)
     page.page.click("#javascript")
     page.becomes("document.querySelector('#caption').textContent === 'copied'")
     code = page.page.evaluate("navigator.clipboard.readText()")

@@ -58,7 +58,6 @@ def test_it_verifies_draws_and_goes_on_without_a_network(page: Watched, site: Pa
         assert not page.page.is_hidden("#map")
         page.page.hover("#points", position={"x": 200, "y": 150})
         page.becomes("document.querySelector('#pointed-words').textContent.trim() !== ''")
-        page.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
         page.becomes("navigator.serviceWorker.controller !== null")
         hosts = {origin.removeprefix("http://")}
     page.page.reload()  # the server is gone
@@ -184,9 +183,9 @@ def test_an_encoder_that_does_not_come_is_one_sentence_and_comes_later(page: Wat
         page.open(origin)
         page.becomes("playground.levels")  # the first picture does not wait for it
         assert re.fullmatch(r"verified, largest difference 0\.0000\d{3} …", page.text("#verified"))
-        while not waiting:
-            page.page.wait_for_timeout(20)
-        waiting[0].abort()
+        page.becomes("performance.getEntriesByName(new URL('model/golden.json', location)).length > 0")
+        page.page.wait_for_timeout(500)
+        waiting[0].abort()  # the page asked when it was at rest
         page.becomes("document.querySelector('#verified').textContent.endsWith('without encoder')")
         content = io.BytesIO()
         Image.new("L", (40, 40), 90).save(content, "PNG")

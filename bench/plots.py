@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from .page import significant
 from .pairs import Pair
@@ -23,8 +25,11 @@ def write_plots(out: Path, parts: Mapping[str, Part]) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """As PNG without a time stamp."""
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    """As a PNG of 64 colours, a third of the bytes that all would take, and the same ones each time."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=100, metadata={"Software": None})
+    with Image.open(content) as picture:
+        picture.convert("RGB").quantize(64, Image.Quantize.FASTOCTREE).save(path, optimize=True)
 
 
 def growth(table: Table) -> Figure:
@@ -45,7 +50,7 @@ def growth(table: Table) -> Figure:
 
 def ratios(pairs: list[Pair]) -> Figure:
     """A row for each pair: median and quartiles, and the goal as a bar that it should lie left of."""
-    figure = Figure(figsize=(10, 1.2 + 0.24 * len(pairs)), layout="constrained")
+    figure = Figure(figsize=(11, 1.2 + 0.24 * len(pairs)), layout="constrained")
     axes = figure.subplots()
     for at, pair in enumerate(pairs):
         colour = OURS if pair.met == "yes" else MISSED
@@ -60,15 +65,15 @@ def ratios(pairs: list[Pair]) -> Figure:
     names = [f"{shortened(pair.name)}  /  {shortened(pair.peer)}" for pair in pairs]
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     axes.set_ylim(len(pairs) - 0.4, -0.6)
-    axes.set_xlabel("ours over theirs, log scale; left of 1 we are faster or smaller")
-    axes.set_title("Ratios: ● median, line quartiles, | goal; red where it is missed", fontsize=10)
+    figure.supxlabel("ours over theirs, log scale; left of 1 we are faster or smaller", fontsize=9)
+    figure.suptitle("Ratios: ● median, line quartiles, | goal; red where it is missed", fontsize=10)
     axes.grid(axis="x", alpha=0.3)
     for at, pair in enumerate(pairs):
         axes.annotate(significant(pair.ratio), (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     return figure
 
 
-def shortened(name: str, most: int = 58) -> str:
+def shortened(name: str, most: int = 52) -> str:
     """A long name's beginning."""
     return name if len(name) <= most else name[: most - 1] + "…"
 

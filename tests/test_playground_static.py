@@ -55,6 +55,7 @@ def test_it_verifies_draws_and_goes_on_without_a_network(page: Watched, site: Pa
         page.becomes("playground.levels")
         samples = model.sample(1, seed=0)
         assert np.abs(np.array(page.picture()) - to_grey_levels(samples.images).ravel()).max() <= 1
+        assert "light top ↔ trousers" in page.text("#sliders")  # seen by eye for these weights
         assert not page.page.is_hidden("#map")
         page.page.hover("#points", position={"x": 200, "y": 150})
         page.becomes("document.querySelector('#pointed-words').textContent.trim() !== ''")

@@ -49,16 +49,14 @@ def _products(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     return int(np.prod(out)) * (a[0] if transposed else a[-1])
 
 
-def largest_rate(threads: int = 1, seconds: float = 1.0) -> tuple[float, int]:
-    """Float32 products a second of the largest MatMul that ONNX Runtime does here, and the side that was best.
+def matmul_rates(threads: int = 1, seconds: float = 1.0) -> dict[int, float]:
+    """Float32 products a second of ONNX Runtime's MatMul of square matrices here, by their side.
 
     Args:
         threads: one-thread sessions side by side; the rate is of all of them.
         seconds: how long each side is tried.
     """
-    rates = {side: _rate(side, threads, seconds) for side in SIDES}
-    best = max(rates, key=rates.__getitem__)
-    return rates[best], best
+    return {side: _rate(side, threads, seconds) for side in SIDES}
 
 
 def _rate(side: int, threads: int, seconds: float) -> float:

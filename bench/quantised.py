@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
+from vae_export.differences import IMAGE_TOLERANCE
 from vae_runtime import Generator, find_model, standard_normals, to_grey_levels
 from vae_train.data import load_fashion_mnist
 from vae_train.evaluation import cost_of_probabilities, evaluate
@@ -38,9 +39,10 @@ DRAWN = 4096
 """Pictures whose grey levels are compared."""
 CALIBRATION = 512
 TEST_IMAGES = 4000
-GOOD_LEVELS, GOOD_SIZE, GOOD_RATIO = 1, 0.6, 0.8
-"""A variant earns its place where no pixel is further off than the contract's one grey level, and it has at most this
-share of the bytes or of the time of its float32 self."""
+GOOD_SIZE, GOOD_RATIO = 0.6, 0.8
+"""A variant earns its place where it would pass an export's own check of pictures, and has at most this share of the
+bytes or of the time of its float32 self. One grey level is not enough: that is what processors may differ by, and a
+variant that uses it up is two off on the next one."""
 
 
 def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
@@ -58,11 +60,12 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
         wanted = run(plain, feed)
         neg_elbo = neg_elbos(model, test) if graph == "decoder" else None
         baseline = neg_elbo(plain) if neg_elbo else None
-        rows.append([title, "float32", bytes_of_self / 1e3, None, None, None, baseline, None, None])
+        rows.append([title, "float32", bytes_of_self / 1e3, None, None, None, None, baseline, None, None])
         calibration = feed_of_images(model, graph, real[: scaled(CALIBRATION, share, BATCH)])
         for variant, file in variants(source, folder, calibration).items():
             other, size = session(file, 1), file.stat().st_size
-            worst, mean = grey_errors(run(other, feed), wanted)
+            found = run(other, feed)
+            (worst, mean), apart = grey_errors(found, wanted), float(np.abs(found - wanted).max())
             (pair,) = compare(
                 f"{title}, {variant}, 64 pictures on one thread", partial(run, other, batch),
                 [Peer("its float32 self", partial(run, plain, batch))],
@@ -71,11 +74,12 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
             yield pair
             its_own = neg_elbo(other) if neg_elbo else None
             change = None if its_own is None or baseline is None else its_own - baseline
-            good = earns_its_place(worst, size / bytes_of_self, pair.ratio)
-            rows.append([title, variant, size / 1e3, pair.ratio, worst, mean, its_own, change, good])
+            good = earns_its_place(apart, size / bytes_of_self, pair.ratio)
+            rows.append([title, variant, size / 1e3, pair.ratio, apart, worst, mean, its_own, change, good])
     yield Table(
         "Size, speed and error",
-        ["graph", "variant", "kB", "time over float32", "worst grey level", "mean grey level",
+        ["graph", "variant", "kB", "time over float32", "largest difference in [0, 1]",
+         "worst grey level", "mean grey level",
          "−ELBO, nats", "its change", "earns its place"],
         rows,
         [f"Grey levels: of {scaled(DRAWN, share, BATCH):,} default draws of seed 0, against the float32 graph.",
@@ -84,9 +88,9 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
          "detail stage draws pictures and has no bound.",
          f"Static ranges: of latents drawn from the posteriors of {scaled(CALIBRATION, share, BATCH)} training images. "
          "ConvTranspose has no whole-number kernel in ONNX Runtime's CPU provider: it stays in float32.",
-         f"A variant earns its place where no pixel is further off than the contract's {GOOD_LEVELS} grey level, and "
-         f"it has at most {GOOD_SIZE:.0%} of the bytes or takes at most {GOOD_RATIO:.0%} of the time. None is shipped "
-         "without a yes."],
+         f"A variant earns its place where no pixel is further off than {IMAGE_TOLERANCE:g}, which is what an export "
+         f"has to prove, and it has at most {GOOD_SIZE:.0%} of the bytes or takes at most {GOOD_RATIO:.0%} of the "
+         "time. None is shipped without a yes."],
     )  # fmt: skip
 
 
@@ -173,6 +177,6 @@ def neg_elbos(model: Generator, images: NDArray[np.uint8]) -> Callable[[onnxrunt
     return of
 
 
-def earns_its_place(worst: int, size: float, ratio: float) -> bool:
-    """Whether a variant keeps the contract's one grey level, and is much smaller or faster."""
-    return worst <= GOOD_LEVELS and (size <= GOOD_SIZE or ratio <= GOOD_RATIO)
+def earns_its_place(apart: float, size: float, ratio: float) -> bool:
+    """Whether a variant is as exact as an export has to be, and much smaller or faster."""
+    return apart <= IMAGE_TOLERANCE and (size <= GOOD_SIZE or ratio <= GOOD_RATIO)

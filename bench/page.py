@@ -46,7 +46,7 @@ def _head(head: Mapping[str, str], parts: Mapping[str, Part]) -> Iterator[str]:
     """The machine; threads and batches; which commit."""
     yield "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in head.items())
     yield ("Threads and batch are in the rows: whole processes choose for themselves (one thread below 1024 pictures, "
-           "all cores from there on, in blocks of 64), training has all cores and batches of 128.")
+           "all cores from there on, in blocks of 32), training has all cores and batches of 128.")
     commits = {part.commit for part in parts.values()}
     if len(commits) == 1:
         yield f"Commit {commits.pop()}."

@@ -46,7 +46,7 @@ variant that uses it up is two off on the next one."""
 
 
 def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
-    """Each graph with its variants, on one thread, in batches of 64 as bulk work has them."""
+    """Each graph with its variants, on one thread, in batches of 64."""
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises a step that changes nothing here
     images = load_fashion_mnist()
     real, test = (part.numpy() for part in (images.train_images, images.test_images))

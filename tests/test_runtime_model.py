@@ -251,10 +251,10 @@ def test_grey_levels_are_the_floor_of_255_x_plus_a_half(values: list[float]) -> 
 
 
 @given(st.integers(0, 2**63 - 10_000), st.integers(1, 1000))
-def test_blocks_cover_a_range_once_and_begin_at_multiples_of_64(start: int, count: int) -> None:
+def test_blocks_cover_a_range_once_and_begin_at_multiples_of_32(start: int, count: int) -> None:
     blocks = list(block_ranges(start, count))
     assert [first + at for first, low, high in blocks for at in range(low, high)] == list(range(start, start + count))
-    assert all(first % 64 == 0 for first, _, _ in blocks)
+    assert all(first % 32 == 0 for first, _, _ in blocks)
 
 
 def test_sessions_of_ones_own_serve_and_one_that_is_missing_is_named(tiny_model_folder: Path) -> None:

@@ -13,7 +13,7 @@ from .targets import GRIDS, PICTURES, check_choices, parse_target, written
 
 GRID_SCALE, SINGLE_SCALE = 4, 1
 CHUNK = 1024
-"""Latents decoded at once: whole blocks of 64, few enough for memory not to grow."""
+"""Latents decoded at once: whole blocks, few enough for memory not to grow."""
 
 
 def decode(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arrays import as_images, as_latent, as_latents
-from ._blocks import BLOCK, BULK, in_order, usable_cores
+from ._blocks import BLOCK, BULK, FEW, in_order, usable_cores
 from ._checks import whole
 from ._draws import Draw, settle
 from ._errors import InputError, ModelError, UsageError
@@ -180,7 +180,7 @@ class Generator:
         """
         draw = settle(self._manifest, prior, label, temperature, detail)
         n, start, sampler = self._sampler(n, seed, start, draw)
-        if n < BLOCK:
+        if n < FEW:
             sampler.open()
             return sampler.joined([sampler.run(start, n)], start)
         return sampler.joined(list(sampler.blocks(start, n, self._workers(n), grey=False)), start)
@@ -204,7 +204,7 @@ class Generator:
             n: how many in all, at least 1.
             seed: as in `sample`; one seed is drawn for all chunks.
             start: as in `sample`.
-            chunk: pictures in a chunk (the first and the last may be smaller), a multiple of 64.
+            chunk: pictures in a chunk (the first and the last may be smaller), a multiple of 32.
             dtype: float32 in [0, 1], or uint8 grey levels, which are computed in parallel too.
             prior: as in `sample`.
             label: as in `sample`.
@@ -412,7 +412,7 @@ class Generator:
     def _in_batches(
         self, graph: str, outputs: Sequence[str], feed: Mapping[str, NDArray[np.float32]]
     ) -> list[NDArray[np.float32]]:
-        """A graph's outputs for all rows of its inputs, computed in blocks of 64, the last one shorter."""
+        """A graph's outputs for all rows of its inputs, computed in blocks of 32, the last one shorter."""
         session, count = self._session(graph), len(next(iter(feed.values())))
         parts = ({name: rows[at : at + BLOCK] for name, rows in feed.items()} for at in range(0, count, BLOCK))
         results = list(in_order(lambda part: run_float32(session, outputs, part), parts, self._workers(count)))

@@ -69,7 +69,7 @@ class Sampler:
         return Part(images, drawn.latents, drawn.labels)
 
     def blocks(self, start: int, count: int, workers: int, *, grey: bool) -> Iterator[Part]:
-        """The same cut from whole blocks of 64, aligned to the absolute index."""
+        """The same cut from whole blocks, aligned to the absolute index."""
 
         def block(task: tuple[int, int, int]) -> Part:
             first, low, high = task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +40,19 @@ def block_ranges(start: int, count: int) -> Iterator[tuple[int, int, int]]:
     """The aligned blocks that cover start … start+count−1, as (first index of the block, cut from, cut to)."""
     for first in range(start - start % BLOCK, start + count, BLOCK):
         yield first, max(start - first, 0), min(start + count - first, BLOCK)
+
+
+def grouped(
+    ranges: Iterable[tuple[int, int, int]], count: int, workers: int
+) -> Iterator[list[tuple[int, int, int]]]:
+    """The ranges in lists for one worker each: up to four, because to hand over work takes as long as two pictures.
+
+    Fewer where a worker would not get eight lists of them, so that all end at the same time.
+    """
+    size = max(1, min(4, count // (BLOCK * 8 * workers)))
+    remaining = iter(ranges)
+    while group := list(itertools.islice(remaining, size)):
+        yield group
 
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Iterator[Result]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._blocks import BLOCK, block_ranges, in_order
+from ._blocks import BLOCK, block_ranges, grouped, in_order
 from ._draws import Draw
 from ._grid import to_grey_levels
 from ._manifest import Manifest
@@ -75,8 +75,12 @@ class Sampler:
             first, low, high = task
             return self.run(first, BLOCK).cut(low, high, grey=grey)
 
+        def several(tasks: Sequence[tuple[int, int, int]]) -> list[Part]:
+            return [block(task) for task in tasks]
+
         self.open()
-        return in_order(block, block_ranges(start, count), workers)
+        for parts in in_order(several, grouped(block_ranges(start, count), count, workers), workers):
+            yield from parts
 
     def chunks(self, start: int, count: int, chunk: int, workers: int, *, grey: bool) -> Iterator[Samples]:
         """Blocks joined to chunks that end at multiples of `chunk`."""

@@ -14,7 +14,7 @@ import torch
 
 from tiny_training import CONFIG, tiny_data
 from vae_runtime import DivergedError, InputError, UsageError
-from vae_train import training
+from vae_train import devices
 from vae_train.progress import Silent
 from vae_train.run_folder import load_run
 from vae_train.training import train
@@ -187,14 +187,14 @@ def test_a_loss_that_is_not_a_number_stops_with_step_and_reason_and_keeps_the_ch
     before = contents(tmp_path / "run")
     checkpoint = (tmp_path / "run" / "checkpoint.pt").read_bytes()
     calls = 0
-    real = training.reconstruction_nats
+    real = devices.reconstruction_nats
 
     def poisoned(logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         nonlocal calls
         calls += 1
         return real(logits, image) * (float("nan") if calls == 3 else 1)
 
-    monkeypatch.setattr(training, "reconstruction_nats", poisoned)
+    monkeypatch.setattr(devices, "reconstruction_nats", poisoned)
     with pytest.raises(DivergedError) as caught:
         train(CONFIG, DATA, tmp_path / "run", resume=True)
     assert str(caught.value).startswith(

@@ -25,9 +25,9 @@ from . import run_folder
 from .checkpoint import TrainingState
 from .config import TrainConfig
 from .data import FashionMnist, batches, split
-from .devices import Forward, choose_device, compiled
+from .devices import Costs, choose_device, costs
 from .evaluation import Evaluation, evaluate_run, evaluate_vae
-from .objective import charged_kl, kl_nats, reconstruction_nats
+from .objective import charged_kl
 from .plots import write_curves, write_samples
 from .progress import Reporter, Silent
 from .run_folder import Run
@@ -127,7 +127,7 @@ class _Trainer:
     """int64, the images to train on"""
     validation: Tensor | None
     """uint8 [m, 1, 28, 28], on the CPU; None with `full`"""
-    forward: Forward
+    costs: Costs
     state: TrainingState
 
     @classmethod
@@ -151,7 +151,7 @@ class _Trainer:
             images=data.train_images.to(device),
             training=training,
             validation=validation,
-            forward=compiled(state.vae, config) if config.compile else state.vae,
+            costs=costs(state.vae, config),
             state=state,
         )
 
@@ -189,10 +189,7 @@ class _Trainer:
         noise = torch.randn(
             len(image), config.model.latent_dim, generator=state.noise_generator, device=image.device
         )  # [batch, 12]
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            logits, mean, log_variance = self.forward(image, noise)
-        reconstruction = reconstruction_nats(logits.float(), image)  # [batch]
-        kl = kl_nats(mean.float(), log_variance.float())  # [batch, 12]
+        reconstruction, kl = self.costs(image, noise)  # [batch], [batch, 12]
         steps = len(state.sums)
         done = state.epoch * steps + state.step
         charged = charged_kl(kl.mean(0), config.free_nats)

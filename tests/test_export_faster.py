@@ -60,6 +60,12 @@ def test_a_transposed_convolution_as_phases_gives_the_same_values(height: int, w
     assert largest_difference(before, after, height, width, batch) < 2e-5
 
 
+def test_attributes_that_torch_writes_out_are_no_hindrance() -> None:
+    spelt_out = {"group": 1, "auto_pad": "NOTSET", "dilations": [1, 1], "output_padding": [0, 0]}
+    before = one_layer("ConvTranspose", random_kernel(5, 16, 4, 4), 7, 7, **UP, **spelt_out)
+    assert kinds(with_faster_operators(before))["ConvTranspose"] == 0
+
+
 def test_a_pixel_of_each_phase_takes_its_own_four_weights_of_the_kernel() -> None:
     kernel = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     assert phase_kernels(kernel)[:, :, 0, 0].tolist() == [

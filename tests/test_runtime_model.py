@@ -22,7 +22,7 @@ from vae_runtime import (
     picture_grid,
     to_grey_levels,
 )
-from vae_runtime._blocks import BULK, block_ranges
+from vae_runtime._blocks import BULK, block_ranges, grouped
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +255,16 @@ def test_blocks_cover_a_range_once_and_begin_at_multiples_of_32(start: int, coun
     blocks = list(block_ranges(start, count))
     assert [first + at for first, low, high in blocks for at in range(low, high)] == list(range(start, start + count))
     assert all(first % 32 == 0 for first, _, _ in blocks)
+
+
+@given(st.integers(1, 20_000), st.integers(1, 16))
+def test_workers_get_each_block_once_and_at_least_eight_lists_where_lists_are_long(count: int, workers: int) -> None:
+    ranges = list(block_ranges(5, count))
+    lists = list(grouped(ranges, count, workers))
+    assert [task for group in lists for task in group] == ranges
+    longest = max(len(group) for group in lists)
+    assert longest <= 4
+    assert longest == 1 or len(lists) >= 8 * workers
 
 
 def test_sessions_of_ones_own_serve_and_one_that_is_missing_is_named(tiny_model_folder: Path) -> None:

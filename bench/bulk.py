@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_runtime import find_model
+from vae_gen import find_model
 
 from .graphs import SIDES, matmul_rates, multiplications
 from .machine import DEFAULT, REFERENCE, cores

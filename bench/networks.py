@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from vae_runtime import find_model
+from vae_gen import find_model
 from vae_train.config import ModelConfig
 from vae_train.detail.config import DetailConfig
 from vae_train.detail.networks import DetailDecoder

@@ -15,7 +15,7 @@ from .results import Part, Result, Table
 PARTS = ("start", "single", "bulk", "peers", "quantised", "training", "growth", "sizes", "gpu")
 """Each is a module with `measure(folder, share)`."""
 
-OURS = ("bench", "vae_runtime", "vae_gen", "vae_train", "vae_export")
+OURS = ("bench", "vae_gen", "vae_gen_cli", "vae_train", "vae_export")
 
 
 def main(name: str, file: Path, share: float) -> None:

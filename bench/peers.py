@@ -1,4 +1,4 @@
-"""The shipped graphs in PyTorch, compiled PyTorch, OpenVINO and a plain session, beside Generator.decode.
+"""The shipped graphs in PyTorch, compiled PyTorch, OpenVINO and a plain session, beside VAE.decode.
 
 Each peer takes NumPy arrays and gives one, has the same weights in float32, and must agree to 1e-4 before it is timed.
 Of its settings (threads, the form of the graph, OpenVINO's two modes) the fastest here is taken, so that a peer is met
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import Generator, find_model
+from vae_gen import VAE, find_model
 
 from .machine import DEFAULT, REFERENCE, cores, named
 from .pairs import Pair, Peer, compare, fastest, scaled, seconds
@@ -30,7 +30,7 @@ GRAPHS = (("reference decoder", REFERENCE, "decoder"), ("default decoder", DEFAU
 BULK = {64: 2048, 1000: 2000}
 """Pictures in all for each batch of the peers, so that none is left over."""
 BULK_BEGINS = 1024
-"""From so many on Generator.decode takes all cores; trials do not go below."""
+"""From so many on VAE.decode takes all cores; trials do not go below."""
 ROUNDS = 11
 TIMES = 100
 CLOSE = 1e-4
@@ -73,7 +73,7 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
 def _rows(
     title: str, name: str, graph: str, batch: int, count: int, makers: Sequence[Make], share: float
 ) -> Iterator[Pair | str]:
-    model = Generator.load(name)
+    model = VAE(name)
     inputs = inputs_of(model, graph, count)
     noise = inputs[1] if graph == "detail" else None
     mine = model.decode(inputs[0], noise=noise)
@@ -106,7 +106,7 @@ def _rows(
     yield from compare(f"{title}, {what}", ours, peers, rounds=scaled(ROUNDS, share), times=times)
 
 
-def inputs_of(model: Generator, graph: str, count: int) -> Arrays:
+def inputs_of(model: VAE, graph: str, count: int) -> Arrays:
     """Latents, and for the detail stage noise, as the model draws them by default."""
     drawn = model.sample(count, seed=7)
     noise = [] if graph == "decoder" else [model.detail_noise(count, 7, labels=drawn.labels)]
@@ -114,7 +114,7 @@ def inputs_of(model: Generator, graph: str, count: int) -> Arrays:
 
 
 def in_batches(run: Run, batch: int) -> Run:
-    """All pictures as one array, as Generator.decode gives them."""
+    """All pictures as one array, as VAE.decode gives them."""
 
     def whole(arrays: Arrays) -> NDArray[np.float32]:
         parts = [run([rows[at : at + batch] for rows in arrays]) for at in range(0, len(arrays[0]), batch)]

@@ -21,7 +21,7 @@ import torch
 from coupling_flow import Flow, fit_flow
 from numpy.typing import NDArray
 
-from vae_runtime import FittedPrior, Generator, standard_normals, to_grey_levels
+from vae_gen import VAE, FittedPrior, standard_normals, to_grey_levels
 from vae_train.bench.classifiers import describe
 from vae_train.bench.scores import Judge, figures_of, judges
 from vae_train.data import FashionMnist, load_fashion_mnist, split
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=0, help="of each family, to be compared; needs a model folder")
     arguments = parser.parse_args()
     data = load_fashion_mnist()
-    looks = Looks(Generator.load(arguments.model), judges(data), arguments.pictures) if arguments.pictures else None
+    looks = Looks(VAE(arguments.model), judges(data), arguments.pictures) if arguments.pictures else None
     classes = len(data.class_names)
     train, held_out = posteriors(encoder(arguments.model), data, arguments.draws)
 
@@ -118,7 +118,7 @@ def main() -> None:
 class Looks:
     """What a family's pictures look like to the bench's classifiers, as cells of the table."""
 
-    model: Generator
+    model: VAE
     judges: list[Judge]
     count: int
 
@@ -175,7 +175,7 @@ def encoder(path: Path) -> Encode:
             return mean.numpy(), log_variance.numpy()
 
         return in_torch
-    model = Generator.load(path)
+    model = VAE(path)
     return lambda image: model.encode(image)
 
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from vae_export.differences import IMAGE_TOLERANCE
-from vae_runtime import Generator, find_model, standard_normals, to_grey_levels
+from vae_gen import VAE, find_model, standard_normals, to_grey_levels
 from vae_train.data import load_fashion_mnist
 from vae_train.evaluation import cost_of_probabilities, evaluate
 
@@ -53,7 +53,7 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
     test = test[: scaled(TEST_IMAGES, share, 50)]
     rows: list[list[Cell]] = []
     for title, name, graph in GRAPHS:
-        model, source = Generator.load(name), find_model(name) / f"{graph}.onnx"
+        model, source = VAE(name), find_model(name) / f"{graph}.onnx"
         feed = drawn(model, graph, scaled(DRAWN, share, BATCH))
         batch = {key: values[:BATCH] for key, values in feed.items()}
         plain, bytes_of_self = session(source, 1), source.stat().st_size
@@ -131,14 +131,14 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]
         return next(self.batches, None)
 
 
-def drawn(model: Generator, graph: str, count: int) -> Feed:
+def drawn(model: VAE, graph: str, count: int) -> Feed:
     """What a graph is fed for the default pictures of seed 0."""
     samples = model.sample(count, seed=0)
     feed = {"latent": samples.latents}
     return feed if graph == "decoder" else {**feed, "noise": model.detail_noise(count, 0, labels=samples.labels)}
 
 
-def feed_of_images(model: Generator, graph: str, images: NDArray[np.uint8]) -> Feed:
+def feed_of_images(model: VAE, graph: str, images: NDArray[np.uint8]) -> Feed:
     """What a graph is fed for latents of real images, drawn from their posteriors."""
     posterior = model.encode(images)
     noise = standard_normals(1, 0, len(images), posterior.mean.shape[1])
@@ -160,7 +160,7 @@ def grey_errors(pictures: NDArray[np.float32], wanted: NDArray[np.float32]) -> t
     return int(apart.max()), float(apart.mean())
 
 
-def neg_elbos(model: Generator, images: NDArray[np.uint8]) -> Callable[[onnxruntime.InferenceSession], float]:
+def neg_elbos(model: VAE, images: NDArray[np.uint8]) -> Callable[[onnxruntime.InferenceSession], float]:
     """−ELBO in nats of images by their decoder; their posteriors, which refine in steps, are computed once."""
 
     @cache

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx.utils
 
-from vae_runtime import Generator, find_model
+from vae_gen import VAE, find_model
 
 from .machine import REFERENCE
 from .pairs import Pair, Peer, compare, scaled
@@ -23,17 +23,17 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
     """Pictures of a seed beside the decoder alone, in a plain session."""
     rounds, times = scaled(ROUNDS, share), scaled(TIMES, share)
     path = find_model(REFERENCE)
-    model = Generator.load(REFERENCE, threads=1)
+    model = VAE(REFERENCE, threads=1)
     generator, decoder = session(path / "generator.onnx", 1), session(path / "decoder.onnx", 1)
     images, latents = generator.run(None, window(7, 0, 1))
     (decoded,) = decoder.run(None, {"latent": latents})
-    for which, found in (("the graph", images), ("Generator.sample", model.sample(1, seed=7).images)):
+    for which, found in (("the graph", images), ("VAE.sample", model.sample(1, seed=7).images)):
         if (apart := float(np.abs(decoded - found).max())) > 1e-5:
             raise AssertionError(f"expected {which} to make what the decoder makes of its latent, got {apart} between")
     alone = Peer("its decoder alone, plain session", lambda: decoder.run(None, {"latent": latents}), 2.0)
     for name, ours in (
         ("one picture by seed, reference, generator.onnx", lambda: generator.run(None, window(7, 0, 1))),
-        ("one picture by seed, reference, Generator.sample", lambda: model.sample(1, seed=7)),
+        ("one picture by seed, reference, VAE.sample", lambda: model.sample(1, seed=7)),
     ):
         yield from compare(name, ours, [alone], rounds=rounds, times=times)
 

@@ -29,7 +29,7 @@ COMMANDS = (
 LOADED = """
 import json, re, sys
 from pathlib import Path
-from vae_gen.main import main
+from vae_gen_cli.main import main
 file, sys.argv = sys.argv[1], ["vae-gen", *sys.argv[2:]]
 try:
     main()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vae_runtime import find_model
+from vae_gen import find_model
 
 from .machine import DEFAULT, HERE, REFERENCE
 from .pairs import Pair, Peer, compare, scaled

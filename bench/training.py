@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from vae_runtime import UnavailableError
+from vae_gen import UnavailableError
 from vae_train.config import TrainConfig
 from vae_train.data import FashionMnist, load_fashion_mnist
 from vae_train.progress import Silent

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from vae_gen.main import main
+from vae_gen_cli.main import main
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from cli_runner import Command
 from tiny_model import write_tiny_model
-from vae_runtime import DetailSpec
+from vae_gen import DetailSpec
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
@@ -20,7 +20,7 @@ settings.load_profile("patient")
 @functools.cache
 def missing_data() -> str | None:
     """Why the full data set cannot be had without a download, or None where it can."""
-    from vae_runtime import InputError
+    from vae_gen import InputError
     from vae_train.data import load_fashion_mnist  # brings PyTorch, which most tests do without
 
     try:
@@ -62,7 +62,7 @@ def old_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def vae_gen(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+def cli(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`vae-gen` with the tiny model, in a folder of its own that starts empty."""
     folder = tmp_path / "work"
     folder.mkdir()
@@ -73,7 +73,7 @@ def vae_gen(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.fixture(scope="session", params=["shipped", "fitted"])
 def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A kit of the shipped model, and one of a model that draws from its fitted prior."""
-    from vae_runtime import find_model
+    from vae_gen import find_model
 
     model = find_model() if request.param == "shipped" else request.getfixturevalue("fitted_model_folder")
     folder = tmp_path_factory.mktemp("kits") / request.param
@@ -82,9 +82,9 @@ def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def tiny_kit(vae_gen: Command) -> Path:
+def tiny_kit(cli: Command) -> Path:
     """A kit that a test may spoil."""
-    vae_gen.succeed("kit", "kit")
+    cli.succeed("kit", "kit")
     return Path.cwd() / "kit"
 
 

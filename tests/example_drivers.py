@@ -45,7 +45,7 @@ for call in json.load(sys.stdin):
         answers.append(answer(call))
     except ValueError as error:
         answers.append({"error": str(error)})
-strangers = {name.partition(".")[0] for name in sys.modules} & {"vae_runtime", "vae_gen", "torch", "onnx", "PIL"}
+strangers = {name.partition(".")[0] for name in sys.modules} & {"vae_gen", "vae_gen_cli", "torch", "onnx", "PIL"}
 assert not strangers, strangers
 print(json.dumps(answers))
 """

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from browser import open_page, require_browser
-from vae_gen.play_server import open_server
-from vae_runtime import Generator
+from vae_gen import VAE
+from vae_gen_cli.play_server import open_server
 
 WEB = Path(__file__).parents[1] / "web"
 
@@ -88,7 +88,7 @@ new PerformanceObserver((list) => list.getEntries().forEach((entry) => (globalTh
 @contextmanager
 def playing(folder: Path) -> Iterator[str]:
     """The address under which `vae-gen play` would serve a model."""
-    server = open_server(Generator.load(folder), 0)
+    server = open_server(VAE(folder), 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

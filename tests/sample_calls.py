@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from vae_runtime import (
+from vae_gen import (
+    VAE,
     Check,
     FittedPrior,
-    Generator,
     Manifest,
     Pictures,
     Posterior,
@@ -23,9 +23,9 @@ from vae_runtime import (
     verify,
 )
 
-model = Generator.load()
-model = Generator.load(Path("model"), threads=2, provider="cpu")
-own = Generator.from_sessions("manifest.json", decoder=onnxruntime.InferenceSession("decoder.onnx"))
+model = VAE()
+model = VAE(Path("model"), threads=2, provider="cpu")
+own = VAE.from_sessions("manifest.json", decoder=onnxruntime.InferenceSession("decoder.onnx"))
 assert_type(model.manifest, Manifest)
 
 assert_type(model.sample(50, seed=7, start=100), Samples)

@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from test_train_evaluation import as_generator
+import vae_gen
+from test_train_evaluation import as_sessions
 from tiny_training import tiny_data
-from vae_runtime import Generator, InputError
+from vae_gen import InputError
 from vae_train import eval_command
 from vae_train.bench.classifiers import (
     WEIGHTS,
@@ -173,7 +174,7 @@ def flat_vae(constant: float) -> VAE:
 def test_the_bound_of_a_decoder_that_ignores_its_latent_lies_between_its_cost_and_its_elbo(
     tiny_model_folder: Path,
 ) -> None:
-    model = as_generator(flat_vae(1.0), tiny_model_folder)
+    model = as_sessions(flat_vae(1.0), tiny_model_folder)
     images = np.zeros((40, 1, 28, 28), np.float32)
     cost = 784 * math.log(1 + math.e)  # every pixel is s(1), and black
     kl = 12 * 0.5 * (math.exp(-0.4) + 0.25 - 1 + 0.4)
@@ -189,7 +190,7 @@ def test_the_bound_of_a_decoder_that_ignores_its_latent_lies_between_its_cost_an
 def test_a_bound_does_not_depend_on_how_many_images_are_decoded_at_once(
     tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, images = Generator.load(tiny_model_folder), DATA.test_images.numpy()[:7].astype(np.float32) / 255
+    model, images = vae_gen.VAE(tiny_model_folder), DATA.test_images.numpy()[:7].astype(np.float32) / 255
     whole = importance_bound(model, images, 6)
     monkeypatch.setattr("vae_train.bench.likelihood.CHUNK", 13)  # two images at a time
     parts = importance_bound(model, images, 6)
@@ -272,7 +273,7 @@ def test_a_classifier_is_written_with_its_recipe_and_read_again(
 
 
 def test_a_set_is_a_function_of_its_seed(fitted_model_folder: Path) -> None:
-    sets = sample_sets(Generator.load(fitted_model_folder), DATA, 20, None)
+    sets = sample_sets(vae_gen.VAE(fitted_model_folder), DATA, 20, None)
     for one in sets:
         images, labels = one.make(5)
         assert images.dtype == np.uint8
@@ -287,7 +288,7 @@ def test_a_set_is_a_function_of_its_seed(fitted_model_folder: Path) -> None:
 
 
 def test_a_latent_space_in_which_nothing_moves_has_no_length_and_no_jumps(tiny_model_folder: Path) -> None:
-    judge, model = Judge.load("residual", DATA), as_generator(flat_vae(0.0), tiny_model_folder)
+    judge, model = Judge.load("residual", DATA), as_sessions(flat_vae(0.0), tiny_model_folder)
     assert path_length(model, judge, 0, paths=10) == {"mean": 0.0, "median": 0.0}
     smooth = traversal_smoothness(model, DATA, [judge])
     assert smooth["residual"]["worst"] == 1.0
@@ -297,7 +298,7 @@ def test_a_path_twice_as_steep_is_four_times_as_long(tiny_model_folder: Path) ->
     class Doubled:
         """The model with its latents doubled about 0, which is the same picture twice as fast."""
 
-        def __init__(self, model: Generator) -> None:
+        def __init__(self, model: vae_gen.VAE) -> None:
             self.manifest, self.model = model.manifest, model
 
         def decode(self, latents: Any) -> Any:
@@ -307,6 +308,6 @@ def test_a_path_twice_as_steep_is_four_times_as_long(tiny_model_folder: Path) ->
         def decode(self, latents: Any) -> Any:
             return self.model.decode(0.01 * latents)
 
-    judge, model = Judge.load("plain", DATA), Generator.load(tiny_model_folder)
+    judge, model = Judge.load("plain", DATA), vae_gen.VAE(tiny_model_folder)
     fast, slow = (path_length(made, judge, 0, paths=40)["median"] for made in (Doubled(model), Slow(model)))
     assert fast / slow == pytest.approx(4, rel=0.15)

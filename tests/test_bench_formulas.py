@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from vae_runtime import Generator, to_grey_levels
+from vae_gen import VAE, to_grey_levels
 from vae_train.bench import report
 from vae_train.bench.classifiers import augmented
 from vae_train.bench.distances import frechet_distance, kernel_distance
@@ -153,7 +153,7 @@ def test_an_arc_begins_and_ends_at_its_ends_and_is_the_runtimes(tiny_model_folde
     a, b = np.random.default_rng(0).normal(size=(2, 6, 12))
     np.testing.assert_allclose(spherical(a, b, np.zeros(6)), a, atol=1e-12)
     np.testing.assert_allclose(spherical(a, b, np.ones(6)), b, atol=1e-12)
-    path = Generator.load(str(tiny_model_folder)).interpolate(a[0], b[0], 5, "spherical").latents
+    path = VAE(str(tiny_model_folder)).interpolate(a[0], b[0], 5, "spherical").latents
     np.testing.assert_allclose(spherical(a[:1], b[:1], np.array([0.25])), path[1:2], atol=1e-6)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_runner import Command
-from vae_gen import bench
+from vae_gen_cli import bench
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +20,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "SINGLES", 3)
 
 
-def test_json_has_every_figure_and_advises_a_count_that_was_measured(vae_gen: Command) -> None:
-    document = json.loads(vae_gen.succeed("bench", "--json").out)
+def test_json_has_every_figure_and_advises_a_count_that_was_measured(cli: Command) -> None:
+    document = json.loads(cli.succeed("bench", "--json").out)
     rates = document["pictures_a_second"]
     assert list(rates) == [str(threads) for threads in bench.thread_counts()]
     assert all(rate > 0 for rate in rates.values())
@@ -31,17 +31,17 @@ def test_json_has_every_figure_and_advises_a_count_that_was_measured(vae_gen: Co
     assert document["machine"]["cores"] >= 1
 
 
-def test_the_table_says_the_same(vae_gen: Command) -> None:
-    lines = vae_gen.succeed("bench").out.decode().splitlines()
+def test_the_table_says_the_same(cli: Command) -> None:
+    lines = cli.succeed("bench").out.decode().splitlines()
     assert re.fullmatch(r"fresh process, one picture +\d+ ms", lines[0])
     assert re.fullmatch(r"one picture, once it runs +[\d.]+ ms", lines[1])
     assert len(lines) == 3 + len(bench.thread_counts())
     assert re.fullmatch(r"advice: --threads \d+ for bulk work", lines[-1])
 
 
-def test_what_is_wrong_is_said_before_anything_is_measured(vae_gen: Command) -> None:
-    assert vae_gen("bench", "--model", "nowhere").code == 4
-    assert vae_gen("bench", "--provider", "nothing").code == 3
+def test_what_is_wrong_is_said_before_anything_is_measured(cli: Command) -> None:
+    assert cli("bench", "--model", "nowhere").code == 4
+    assert cli("bench", "--provider", "nothing").code == 3
 
 
 @given(st.dictionaries(st.integers(1, 64), st.floats(1, 1e6), min_size=1))

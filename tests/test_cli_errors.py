@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from cli_runner import Command
-from vae_gen import bulk
+from vae_gen_cli import bulk
 
 
 def invalid(command: str, option: str, message: str) -> str:
@@ -43,7 +43,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.fixture
-def bad(vae_gen: Command) -> Command:
+def bad(cli: Command) -> Command:
     """`vae-gen` in a folder with files that cannot be used."""
     np.save("wide.npy", np.zeros((2, 13), np.float32))
     np.save("nan.npy", np.array([[np.nan] * 12], np.float32))
@@ -66,7 +66,7 @@ def bad(vae_gen: Command) -> Command:
     Path("huge.png").write_bytes(png_header(10_000, 10_000))
     Path("gigantic.png").write_bytes(png_header(2**31 - 1, 2**31 - 1))
     Path("folder").mkdir()
-    return vae_gen
+    return cli
 
 
 def state(folder: Path) -> dict[str, bytes | None]:
@@ -367,7 +367,7 @@ def test_nothing_is_computed_for_an_output_that_cannot_be_written(
     def refuse(*arguments: object) -> None:
         pytest.fail("a graph was run")
 
-    monkeypatch.setattr("vae_runtime._model.run_float32", refuse)
+    monkeypatch.setattr("vae_gen._model.run_float32", refuse)
     assert bad(*line.split()).code == 7
 
 

@@ -14,34 +14,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli_runner import Command
-from vae_gen.latent_files import read_latents
-from vae_gen.options import read_seed
-from vae_runtime import Generator, InputError, to_grey_levels
+from vae_gen import VAE, InputError, to_grey_levels
+from vae_gen_cli.latent_files import read_latents
+from vae_gen_cli.options import read_seed
 
 
 @pytest.fixture
-def pictures(vae_gen: Command) -> list[str]:
-    vae_gen.succeed("sample", "-n", "3", "--seed", "1", "-o", "in/")
+def pictures(cli: Command) -> list[str]:
+    cli.succeed("sample", "-n", "3", "--seed", "1", "-o", "in/")
     return sorted(map(str, Path("in").iterdir()))
 
 
-def test_encode_writes_mean_log_variance_and_files(vae_gen: Command, pictures: list[str]) -> None:
-    vae_gen.succeed("sample", "-n", "3", "--seed", "1", "-o", "in.npy")
-    expected = Generator.load(vae_gen.model).encode(np.load("in.npy"))
-    assert vae_gen.succeed("encode", *pictures).err == "3 latents → latents.npz\n"
+def test_encode_writes_mean_log_variance_and_files(cli: Command, pictures: list[str]) -> None:
+    cli.succeed("sample", "-n", "3", "--seed", "1", "-o", "in.npy")
+    expected = VAE(cli.model).encode(np.load("in.npy"))
+    assert cli.succeed("encode", *pictures).err == "3 latents → latents.npz\n"
     with np.load("latents.npz") as archive:
         assert archive["files"].tolist() == pictures
         np.testing.assert_array_equal(archive["mean"], expected.mean)
         np.testing.assert_array_equal(archive["log_variance"], expected.log_variance)
-    document = json.loads(vae_gen.succeed("encode", *pictures, "-o", "-").out)
+    document = json.loads(cli.succeed("encode", *pictures, "-o", "-").out)
     assert document["files"] == pictures
     np.testing.assert_array_equal(np.array(document["mean"], np.float32), expected.mean)
     np.testing.assert_array_equal(np.array(document["log_variance"], np.float32), expected.log_variance)
 
 
-def test_encode_gives_the_same_bytes_each_time(vae_gen: Command, pictures: list[str]) -> None:
+def test_encode_gives_the_same_bytes_each_time(cli: Command, pictures: list[str]) -> None:
     for name in ("a.npz", "b.npz", "a.json", "b.json"):
-        vae_gen.succeed("encode", *pictures, "-o", name)
+        cli.succeed("encode", *pictures, "-o", name)
     assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes()
     assert Path("a.json").read_bytes() == Path("b.json").read_bytes()
 
@@ -49,44 +49,44 @@ def test_encode_gives_the_same_bytes_each_time(vae_gen: Command, pictures: list[
 @pytest.mark.parametrize("kind", ["npy", "npz", "json", "rows", "sampled"])
 @pytest.mark.parametrize("from_stdin", [False, True])
 def test_decode_takes_every_format_by_its_content(
-    vae_gen: Command, pictures: list[str], kind: str, from_stdin: bool
+    cli: Command, pictures: list[str], kind: str, from_stdin: bool
 ) -> None:
-    vae_gen.succeed("encode", *pictures, "-o", "l.npz")
+    cli.succeed("encode", *pictures, "-o", "l.npz")
     with np.load("l.npz") as archive:
         mean = archive["mean"]
     if kind == "npy":
         np.save("l.npy", mean.astype(np.float64))
     elif kind == "json":
-        vae_gen.succeed("encode", *pictures, "-o", "l.json")
+        cli.succeed("encode", *pictures, "-o", "l.json")
     elif kind == "rows":
         Path("l.rows").write_text(json.dumps(mean.tolist()))
     elif kind == "sampled":
-        vae_gen.succeed("sample", "-n", "3", "--seed", "2", "-o", "l.npz")
+        cli.succeed("sample", "-n", "3", "--seed", "2", "-o", "l.npz")
         Path("l.npz").rename("l.sampled")
         with np.load("l.sampled") as archive:
             mean = archive["latents"]
     file = f"l.{kind}"
     arguments = ("decode", "-" if from_stdin else file, "-o", "out.npz")
-    vae_gen.succeed(*arguments, stdin=Path(file).read_bytes() if from_stdin else b"")
+    cli.succeed(*arguments, stdin=Path(file).read_bytes() if from_stdin else b"")
     with np.load("out.npz") as archive:
         np.testing.assert_array_equal(archive["latents"], mean)
-        expected = to_grey_levels(Generator.load(vae_gen.model).decode(mean))
+        expected = to_grey_levels(VAE(cli.model).decode(mean))
         np.testing.assert_array_equal(archive["images"], expected)
 
 
-def test_decoding_the_latents_of_samples_gives_their_pictures(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "200", "--seed", "2", "-o", "a.npz")
-    vae_gen.succeed("decode", "a.npz", "-o", "b.npy")
+def test_decoding_the_latents_of_samples_gives_their_pictures(cli: Command) -> None:
+    cli.succeed("sample", "-n", "200", "--seed", "2", "-o", "a.npz")
+    cli.succeed("decode", "a.npz", "-o", "b.npy")
     with np.load("a.npz") as archive:
         assert np.abs(archive["images"].astype(int) - np.load("b.npy").astype(int)).max() <= 1
 
 
-def test_decode_writes_grids_and_folders_too(vae_gen: Command) -> None:
+def test_decode_writes_grids_and_folders_too(cli: Command) -> None:
     np.save("l.npy", np.zeros((12, 12)))
-    assert vae_gen.succeed("decode", "l.npy").err == "12 pictures of 12 latents → decoded.png\n"
-    vae_gen.succeed("decode", "l.npy", "-o", "out/")
+    assert cli.succeed("decode", "l.npy").err == "12 pictures of 12 latents → decoded.png\n"
+    cli.succeed("decode", "l.npy", "-o", "out/")
     assert len(list(Path("out").iterdir())) == 12
-    assert vae_gen.succeed("decode", "l.npy", "-o", "-").out.startswith(b"\x89PNG")
+    assert cli.succeed("decode", "l.npy", "-o", "-").out.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("key", "value"), [("mean", 3), ("latent", 2), ("latents", 1)])

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from cli_runner import Command
-from vae_gen.console import Console
-from vae_gen.options import Invert
-from vae_gen.picture_files import FORMATS, PictureSet, read_pictures
-from vae_runtime import ImageSpec, InputError
+from vae_gen import ImageSpec, InputError
+from vae_gen_cli.console import Console
+from vae_gen_cli.options import Invert
+from vae_gen_cli.picture_files import FORMATS, PictureSet, read_pictures
 
 GREY, COLOUR = ImageSpec(1, 28, 28), ImageSpec(3, 28, 28)
 
@@ -205,8 +205,8 @@ def test_an_npy_holds_one_picture_or_several(tmp_path: Path) -> None:
         np.testing.assert_allclose(pictures.images[-1, 0] * 255, ramp(), atol=1e-4)
 
 
-def test_nothing_is_said_when_quiet_and_no_warning_leaks(vae_gen: Command) -> None:
+def test_nothing_is_said_when_quiet_and_no_warning_leaks(cli: Command) -> None:
     Image.new("L", (5000, 5000), 3).save("large.png")  # 25 megapixels exactly
-    outcome = vae_gen.succeed("encode", "large.png", "-o", "-", "--quiet")
+    outcome = cli.succeed("encode", "large.png", "-o", "-", "--quiet")
     assert outcome.err == ""
     assert len(json.loads(outcome.out)["mean"]) == 1

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cli_runner import Command
-from vae_runtime import Generator, picture_grid, to_grey_levels
+from vae_gen import VAE, picture_grid, to_grey_levels
 
 
 def pixels(path: str) -> np.ndarray:
@@ -18,21 +18,21 @@ def pixels(path: str) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
 
-def test_sample_draws_what_the_library_draws(vae_gen: Command) -> None:
-    outcome = vae_gen.succeed(
+def test_sample_draws_what_the_library_draws(cli: Command) -> None:
+    outcome = cli.succeed(
         "sample", "-n", "12", "--seed", "7", "--label", "OTHER", "--temperature", "0.8", "-o", "a.png"
     )
     assert outcome.err == "12 pictures of seed 7, other blob, temperature 0.8 → a.png\n"
-    (chunk,) = Generator.load(vae_gen.model).stream(12, 7, dtype="uint8", label="other", temperature=0.8)
+    (chunk,) = VAE(cli.model).stream(12, 7, dtype="uint8", label="other", temperature=0.8)
     np.testing.assert_array_equal(pixels("a.png"), picture_grid(chunk.images, columns=10, scale=4))
 
 
 def test_the_default_is_the_models_own_and_the_other_one_a_flag_away(
-    vae_gen: Command, fitted_model_folder: Path
+    cli: Command, fitted_model_folder: Path
 ) -> None:
-    for model, default, other in ((vae_gen.model, "normal", "fitted"), (fitted_model_folder, "fitted", "normal")):
+    for model, default, other in ((cli.model, "normal", "fitted"), (fitted_model_folder, "fitted", "normal")):
         said = [
-            vae_gen.succeed("sample", "-n", "3", "--seed", "7", *more, "-o", name, model=model).err
+            cli.succeed("sample", "-n", "3", "--seed", "7", *more, "-o", name, model=model).err
             for name, more in (("a.npz", ()), ("b.npz", ("--prior", default)), ("c.npz", ("--prior", other)))
         ]
         assert said[:2] == [f"3 pictures of seed 7 → {name}.npz\n" for name in "ab"]
@@ -40,10 +40,10 @@ def test_the_default_is_the_models_own_and_the_other_one_a_flag_away(
         assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes() != Path("c.npz").read_bytes()
 
 
-def test_an_archive_holds_the_class_of_each_sample_where_there_are_classes(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "100", "--seed", "7", "--start", "30", "--prior", "fitted", "-o", "a.npz")
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "b.npz")
-    latents, labels = Generator.load(vae_gen.model).fitted_prior().latents(7, 30, 100)
+def test_an_archive_holds_the_class_of_each_sample_where_there_are_classes(cli: Command) -> None:
+    cli.succeed("sample", "-n", "100", "--seed", "7", "--start", "30", "--prior", "fitted", "-o", "a.npz")
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "b.npz")
+    latents, labels = VAE(cli.model).fitted_prior().latents(7, 30, 100)
     with np.load("a.npz") as archive:
         assert set(archive) == {"images", "latents", "labels", "seed", "start"}
         assert archive["labels"].dtype == np.int64
@@ -53,13 +53,13 @@ def test_an_archive_holds_the_class_of_each_sample_where_there_are_classes(vae_g
         assert set(archive) == {"images", "latents", "seed", "start"}
 
 
-def test_json_says_choices_and_classes(vae_gen: Command) -> None:
+def test_json_says_choices_and_classes(cli: Command) -> None:
     line = "sample -n 70 --seed 7 --prior fitted --temperature 0.5 --json -o"
     for output in ("a.png", "a.npy"):
-        document = json.loads(vae_gen.succeed(*line.split(), output).out)
+        document = json.loads(cli.succeed(*line.split(), output).out)
         assert (document["prior"], document["label"], document["temperature"]) == ("fitted", None, 0.5)
-        assert document["labels"] == Generator.load(vae_gen.model).sample(70, 7, prior="fitted").labels.tolist()
-    document = json.loads(vae_gen.succeed("sample", "-n", "2", "--label", "blob", "--json").out)
+        assert document["labels"] == VAE(cli.model).sample(70, 7, prior="fitted").labels.tolist()
+    document = json.loads(cli.succeed("sample", "-n", "2", "--label", "blob", "--json").out)
     assert (document["prior"], document["label"], document["labels"]) == ("fitted", 0, [0, 0])
 
 
@@ -67,18 +67,18 @@ def test_json_says_choices_and_classes(vae_gen: Command) -> None:
     "choices", [("--prior", "fitted"), ("--label", "other"), ("--temperature", "0.3"), ("--prior", "normal")]
 )
 def test_traversals_and_interpolations_begin_at_the_sample_that_was_chosen(
-    vae_gen: Command, choices: tuple[str, str]
+    cli: Command, choices: tuple[str, str]
 ) -> None:
     arguments = {choices[0].removeprefix("--"): float(choices[1]) if choices[0] == "--temperature" else choices[1]}
-    model = Generator.load(vae_gen.model)
+    model = VAE(cli.model)
     ends = [next(model.stream(1, seed, 5, **arguments)).latents[0] for seed in (1, 2)]
     line = "interpolate --seed 1 --seed 2 --start 5 --steps 3 -o way.png --json"
-    document = json.loads(vae_gen.succeed(*line.split(), *choices).out)
+    document = json.loads(cli.succeed(*line.split(), *choices).out)
     assert document["prior"] == ("normal" if choices[1] in ("normal", "0.3") else "fitted")
     for picture in model.interpolate(*ends, 3).images:
         assert holds(pixels("way.png"), picture)
     line = "traverse --dim 0 --seed 1 --start 5 --steps 2 -o row.png"
-    vae_gen.succeed(*line.split(), *choices)
+    cli.succeed(*line.split(), *choices)
     for picture in model.traverse(0, around=ends[0], steps=2).images[0]:
         assert holds(pixels("row.png"), picture)
 
@@ -105,8 +105,8 @@ def holds(sheet: np.ndarray, picture: np.ndarray) -> bool:
          "expected a --seed for --temperature 0.5, got none; name a seed or leave it out"),
     ],
 )
-def test_choices_that_make_no_sense_are_usage_errors(vae_gen: Command, line: str, message: str) -> None:
-    outcome = vae_gen(*line.split())
+def test_choices_that_make_no_sense_are_usage_errors(cli: Command, line: str, message: str) -> None:
+    outcome = cli(*line.split())
     assert (outcome.code, outcome.err) == (2, f"vae-gen: {message}\n")
     assert list(Path.cwd().iterdir()) == []
 
@@ -118,18 +118,18 @@ def test_choices_that_make_no_sense_are_usage_errors(vae_gen: Command, line: str
         ("sample --temperature warm", "expected a number, got warm"),
     ],
 )
-def test_values_that_cannot_be_read_are_usage_errors(vae_gen: Command, line: str, message: str) -> None:
-    outcome = vae_gen(*line.split())
+def test_values_that_cannot_be_read_are_usage_errors(cli: Command, line: str, message: str) -> None:
+    outcome = cli(*line.split())
     assert outcome.code == 2
     assert message in " ".join(outcome.err.split())
 
 
-def test_a_model_without_a_fitted_prior_says_so(vae_gen: Command, old_model_folder: Path) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--prior", "normal", model=old_model_folder)
-    outcome = vae_gen("sample", "--label", "blob", model=old_model_folder)
+def test_a_model_without_a_fitted_prior_says_so(cli: Command, old_model_folder: Path) -> None:
+    cli.succeed("sample", "-n", "2", "--prior", "normal", model=old_model_folder)
+    outcome = cli("sample", "--label", "blob", model=old_model_folder)
     assert (outcome.code, outcome.err) == (
         2,
         "vae-gen: expected a model with a fitted prior for the label blob, got old 1, which has no latents.onnx; "
         "export it again\n",
     )
-    assert "priors        normal" in vae_gen.succeed("info", model=old_model_folder).out.decode().splitlines()
+    assert "priors        normal" in cli.succeed("info", model=old_model_folder).out.decode().splitlines()

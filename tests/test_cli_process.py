@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-RUN = "from vae_gen.main import run; run()"
+RUN = "from vae_gen_cli.main import run; run()"
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -55,7 +55,7 @@ def test_standard_output_that_is_full_ends_with_7(tiny_model_folder: Path, tmp_p
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     heavy = ("numpy", "onnxruntime", "PIL", "rich", "torch")
     script = (
-        "import sys; from vae_gen.main import main; code = main(); "
+        "import sys; from vae_gen_cli.main import main; code = main(); "
         f"print('imported', [name for name in {heavy} if name in sys.modules]); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=True, text=True)
@@ -67,7 +67,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tiny_model_folder: Pat
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of a process's own memory is read from Linux's /proc")  # getrusage counts its parent's
     script = (
-        "import re, sys; from vae_gen.main import main; code = main(); "
+        "import re, sys; from vae_gen_cli.main import main; code = main(); "
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]); sys.exit(code)"
     )
 

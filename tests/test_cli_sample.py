@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cli_runner import Command
-from vae_runtime import Generator, picture_grid, standard_normals, to_grey_levels
+from vae_gen import VAE, picture_grid, standard_normals, to_grey_levels
 
 
 def pixels(path: str | Path) -> np.ndarray:
@@ -23,101 +23,101 @@ def pixels(path: str | Path) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
 
-def levels(vae_gen: Command, seed: int, start: int, count: int) -> np.ndarray:
+def levels(cli: Command, seed: int, start: int, count: int) -> np.ndarray:
     """What the library says these pictures are."""
-    parts = Generator.load(vae_gen.model).stream(count, seed, start, dtype="uint8")
+    parts = VAE(cli.model).stream(count, seed, start, dtype="uint8")
     return np.concatenate([part.images for part in parts])
 
 
-def test_fifty_pictures_of_a_random_seed_are_the_default(vae_gen: Command) -> None:
-    outcome = vae_gen.succeed("sample")
+def test_fifty_pictures_of_a_random_seed_are_the_default(cli: Command) -> None:
+    outcome = cli.succeed("sample")
     found = re.fullmatch(r"50 pictures of seed (\d+) \(drawn at random\) → samples\.png\n", outcome.err)
     assert found
     assert outcome.out == b""
     assert [path.name for path in Path.cwd().iterdir()] == ["samples.png"]
-    expected = picture_grid(levels(vae_gen, int(found[1]), 0, 50), columns=10, scale=4)
+    expected = picture_grid(levels(cli, int(found[1]), 0, 50), columns=10, scale=4)
     np.testing.assert_array_equal(pixels("samples.png"), expected)
 
 
-def test_a_random_seed_is_another_one_each_time_and_below_2_to_the_53(vae_gen: Command) -> None:
-    seeds = {int(json.loads(vae_gen.succeed("sample", "-n", "1", "--json").out)["seed"]) for _ in range(3)}
+def test_a_random_seed_is_another_one_each_time_and_below_2_to_the_53(cli: Command) -> None:
+    seeds = {int(json.loads(cli.succeed("sample", "-n", "1", "--json").out)["seed"]) for _ in range(3)}
     assert len(seeds) == 3
     assert max(seeds) < 2**53
 
 
 @pytest.mark.parametrize("output", ["a.png", "a.webp", "a.npy", "a.npz"])
-def test_the_same_command_gives_the_same_bytes(vae_gen: Command, output: str) -> None:
+def test_the_same_command_gives_the_same_bytes(cli: Command, output: str) -> None:
     contents = []
     for _ in range(2):
-        vae_gen.succeed("sample", "-n", "30", "--seed", "7", "-o", output)
+        cli.succeed("sample", "-n", "30", "--seed", "7", "-o", output)
         contents.append(Path(output).read_bytes())
     assert contents[0] == contents[1]
 
 
-def test_the_grid_takes_columns_and_scale_and_webp_holds_the_same_pixels(vae_gen: Command) -> None:
+def test_the_grid_takes_columns_and_scale_and_webp_holds_the_same_pixels(cli: Command) -> None:
     for output in ("a.png", "a.webp"):
-        vae_gen.succeed("sample", "-n", "7", "--seed", "7", "--columns", "3", "--scale", "2", "-o", output)
-    expected = picture_grid(levels(vae_gen, 7, 0, 7), columns=3, scale=2)
+        cli.succeed("sample", "-n", "7", "--seed", "7", "--columns", "3", "--scale", "2", "-o", output)
+    expected = picture_grid(levels(cli, 7, 0, 7), columns=3, scale=2)
     np.testing.assert_array_equal(pixels("a.png"), expected)
     np.testing.assert_array_equal(pixels("a.webp"), expected)
 
 
-def test_a_folder_gets_one_png_for_each_picture_named_by_its_index(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "3", "--seed", "7", "--start", "999999", "-o", "pictures/")
+def test_a_folder_gets_one_png_for_each_picture_named_by_its_index(cli: Command) -> None:
+    cli.succeed("sample", "-n", "3", "--seed", "7", "--start", "999999", "-o", "pictures/")
     assert sorted(path.name for path in Path("pictures").iterdir()) == ["0999999.png", "1000000.png", "1000001.png"]
     found = np.stack([pixels(path) for path in sorted(Path("pictures").iterdir())])
-    np.testing.assert_array_equal(found, levels(vae_gen, 7, 999_999, 3)[:, 0])
+    np.testing.assert_array_equal(found, levels(cli, 7, 999_999, 3)[:, 0])
 
 
-def test_a_folder_keeps_its_other_files_and_replaces_its_pictures(vae_gen: Command) -> None:
+def test_a_folder_keeps_its_other_files_and_replaces_its_pictures(cli: Command) -> None:
     Path("pictures").mkdir()
     Path("pictures/notes.txt").write_text("mine")
     Path("pictures/000001.png").write_text("old")
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "--scale", "2", "-o", "pictures/")
+    cli.succeed("sample", "-n", "2", "--seed", "7", "--scale", "2", "-o", "pictures/")
     assert sorted(path.name for path in Path("pictures").iterdir()) == ["000000.png", "000001.png", "notes.txt"]
     assert Path("pictures/notes.txt").read_text() == "mine"
     assert pixels("pictures/000001.png").shape == (56, 56)
 
 
-def test_an_npy_holds_grey_levels_or_floats(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "70", "--seed", "7", "-o", "a.npy")
-    vae_gen.succeed("sample", "-n", "70", "--seed", "7", "-o", "b.npy", "--dtype", "float32")
+def test_an_npy_holds_grey_levels_or_floats(cli: Command) -> None:
+    cli.succeed("sample", "-n", "70", "--seed", "7", "-o", "a.npy")
+    cli.succeed("sample", "-n", "70", "--seed", "7", "-o", "b.npy", "--dtype", "float32")
     grey, floats = np.load("a.npy"), np.load("b.npy")
     assert (grey.dtype, grey.shape) == (np.uint8, (70, 1, 28, 28))
     assert (floats.dtype, floats.shape) == (np.float32, (70, 1, 28, 28))
-    np.testing.assert_array_equal(grey, levels(vae_gen, 7, 0, 70))
+    np.testing.assert_array_equal(grey, levels(cli, 7, 0, 70))
     np.testing.assert_array_equal(to_grey_levels(floats), grey)
 
 
-def test_an_npz_holds_images_latents_seed_and_start(vae_gen: Command) -> None:
+def test_an_npz_holds_images_latents_seed_and_start(cli: Command) -> None:
     seed, start = 2**63 - 1, 2**32 - 3
-    vae_gen.succeed("sample", "-n", "5", "--seed", str(seed), "--start", str(start), "-o", "a.npz")
+    cli.succeed("sample", "-n", "5", "--seed", str(seed), "--start", str(start), "-o", "a.npz")
     with np.load("a.npz") as archive:
         assert sorted(archive) == ["images", "latents", "seed", "start"]
         assert (int(archive["seed"]), int(archive["start"])) == (seed, start)
-        np.testing.assert_array_equal(archive["images"], levels(vae_gen, seed, start, 5))
+        np.testing.assert_array_equal(archive["images"], levels(cli, seed, start, 5))
         np.testing.assert_allclose(archive["latents"], standard_normals(seed, start, 5, 12), atol=1e-5)
 
 
 @pytest.mark.parametrize("cuts", [(0, 300), (0, 1, 300), (0, 64, 65, 127, 300), (0, 3, 200, 300)])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_arrays_are_equal_to_the_byte_however_the_range_is_split(
-    vae_gen: Command, cuts: tuple[int, ...], dtype: str
+    cli: Command, cuts: tuple[int, ...], dtype: str
 ) -> None:
     first = 2**32 - 100
-    vae_gen.succeed("sample", "-n", "300", "--seed", "5", "--start", str(first), "--dtype", dtype, "-o", "whole.npy")
+    cli.succeed("sample", "-n", "300", "--seed", "5", "--start", str(first), "--dtype", dtype, "-o", "whole.npy")
     pieces = b""
     for at, (low, high) in enumerate(pairwise(cuts)):
         window = ("-n", str(high - low), "--start", str(first + low))
-        vae_gen.succeed("sample", *window, "--seed", "5", "--dtype", dtype, "-o", f"{at}.npy", "--threads", str(1 + at))
+        cli.succeed("sample", *window, "--seed", "5", "--dtype", dtype, "-o", f"{at}.npy", "--threads", str(1 + at))
         pieces += np.load(f"{at}.npy").tobytes()
     assert np.load("whole.npy").tobytes() == pieces
 
 
 @pytest.mark.parametrize("format_name", ["png", "webp", "npy", "npz"])
-def test_standard_output_carries_the_same_data_as_a_file(vae_gen: Command, format_name: str) -> None:
-    vae_gen.succeed("sample", "-n", "3", "--seed", "7", "-o", f"a.{format_name}")
-    outcome = vae_gen.succeed("sample", "-n", "3", "--seed", "7", "-o", "-", "--format", format_name)
+def test_standard_output_carries_the_same_data_as_a_file(cli: Command, format_name: str) -> None:
+    cli.succeed("sample", "-n", "3", "--seed", "7", "-o", f"a.{format_name}")
+    outcome = cli.succeed("sample", "-n", "3", "--seed", "7", "-o", "-", "--format", format_name)
     assert outcome.err == "3 pictures of seed 7 → standard output\n"
     if format_name == "npz":  # a zip that cannot seek says the sizes elsewhere
         with np.load(io.BytesIO(outcome.out)) as one, np.load("a.npz") as other:
@@ -127,15 +127,15 @@ def test_standard_output_carries_the_same_data_as_a_file(vae_gen: Command, forma
         assert outcome.out == Path(f"a.{format_name}").read_bytes()
 
 
-def test_an_npz_holds_no_time_of_day(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "1", "-o", "a.npz")
+def test_an_npz_holds_no_time_of_day(cli: Command) -> None:
+    cli.succeed("sample", "-n", "1", "-o", "a.npz")
     with zipfile.ZipFile("a.npz") as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_json_says_all_that_was_done(vae_gen: Command) -> None:
-    outcome = vae_gen.succeed("sample", "-n", "3", "--seed", str(2**63 - 1), "-o", "a.npy", "--json", "--quiet")
-    manifest = Generator.load(vae_gen.model).manifest
+def test_json_says_all_that_was_done(cli: Command) -> None:
+    outcome = cli.succeed("sample", "-n", "3", "--seed", str(2**63 - 1), "-o", "a.npy", "--json", "--quiet")
+    manifest = VAE(cli.model).manifest
     assert outcome.err == ""
     document = json.loads(outcome.out)
     assert re.fullmatch(r"\d+\.\d+\.\d+", document.pop("vae_gen"))
@@ -159,28 +159,28 @@ def test_json_says_all_that_was_done(vae_gen: Command) -> None:
     }
 
 
-def test_the_last_pictures_there_are_can_be_made(vae_gen: Command) -> None:
+def test_the_last_pictures_there_are_can_be_made(cli: Command) -> None:
     last = 2**63 - 1
-    vae_gen.succeed("sample", "-n", "1", "--seed", str(last), "--start", str(last), "-o", "a.npz")
+    cli.succeed("sample", "-n", "1", "--seed", str(last), "--start", str(last), "-o", "a.npz")
     with np.load("a.npz") as archive:
         np.testing.assert_allclose(archive["latents"], standard_normals(last, last, 1, 12), atol=1e-5)
 
 
-def test_the_endings_may_be_in_capitals(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "1", "-o", "A.PNG")
+def test_the_endings_may_be_in_capitals(cli: Command) -> None:
+    cli.succeed("sample", "-n", "1", "-o", "A.PNG")
     assert Path("A.PNG").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_preview_is_half_blocks_in_24_bit_colour_on_standard_error(vae_gen: Command) -> None:
-    outcome = vae_gen.succeed("sample", "-n", "2", "--seed", "7", "--quiet", "--show", "-o", "-")
+def test_a_preview_is_half_blocks_in_24_bit_colour_on_standard_error(cli: Command) -> None:
+    outcome = cli.succeed("sample", "-n", "2", "--seed", "7", "--quiet", "--show", "-o", "-")
     assert outcome.out.startswith(b"\x89PNG")
     lines = outcome.err.splitlines()
     assert all(line.count("▀") == 80 and line.endswith("\x1b[0m") for line in lines)
     assert len(lines) == round(116 * 80 / 230 / 2)  # the grid of two pictures is 230 × 116
 
 
-def test_a_preview_falls_back_to_ascii_and_leaves_no_sign_that_cannot_be_encoded(vae_gen: Command) -> None:
-    outcome = vae_gen("sample", "-n", "2", "--seed", "7", "--show", "-o", "a.npy", encoding="ascii")
+def test_a_preview_falls_back_to_ascii_and_leaves_no_sign_that_cannot_be_encoded(cli: Command) -> None:
+    outcome = cli("sample", "-n", "2", "--seed", "7", "--show", "-o", "a.npy", encoding="ascii")
     assert outcome.code == 0
     *preview, last = outcome.err.splitlines()
     assert last == "2 pictures of seed 7 -> a.npy"

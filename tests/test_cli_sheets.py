@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from cli_runner import Command
-from vae_gen.sheets import cards, shortened, table
-from vae_runtime import Generator, to_grey_levels
+from vae_gen import VAE, to_grey_levels
+from vae_gen_cli.sheets import cards, shortened, table
 
 SIDE, GAP = 28, 2
 
 
 @pytest.fixture
-def model(tiny_model_folder: Path) -> Generator:
-    return Generator.load(tiny_model_folder)
+def model(tiny_model_folder: Path) -> VAE:
+    return VAE(tiny_model_folder)
 
 
 def frames(path: str) -> list[np.ndarray]:
@@ -47,8 +47,8 @@ def cell(sheet: np.ndarray, row: int, column: int, rows: int, columns: int, scal
     return sheet[top : top + size, left : left + size]
 
 
-def test_a_traversal_has_a_row_for_each_dimension_ordered_by_kl(vae_gen: Command, model: Generator) -> None:
-    outcome = vae_gen.succeed("traverse", "--steps", "5", "--json")
+def test_a_traversal_has_a_row_for_each_dimension_ordered_by_kl(cli: Command, model: VAE) -> None:
+    outcome = cli.succeed("traverse", "--steps", "5", "--json")
     assert json.loads(outcome.out)["output"] == "traversal.png"
     assert outcome.err == "all dimensions in 5 steps around the prior's centre → traversal.png\n"
     (sheet,) = frames("traversal.png")
@@ -62,9 +62,9 @@ def test_a_traversal_has_a_row_for_each_dimension_ordered_by_kl(vae_gen: Command
 
 @pytest.mark.parametrize(("span", "last"), [("2.5", 2.5), ("0.95", 1.95996)])
 def test_one_dimension_goes_over_the_span_around_a_seed(
-    vae_gen: Command, model: Generator, span: str, last: float
+    cli: Command, model: VAE, span: str, last: float
 ) -> None:
-    vae_gen.succeed("traverse", "--dim", "7", "--seed", "3", "--start", "9", "--span", span, "--steps", "3")
+    cli.succeed("traverse", "--dim", "7", "--seed", "3", "--start", "9", "--span", span, "--steps", "3")
     (sheet,) = frames("traversal.png")
     (centre,) = model.stream(1, 3, 9)
     latent = centre.latents[0].copy()
@@ -75,9 +75,9 @@ def test_one_dimension_goes_over_the_span_around_a_seed(
         assert np.abs(found.astype(int) - wanted.astype(int)).max() <= 1
 
 
-def test_a_traversal_around_an_image_uses_its_posterior_mean(vae_gen: Command, model: Generator) -> None:
-    vae_gen.succeed("sample", "-n", "1", "--seed", "4", "-o", "picture/")
-    vae_gen.succeed("traverse", "--dim", "0", "--image", "picture/000000.png", "--steps", "3", "--scale", "1")
+def test_a_traversal_around_an_image_uses_its_posterior_mean(cli: Command, model: VAE) -> None:
+    cli.succeed("sample", "-n", "1", "--seed", "4", "-o", "picture/")
+    cli.succeed("traverse", "--dim", "0", "--image", "picture/000000.png", "--steps", "3", "--scale", "1")
     with Image.open("picture/000000.png") as image:
         mean = model.encode(np.asarray(image)).mean[0].copy()
     mean[0] = 0
@@ -95,9 +95,9 @@ def test_a_traversal_around_an_image_uses_its_posterior_mean(vae_gen: Command, m
     ],
 )
 def test_an_animation_goes_there_and_back_forever(
-    vae_gen: Command, output: str, options: tuple[str, ...], kind: str
+    cli: Command, output: str, options: tuple[str, ...], kind: str
 ) -> None:
-    vae_gen.succeed("traverse", "--dim", "0", "--steps", "5", "--fps", "10", "-o", output, *options)
+    cli.succeed("traverse", "--dim", "0", "--steps", "5", "--fps", "10", "-o", output, *options)
     with Image.open(output) as image:
         assert image.format == kind
         assert image.info["loop"] == 0
@@ -109,8 +109,8 @@ def test_an_animation_goes_there_and_back_forever(
     assert len({frame.tobytes() for frame in found}) == 5
 
 
-def test_a_moving_traversal_of_all_dimensions_shows_them_side_by_side(vae_gen: Command, model: Generator) -> None:
-    vae_gen.succeed("traverse", "--steps", "3", "-o", "a.gif")
+def test_a_moving_traversal_of_all_dimensions_shows_them_side_by_side(cli: Command, model: VAE) -> None:
+    cli.succeed("traverse", "--steps", "3", "-o", "a.gif")
     found = frames("a.gif")
     made = to_grey_levels(model.traverse(steps=3).images)
     for row in (0, 6, 11):
@@ -118,14 +118,14 @@ def test_a_moving_traversal_of_all_dimensions_shows_them_side_by_side(vae_gen: C
         assert holds(found[2], made[row, 2], 3)
 
 
-def test_a_still_and_a_moving_webp_are_told_apart_by_the_option(vae_gen: Command) -> None:
-    vae_gen.succeed("traverse", "--dim", "0", "-o", "still.webp")
+def test_a_still_and_a_moving_webp_are_told_apart_by_the_option(cli: Command) -> None:
+    cli.succeed("traverse", "--dim", "0", "-o", "still.webp")
     assert len(frames("still.webp")) == 1
 
 
-def test_an_interpolation_of_seeds_has_a_row_for_each_pair(vae_gen: Command, model: Generator) -> None:
+def test_an_interpolation_of_seeds_has_a_row_for_each_pair(cli: Command, model: VAE) -> None:
     seeds = ("--seed", "1", "--seed", "2", "--seed", "3")
-    outcome = vae_gen.succeed("interpolate", *seeds, "--steps", "4", "--loop")
+    outcome = cli.succeed("interpolate", *seeds, "--steps", "4", "--loop")
     assert outcome.err == "seed 1 → seed 2 → seed 3 in 4 linear steps → interpolation.png\n"
     (sheet,) = frames("interpolation.png")
     ends = [next(iter(model.stream(1, seed))).latents[0] for seed in (1, 2, 3)]
@@ -136,18 +136,18 @@ def test_an_interpolation_of_seeds_has_a_row_for_each_pair(vae_gen: Command, mod
             np.testing.assert_array_equal(cell(sheet, row, column, 3, 4, 3), wanted)
 
 
-def test_the_spherical_way_is_another_one(vae_gen: Command) -> None:
+def test_the_spherical_way_is_another_one(cli: Command) -> None:
     for method in ("linear", "spherical"):
-        vae_gen.succeed("interpolate", "--seed", "1", "--seed", "2", "--method", method, "-o", f"{method}.png")
+        cli.succeed("interpolate", "--seed", "1", "--seed", "2", "--method", method, "-o", f"{method}.png")
     assert Path("linear.png").read_bytes() != Path("spherical.png").read_bytes()
 
 
-def test_latents_and_images_can_be_the_ends(vae_gen: Command, model: Generator) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "1", "-o", "ends/")
+def test_latents_and_images_can_be_the_ends(cli: Command, model: VAE) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "1", "-o", "ends/")
     images = ("--image", "ends/000000.png", "--image", "ends/000001.png")
-    vae_gen.succeed("encode", "ends/000000.png", "ends/000001.png")
-    vae_gen.succeed("interpolate", *images, "--scale", "1", "--steps", "3", "-o", "images.png")
-    vae_gen.succeed("interpolate", "--latents", "latents.npz", "--scale", "1", "--steps", "3", "-o", "latents.png")
+    cli.succeed("encode", "ends/000000.png", "ends/000001.png")
+    cli.succeed("interpolate", *images, "--scale", "1", "--steps", "3", "-o", "images.png")
+    cli.succeed("interpolate", "--latents", "latents.npz", "--scale", "1", "--steps", "3", "-o", "latents.png")
     with np.load("latents.npz") as archive:
         made = to_grey_levels(model.interpolate(*archive["mean"], 3).images)
     for name in ("images.png", "latents.png"):
@@ -155,18 +155,18 @@ def test_latents_and_images_can_be_the_ends(vae_gen: Command, model: Generator) 
         assert all(holds(sheet, picture, 1) for picture in made)
 
 
-def test_a_loop_goes_round_and_shows_each_end_once(vae_gen: Command) -> None:
+def test_a_loop_goes_round_and_shows_each_end_once(cli: Command) -> None:
     seeds = ("--seed", "1", "--seed", "2", "--seed", "3")
-    vae_gen.succeed("interpolate", *seeds, "--steps", "4", "--loop", "-o", "round.gif")
+    cli.succeed("interpolate", *seeds, "--steps", "4", "--loop", "-o", "round.gif")
     assert len(frames("round.gif")) == 9
-    vae_gen.succeed("interpolate", *seeds, "--steps", "4", "-o", "back.gif")
+    cli.succeed("interpolate", *seeds, "--steps", "4", "-o", "back.gif")
     assert len(frames("back.gif")) == 12
 
 
-def test_a_reconstruction_stands_below_its_original_with_the_loss(vae_gen: Command, model: Generator) -> None:
-    vae_gen.succeed("sample", "-n", "3", "--seed", "1", "-o", "in/")
+def test_a_reconstruction_stands_below_its_original_with_the_loss(cli: Command, model: VAE) -> None:
+    cli.succeed("sample", "-n", "3", "--seed", "1", "-o", "in/")
     files = sorted(map(str, Path("in").iterdir()))
-    document = json.loads(vae_gen.succeed("reconstruct", *files, "--json").out)
+    document = json.loads(cli.succeed("reconstruct", *files, "--json").out)
     images = np.stack([frames(file)[0] for file in files])
     made = to_grey_levels(model.reconstruct(images))
     (sheet,) = frames("reconstruction.png")
@@ -176,9 +176,9 @@ def test_a_reconstruction_stands_below_its_original_with_the_loss(vae_gen: Comma
     assert [row["file"] for row in document["pictures"]] == files
 
 
-def test_the_loss_is_cross_entropy_at_the_posterior_mean_plus_kl(vae_gen: Command, model: Generator) -> None:
+def test_the_loss_is_cross_entropy_at_the_posterior_mean_plus_kl(cli: Command, model: VAE) -> None:
     Image.fromarray(np.full((28, 28), 51, np.uint8)).save("grey.png")  # 0.2 everywhere
-    row = json.loads(vae_gen.succeed("reconstruct", "grey.png", "--json").out)["pictures"][0]
+    row = json.loads(cli.succeed("reconstruct", "grey.png", "--json").out)["pictures"][0]
     posterior = model.encode(np.full((28, 28), 51, np.uint8))
     p = model.decode(posterior.mean).astype(np.float64).ravel()
     cross_entropy = -sum(0.2 * np.log(value) + 0.8 * np.log(1 - value) for value in p)

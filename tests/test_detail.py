@@ -13,9 +13,9 @@ from PIL import Image
 
 from cli_runner import Command
 from tiny_model import _weights, decode, decode_detail, tiny_prior, write_tiny_model
-from vae_runtime import (
+from vae_gen import (
+    VAE,
     DetailSpec,
-    Generator,
     InputError,
     Manifest,
     ModelError,
@@ -25,15 +25,15 @@ from vae_runtime import (
     to_grey_levels,
     verify,
 )
-from vae_runtime._detail import detail_noise
-from vae_runtime._philox import DETAIL_STREAM
+from vae_gen._detail import detail_noise
+from vae_gen._philox import DETAIL_STREAM
 
 SPEC = DetailSpec(5, 4.0, True)
 
 
 @pytest.fixture(scope="module")
-def model(detailed_model_folder: Path) -> Generator:
-    return Generator.load(detailed_model_folder)
+def model(detailed_model_folder: Path) -> VAE:
+    return VAE(detailed_model_folder)
 
 
 def test_noise_is_of_a_stream_of_its_own_and_says_the_class() -> None:
@@ -72,7 +72,7 @@ def test_wrong_golden_details_do_not_verify(tmp_path: Path, detailed_model_folde
     assert missed == {"their noise in NumPy", "their noise of the graph", "details, grey levels"}
 
 
-def test_default_samples_are_drawn_by_the_detail_stage(model: Generator) -> None:
+def test_default_samples_are_drawn_by_the_detail_stage(model: VAE) -> None:
     samples = model.sample(9, seed=3, start=40)
     latents, labels = tiny_prior().latents(3, 40, 9)
     assert samples.detail
@@ -84,7 +84,7 @@ def test_default_samples_are_drawn_by_the_detail_stage(model: Generator) -> None
     np.testing.assert_allclose(samples.images, again, atol=1e-5)
 
 
-def test_without_it_the_same_latents_have_their_mean_pictures(model: Generator) -> None:
+def test_without_it_the_same_latents_have_their_mean_pictures(model: VAE) -> None:
     plain, detailed = model.sample(5, seed=3, detail=False), model.sample(5, seed=3)
     np.testing.assert_allclose(plain.latents, detailed.latents, atol=1e-5)
     np.testing.assert_allclose(plain.images, decode(_weights(0), plain.latents), atol=1e-5)
@@ -94,20 +94,20 @@ def test_without_it_the_same_latents_have_their_mean_pictures(model: Generator) 
 
 
 @pytest.mark.parametrize("choice", [{"label": 1}, {"prior": "normal"}, {"temperature": 0.0}])
-def test_every_choice_has_noise_of_its_class(model: Generator, choice: dict[str, object]) -> None:
+def test_every_choice_has_noise_of_its_class(model: VAE, choice: dict[str, object]) -> None:
     samples = model.sample(6, seed=9, start=1, **choice)  # type: ignore[arg-type]
     labels = samples.labels if "prior" not in choice else None
     expected = decode_detail(_weights(0), samples.latents, detail_noise(SPEC, 9, 1, 6, labels))
     np.testing.assert_allclose(samples.images, expected, atol=1e-5)
 
 
-def test_a_stream_is_the_same_to_the_byte_however_it_is_cut(model: Generator) -> None:
+def test_a_stream_is_the_same_to_the_byte_however_it_is_cut(model: VAE) -> None:
     whole = np.concatenate([part.images for part in model.stream(300, 5, 3, prior="normal")])
     part = np.concatenate([part.images for part in model.stream(100, 5, 103, chunk=64, prior="normal")])
     assert whole[100:200].tobytes() == part.tobytes()
 
 
-def test_noise_is_held_in_traversals_and_interpolations(model: Generator) -> None:
+def test_noise_is_held_in_traversals_and_interpolations(model: VAE) -> None:
     noise = model.detail_noise(1, 4)[0]
     row = model.traverse(2, steps=5, noise=noise)
     expected = decode_detail(_weights(0), row.latents[0], np.tile(noise, (5, 1)))
@@ -119,7 +119,7 @@ def test_noise_is_held_in_traversals_and_interpolations(model: Generator) -> Non
     np.testing.assert_allclose(model.reconstruct(image, noise=noise), expected, atol=1e-5)
 
 
-def test_noise_of_another_shape_is_refused(model: Generator) -> None:
+def test_noise_of_another_shape_is_refused(model: VAE) -> None:
     with pytest.raises(InputError, match=r"expected rows of noise of shape \[n, 5\], got \[1, 4\]"):
         model.decode(np.zeros((2, 12)), noise=np.zeros(4))
     with pytest.raises(InputError, match="expected noise for each of 2 latents or for all of them, got 3 rows"):
@@ -127,7 +127,7 @@ def test_noise_of_another_shape_is_refused(model: Generator) -> None:
 
 
 def test_a_model_without_one_says_so(tiny_model_folder: Path) -> None:
-    plain = Generator.load(tiny_model_folder)
+    plain = VAE(tiny_model_folder)
     with pytest.raises(UsageError, match="expected a model with a detail stage, got tiny 1, which has no detail.onnx"):
         plain.sample(1, detail=True)
     with pytest.raises(UsageError, match="expected a model with a detail stage for noise"):
@@ -135,9 +135,9 @@ def test_a_model_without_one_says_so(tiny_model_folder: Path) -> None:
     assert not plain.sample(1, seed=0, detail=False).detail
 
 
-def test_sessions_of_an_app_do_the_same(model: Generator, detailed_model_folder: Path) -> None:
+def test_sessions_of_an_app_do_the_same(model: VAE, detailed_model_folder: Path) -> None:
     names = ("generator", "decoder", "latents", "detail")
-    own = Generator.from_sessions(model.manifest, **{name: model._session(name) for name in names})
+    own = VAE.from_sessions(model.manifest, **{name: model._session(name) for name in names})
     for choice in ({}, {"label": 0}, {"detail": False}):
         found, expected = own.sample(4, 8, **choice), model.sample(4, 8, **choice)
         np.testing.assert_array_equal(found.images, expected.images)
@@ -170,17 +170,17 @@ def pixels(path: str) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
 
-def test_the_command_line_has_both(vae_gen: Command, detailed_model_folder: Path, model: Generator) -> None:
+def test_the_command_line_has_both(cli: Command, detailed_model_folder: Path, model: VAE) -> None:
     for flags, detail, words in (((), True, ""), (("--detail",), True, ""), (("--no-detail",), False, ", no details")):
-        said = vae_gen.succeed("sample", "-n", "4", "--seed", "7", *flags, "-o", "a.png", model=detailed_model_folder)
+        said = cli.succeed("sample", "-n", "4", "--seed", "7", *flags, "-o", "a.png", model=detailed_model_folder)
         assert said.err == f"4 pictures of seed 7{words} → a.png\n"
         (chunk,) = model.stream(4, 7, dtype="uint8", detail=detail)
         np.testing.assert_array_equal(pixels("a.png"), picture_grid(chunk.images, columns=10, scale=4))
 
 
-def test_the_command_line_refuses_what_the_model_lacks(vae_gen: Command) -> None:
+def test_the_command_line_refuses_what_the_model_lacks(cli: Command) -> None:
     for command in ("sample -n 1", "traverse", "interpolate --seed 1 --seed 2"):
-        outcome = vae_gen(*command.split(), "--detail", "-o", "a.png")
+        outcome = cli(*command.split(), "--detail", "-o", "a.png")
         assert outcome.code == 2
         assert "expected a model with a detail stage, got tiny 1" in outcome.err
         assert not Path("a.png").exists()
@@ -191,23 +191,23 @@ def test_the_command_line_refuses_what_the_model_lacks(vae_gen: Command) -> None
     ["traverse --seed 7 --dim 2 --steps 3", "traverse --dim 0 --steps 3", "interpolate --seed 1 --seed 2 --steps 3",
      "interpolate --seed 1 --seed 2 --steps 3 --no-detail", "sample -n 3 --seed 7 --label other"],
 )  # fmt: skip
-def test_repeat_gives_the_same_bytes(vae_gen: Command, detailed_model_folder: Path, line: str) -> None:
-    vae_gen.succeed(*line.split(), "-o", "a.png", model=detailed_model_folder)
-    vae_gen.succeed("repeat", "a.png", "-o", "b.png", model=detailed_model_folder)
+def test_repeat_gives_the_same_bytes(cli: Command, detailed_model_folder: Path, line: str) -> None:
+    cli.succeed(*line.split(), "-o", "a.png", model=detailed_model_folder)
+    cli.succeed("repeat", "a.png", "-o", "b.png", model=detailed_model_folder)
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
 
 
-def test_repeat_minds_another_detail_stage(vae_gen: Command, detailed_model_folder: Path, tmp_path: Path) -> None:
+def test_repeat_minds_another_detail_stage(cli: Command, detailed_model_folder: Path, tmp_path: Path) -> None:
     other = write_tiny_model(tmp_path / "m", name="m", default_prior="fitted", detail=DetailSpec(6, 4.0, True))
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "--prior", "normal", "-o", "a.png", model=detailed_model_folder)
-    outcome = vae_gen("repeat", "a.png", model=other)
+    cli.succeed("sample", "-n", "2", "--seed", "7", "--prior", "normal", "-o", "a.png", model=detailed_model_folder)
+    outcome = cli("repeat", "a.png", model=other)
     assert (outcome.code, "expected the model detailed 1" in outcome.err) == (4, True)
 
 
 def test_an_interpolation_begins_with_the_sample_of_its_first_seed(
-    vae_gen: Command, detailed_model_folder: Path, model: Generator
+    cli: Command, detailed_model_folder: Path, model: VAE
 ) -> None:
-    vae_gen.succeed("interpolate", "--seed", "1", "--seed", "2", "--animate", "-o", "a.png", "--scale", "1",
+    cli.succeed("interpolate", "--seed", "1", "--seed", "2", "--animate", "-o", "a.png", "--scale", "1",
                     model=detailed_model_folder)
     (only,) = model.stream(1, 1)
     found = pixels("a.png").astype(int)

@@ -1,4 +1,4 @@
-"""Samples by prior, class and temperature: what `Generator.sample` and `stream` make of these choices."""
+"""Samples by prior, class and temperature: what `VAE.sample` and `stream` make of these choices."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiny_model import tiny_prior
-from vae_runtime import Generator, ModelError, UsageError, standard_normals
-from vae_runtime._draws import Draw, find_label, settle
+from vae_gen import VAE, ModelError, UsageError, standard_normals
+from vae_gen._draws import Draw, find_label, settle
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 @pytest.fixture(scope="module")
-def models(tiny_model_folder: Path, fitted_model_folder: Path) -> dict[str, Generator]:
+def models(tiny_model_folder: Path, fitted_model_folder: Path) -> dict[str, VAE]:
     """By their default prior."""
-    return {"normal": Generator.load(tiny_model_folder), "fitted": Generator.load(fitted_model_folder)}
+    return {"normal": VAE(tiny_model_folder), "fitted": VAE(fitted_model_folder)}
 
 
 @pytest.fixture(scope="module")
-def old(old_model_folder: Path) -> Generator:
-    return Generator.load(old_model_folder)
+def old(old_model_folder: Path) -> VAE:
+    return VAE(old_model_folder)
 
 
 @pytest.mark.parametrize("default", ["normal", "fitted"])
 @pytest.mark.parametrize("count", [5, 100])
 def test_each_prior_gives_its_latents_whether_it_is_the_default_or_not(
-    models: dict[str, Generator], default: str, count: int
+    models: dict[str, VAE], default: str, count: int
 ) -> None:
     model, prior = models[default], tiny_prior()
     latents, labels = prior.latents(3, 40, count)
@@ -47,7 +47,7 @@ def test_each_prior_gives_its_latents_whether_it_is_the_default_or_not(
     np.testing.assert_allclose(sample.images, model.decode(sample.latents), rtol=0, atol=1e-5)
 
 
-def test_labels_are_found_when_first_asked_for_and_travel_with_a_copy(models: dict[str, Generator]) -> None:
+def test_labels_are_found_when_first_asked_for_and_travel_with_a_copy(models: dict[str, VAE]) -> None:
     sample = models["fitted"].sample(70, 3)
     assert "labels" not in sample.__dict__
     copy = pickle.loads(pickle.dumps(sample))
@@ -59,7 +59,7 @@ def test_labels_are_found_when_first_asked_for_and_travel_with_a_copy(models: di
 
 
 def test_the_normal_prior_is_the_same_to_the_byte_in_the_generator_and_in_the_latents_graph(
-    models: dict[str, Generator]
+    models: dict[str, VAE]
 ) -> None:
     by_generator = models["normal"].sample(130, seed=5)
     by_latents = models["fitted"].sample(130, seed=5, prior="normal")
@@ -67,7 +67,7 @@ def test_the_normal_prior_is_the_same_to_the_byte_in_the_generator_and_in_the_la
 
 
 @pytest.mark.parametrize("label", [1, np.int64(1), "other blob", "OTHER", "o"])
-def test_a_label_gives_one_class_and_implies_the_fitted_prior(models: dict[str, Generator], label: Any) -> None:
+def test_a_label_gives_one_class_and_implies_the_fitted_prior(models: dict[str, VAE], label: Any) -> None:
     expected, _ = tiny_prior().latents(8, 0, 70, 1)
     for model in models.values():
         sample = model.sample(70, 8, label=label)
@@ -77,7 +77,7 @@ def test_a_label_gives_one_class_and_implies_the_fitted_prior(models: dict[str, 
         assert (sample.prior, sample.label) == ("fitted", 1)
 
 
-def test_temperature_scales_the_noise_of_either_prior(models: dict[str, Generator]) -> None:
+def test_temperature_scales_the_noise_of_either_prior(models: dict[str, VAE]) -> None:
     for model in models.values():
         normal = model.sample(4, 1, prior="normal", temperature=0.5)
         np.testing.assert_allclose(normal.latents, 0.5 * standard_normals(1, 0, 4, 12), rtol=0, atol=1e-5)
@@ -94,7 +94,7 @@ def test_temperature_scales_the_noise_of_either_prior(models: dict[str, Generato
 )
 @settings(max_examples=25)
 def test_a_stream_is_equal_to_the_byte_however_the_range_is_split(
-    models: dict[str, Generator], start: int, first: int, second: int, choices: dict[str, Any], default: str
+    models: dict[str, VAE], start: int, first: int, second: int, choices: dict[str, Any], default: str
 ) -> None:
     model = models[default]
     whole = list(model.stream(first + second, 9, start, chunk=128, **choices))
@@ -128,7 +128,7 @@ def test_a_stream_is_equal_to_the_byte_however_the_range_is_split(
     ],
 )
 def test_a_choice_out_of_range_is_named_at_the_call(
-    models: dict[str, Generator], choices: dict[str, Any], message: str
+    models: dict[str, VAE], choices: dict[str, Any], message: str
 ) -> None:
     for method in (models["normal"].sample, models["fitted"].stream):
         with pytest.raises(UsageError) as raised:
@@ -144,7 +144,7 @@ def test_a_choice_out_of_range_is_named_at_the_call(
         ({"temperature": 0.5}, "temperature 0.5"),
     ],
 )
-def test_a_model_without_a_fitted_prior_says_so(old: Generator, choices: dict[str, Any], wanted: str) -> None:
+def test_a_model_without_a_fitted_prior_says_so(old: VAE, choices: dict[str, Any], wanted: str) -> None:
     with pytest.raises(UsageError) as raised:
         old.sample(1, **choices)
     assert str(raised.value) == (
@@ -178,7 +178,7 @@ def test_a_beginning_of_several_classes_names_them_and_a_whole_name_wins_over_a_
     temperature=st.floats(0, 100),
 )
 def test_choices_are_settled_to_what_was_asked_for(
-    models: dict[str, Generator], prior: Any, label: int | None, temperature: float
+    models: dict[str, VAE], prior: Any, label: int | None, temperature: float
 ) -> None:
     for default, model in models.items():
         if label is not None and prior == "normal":
@@ -192,24 +192,24 @@ def test_sessions_of_ones_own_draw_what_they_can(fitted_model_folder: Path) -> N
     opened = {name: onnxruntime.InferenceSession(fitted_model_folder / f"{name}.onnx")
               for name in ("generator", "decoder", "latents")}
     manifest = fitted_model_folder / "manifest.json"
-    whole = Generator.load(fitted_model_folder)
-    alone = Generator.from_sessions(manifest, generator=opened["generator"])
+    whole = VAE(fitted_model_folder)
+    alone = VAE.from_sessions(manifest, generator=opened["generator"])
     assert alone.sample(3, seed=1).labels is None  # generator.onnx does not say them
     with pytest.raises(UsageError) as raised:
         alone.sample(3, seed=1, label=0)
     assert str(raised.value) == "expected a session for latents, got none; pass latents= to from_sessions"
-    both = Generator.from_sessions(manifest, latents=opened["latents"], decoder=opened["decoder"])
+    both = VAE.from_sessions(manifest, latents=opened["latents"], decoder=opened["decoder"])
     expected = whole.sample(3, seed=1, label=0)
     found = both.sample(3, seed=1, label=0)
     np.testing.assert_allclose(found.images, expected.images, atol=1e-6)
     np.testing.assert_array_equal(found.labels, expected.labels)
-    all_three = Generator.from_sessions(manifest, **opened)
+    all_three = VAE.from_sessions(manifest, **opened)
     np.testing.assert_array_equal(all_three.sample(3, seed=1).labels, whole.sample(3, seed=1).labels)
     with pytest.raises(UsageError, match="expected a model folder for the fitted prior, got sessions"):
         all_three.fitted_prior()
 
 
-def test_samples_say_what_they_are(models: dict[str, Generator]) -> None:
+def test_samples_say_what_they_are(models: dict[str, VAE]) -> None:
     assert repr(models["fitted"].sample(2, seed=7)) == (
         "<2 samples of shape [1, 28, 28], seed=7, start=0, prior='fitted'>"
     )

@@ -23,8 +23,8 @@ from vae_export import command, package
 from vae_export.check import prove
 from vae_export.graphs import Graphs, build_encoder, build_graphs
 from vae_export.package import export_run
-from vae_runtime import FittedPrior, Generator, Manifest, ModelFolder, OutputError, standard_normals, verify
-from vae_runtime._prior import Mixture
+from vae_gen import VAE, FittedPrior, Manifest, ModelFolder, OutputError, standard_normals, verify
+from vae_gen._prior import Mixture
 from vae_train.config import ModelConfig, TrainConfig
 from vae_train.data import FashionMnist
 from vae_train.evaluation import evaluate_model_folder, evaluate_run
@@ -104,7 +104,7 @@ def test_the_evaluation_of_the_folder_and_of_the_run_agree(folder: Path, run: Ru
 
 
 def test_the_pictures_of_the_folder_are_those_of_the_vae(folder: Path, run: Run) -> None:
-    sample = Generator.load(folder).sample(70, seed=2**63 - 1, start=2**32 - 5)
+    sample = VAE(folder).sample(70, seed=2**63 - 1, start=2**32 - 5)
     latents, labels = ModelFolder.open(folder).read_prior().latents(2**63 - 1, 2**32 - 5, 70)
     np.testing.assert_array_equal(sample.labels, labels)
     assert set(labels) <= {0, 1, 2, 3}
@@ -146,7 +146,7 @@ def test_colour_pictures_of_an_odd_size_export_too(tmp_path: Path) -> None:
     model = ModelConfig(channels=3, height=20, width=33, latent_dim=12, encoder_channels=(4,))
     report, _ = export_run(made_up_run(model), made_up_data(model), tmp_path / "colour", name="colour", version="1")
     assert report.misses() == []
-    assert Generator.load(tmp_path / "colour").sample(2, seed=1).shape == (2, 3, 20, 33)
+    assert VAE(tmp_path / "colour").sample(2, seed=1).shape == (2, 3, 20, 33)
 
 
 def test_a_residual_network_that_refines_its_posteriors_exports_too(data: FashionMnist, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_residual_network_that_refines_its_posteriors_exports_too(data: Fashio
     report, _ = export_run(run, data, tmp_path / "deep", name="deep", version="1.0.0")
     assert report.misses() == []
     unrefined = run.vae.encoder(data.test_images[:3].float() / 255)[0]
-    exported = Generator.load(tmp_path / "deep").encode(data.test_images[:3].numpy()).mean
+    exported = VAE(tmp_path / "deep").encode(data.test_images[:3].numpy()).mean
     assert np.abs(exported - unrefined.numpy()).max() > 0.01
 
 
@@ -185,7 +185,7 @@ def test_a_table_that_differs_is_a_miss_of_the_latents(run: Run, graphs: Graphs)
 def test_the_standard_normal_can_be_the_default(run: Run, data: FashionMnist, tmp_path: Path) -> None:
     report, _ = export_run(run, data, tmp_path / "plain", name="plain", version="1", default_prior="normal")
     assert report.misses() == []
-    model = Generator.load(tmp_path / "plain")
+    model = VAE(tmp_path / "plain")
     assert (model.manifest.latent.default_prior, model.manifest.has_fitted_prior) == ("normal", True)
     np.testing.assert_allclose(model.sample(3, seed=9).latents, standard_normals(9, 0, 3, 5), rtol=0, atol=1e-5)
     assert [check.detail for check in verify(tmp_path / "plain") if not check.passed] == []
@@ -195,7 +195,7 @@ def test_data_without_classes_get_one_mixture(run: Run, tmp_path: Path) -> None:
     data = replace(made_up_data(), class_names=())
     report, _ = export_run(run, data, tmp_path / "plain", name="plain", version="1")
     assert report.misses() == []
-    assert Generator.load(tmp_path / "plain").sample(3, seed=9).labels is None
+    assert VAE(tmp_path / "plain").sample(3, seed=9).labels is None
     assert ModelFolder.open(tmp_path / "plain").read_prior().classes == 0
 
 
@@ -314,7 +314,7 @@ def test_the_map_holds_the_posterior_means_of_test_images(folder: Path, data: Fa
     def array(key: str, dtype: str) -> np.ndarray:
         return np.frombuffer(base64.b64decode(document[key]), dtype).reshape(len(data.test_images), -1)
 
-    means = Generator.load(folder).encode(data.test_images.numpy()).mean
+    means = VAE(folder).encode(data.test_images.numpy()).mean
     np.testing.assert_allclose(array("latents", "<i2") * document["latent_step"], means, atol=6e-4)
     np.testing.assert_array_equal(array("labels", "<i1")[:, 0], data.test_labels.numpy())
     places = array("places", "<u2")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vae_runtime import OutputError
-from vae_runtime._files import replacing, replacing_folder, write_file
+from vae_gen import OutputError
+from vae_gen._files import replacing, replacing_folder, write_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions, links and devices")
 

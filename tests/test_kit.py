@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli_runner import Command
 from example_drivers import read
-from vae_gen.kit import EXAMPLES
+from vae_gen_cli.kit import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,16 +36,16 @@ def test_a_kit_is_complete_and_works_on_its_own(kit: Path) -> None:
 
 def test_the_wheel_is_told_of_every_file_of_the_examples() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-    assert "vae_gen.examples" in settings["packages"]
-    patterns = settings["package-data"]["vae_gen.examples"]
+    assert "vae_gen_cli.examples" in settings["packages"]
+    patterns = settings["package-data"]["vae_gen_cli.examples"]
     packed = {path.relative_to(ROOT / "examples") for pattern in patterns for path in (ROOT / "examples").glob(pattern)}
     assert packed == {Path(language, name) for language, names in EXAMPLES.items() for name in names}
 
 
-def test_a_folder_with_something_in_it_is_left_alone(vae_gen: Command) -> None:
+def test_a_folder_with_something_in_it_is_left_alone(cli: Command) -> None:
     Path("full").mkdir()
     Path("full", "mine.txt").write_text("mine")
-    outcome = vae_gen("kit", "full")
+    outcome = cli("kit", "full")
     assert outcome.code == 7
     assert outcome.err == (
         "vae-gen: expected full not to exist or to be empty, found mine.txt in it; name a new folder\n"
@@ -53,9 +53,9 @@ def test_a_folder_with_something_in_it_is_left_alone(vae_gen: Command) -> None:
     assert [path.name for path in Path("full").iterdir()] == ["mine.txt"]
 
 
-def test_an_empty_folder_becomes_the_kit(vae_gen: Command) -> None:
+def test_an_empty_folder_becomes_the_kit(cli: Command) -> None:
     Path("empty").mkdir()
-    outcome = vae_gen.succeed("kit", "empty", "--json")
+    outcome = cli.succeed("kit", "empty", "--json")
     document = json.loads(outcome.out)
     assert document["command"] == "kit"
     assert sorted(document["files"]) == sorted(
@@ -63,11 +63,11 @@ def test_an_empty_folder_becomes_the_kit(vae_gen: Command) -> None:
     )
 
 
-def test_a_spoilt_model_makes_no_kit(vae_gen: Command, tiny_model_folder: Path) -> None:
+def test_a_spoilt_model_makes_no_kit(cli: Command, tiny_model_folder: Path) -> None:
     shutil.copytree(tiny_model_folder, "spoilt")
     path = Path("spoilt", "golden.json")
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    outcome = vae_gen("kit", "out", "--model", "spoilt")
+    outcome = cli("kit", "out", "--model", "spoilt")
     assert outcome.code == 4
     assert outcome.err.startswith("vae-gen: spoilt/golden.json: expected SHA-256 ")
     assert [entry.name for entry in Path.cwd().iterdir()] == ["spoilt"]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tiny_model import tiny_prior
-from vae_runtime import Generator, Manifest, ModelError, ModelFolder, verify
+from vae_gen import VAE, Manifest, ModelError, ModelFolder, verify
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
 
 def refused(folder: Path) -> str:
     with pytest.raises(ModelError) as raised:
-        model = Generator.load(folder)
+        model = VAE(folder)
         model.open("encoder", "decoder", "generator")
     message = str(raised.value)
     assert "\n" not in message
@@ -207,7 +207,7 @@ def test_a_manifest_that_contradicts_itself_or_this_version_is_refused_when_it_i
 def test_a_folder_from_before_fitted_priors_loads_verifies_and_draws_from_the_normal(old_model_folder: Path) -> None:
     assert not (old_model_folder / "prior.json").exists()
     assert [check.name for check in verify(old_model_folder) if not check.passed] == []
-    model = Generator.load(old_model_folder)
+    model = VAE(old_model_folder)
     assert not model.manifest.has_fitted_prior
     assert (model.manifest.latent.default_prior, model.sample(1, seed=1).prior) == ("normal", "normal")
 

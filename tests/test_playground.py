@@ -23,8 +23,8 @@ from PIL import Image, features
 import example_drivers
 from cli_runner import Command
 from playground import COUNT_SHIFTS, WEB, Watched, beside, playing, watched
-from vae_gen.play_server import open_server
-from vae_runtime import Generator, find_model, to_grey_levels
+from vae_gen import VAE, find_model, to_grey_levels
+from vae_gen_cli.play_server import open_server
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def address(detailed_model_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def model(detailed_model_folder: Path) -> Generator:
-    return Generator.load(detailed_model_folder)
+def model(detailed_model_folder: Path) -> VAE:
+    return VAE(detailed_model_folder)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def page(desk: Watched, address: str) -> Iterator[Watched]:
     assert desk.hosts == {address.split("/")[2]}
 
 
-def test_it_verifies_itself_and_shows_the_models_own_sample(page: Watched, model: Generator) -> None:
+def test_it_verifies_itself_and_shows_the_models_own_sample(page: Watched, model: VAE) -> None:
     assert re.fullmatch(r"verified, largest difference 0\.0000\d{3}", page.verified())
     assert set(page.page.evaluate("Object.keys(playground.differences.found)")) == {
         "latent", "noise", "label", "grey_levels", "mean", "log_variance"
@@ -100,7 +100,7 @@ def test_every_golden_value_counts(
         assert page.text("#verified") == f"not verified: {differ} differ too much"
 
 
-def test_a_slider_changes_the_picture_and_a_double_click_sets_it_back(page: Watched, model: Generator) -> None:
+def test_a_slider_changes_the_picture_and_a_double_click_sets_it_back(page: Watched, model: VAE) -> None:
     page.becomes("playground.levels")
     first = model.manifest.latent.order[0]
     before = page.picture()
@@ -176,7 +176,7 @@ def roll(page: Watched) -> str:
     return seed
 
 
-def holds(page: Watched, model: Generator, seed: str, index: int = 0) -> None:
+def holds(page: Watched, model: VAE, seed: str, index: int = 0) -> None:
     """That all of the page shows a sample of a seed."""
     samples = model.sample(50, seed=int(seed))
     assert page.text("#caption").startswith(f"sample {index} of seed {seed}")
@@ -193,7 +193,7 @@ def holds(page: Watched, model: Generator, seed: str, index: int = 0) -> None:
     assert np.abs(middle - page.picture(".strip canvas:nth-child(4)")).max() <= 1
 
 
-def test_the_last_roll_wins_whatever_comes_back_first(page: Watched, model: Generator) -> None:
+def test_the_last_roll_wins_whatever_comes_back_first(page: Watched, model: VAE) -> None:
     page.page.evaluate(SLOW_FIRST)
     first, seed = roll(page), roll(page)
     assert first != seed
@@ -201,7 +201,7 @@ def test_the_last_roll_wins_whatever_comes_back_first(page: Watched, model: Gene
     holds(page, model, seed)
 
 
-def test_a_garment_of_the_wall_wins_over_a_roll_before_it(page: Watched, model: Generator) -> None:
+def test_a_garment_of_the_wall_wins_over_a_roll_before_it(page: Watched, model: VAE) -> None:
     page.becomes("playground.wall.drawn")
     page.page.evaluate(SLOW_FIRST)
     roll(page)
@@ -210,7 +210,7 @@ def test_a_garment_of_the_wall_wins_over_a_roll_before_it(page: Watched, model: 
     holds(page, model, "0", 12)
 
 
-def test_an_older_roll_that_fails_says_nothing(page: Watched, model: Generator) -> None:
+def test_an_older_roll_that_fails_says_nothing(page: Watched, model: VAE) -> None:
     failing = SLOW_FIRST.replace("if (mine) await", "if (mine) throw await")
     page.page.evaluate(failing.replace("done, 400", "done, 400, Error('late')"))
     roll(page)
@@ -220,7 +220,7 @@ def test_an_older_roll_that_fails_says_nothing(page: Watched, model: Generator) 
     assert page.text("#error") == ""
 
 
-def test_what_a_hand_moves_before_the_answer_stays_moved(page: Watched, model: Generator) -> None:
+def test_what_a_hand_moves_before_the_answer_stays_moved(page: Watched, model: VAE) -> None:
     page.page.evaluate(SLOW_FIRST)
     seed = roll(page)
     page.page.focus("#z3")
@@ -231,7 +231,7 @@ def test_what_a_hand_moves_before_the_answer_stays_moved(page: Watched, model: G
     np.testing.assert_allclose(page.latent(), expected, atol=1e-5)
 
 
-def test_the_last_picture_wins_whatever_is_encoded_first(page: Watched, model: Generator) -> None:
+def test_the_last_picture_wins_whatever_is_encoded_first(page: Watched, model: VAE) -> None:
     page.page.evaluate(SLOW_FIRST.replace("draw", "encode"))
     levels = np.zeros((2, 28, 28), np.uint8)
     for at, box in enumerate([(4, 20), (10, 26)]):
@@ -245,7 +245,7 @@ def test_the_last_picture_wins_whatever_is_encoded_first(page: Watched, model: G
     np.testing.assert_allclose(page.latent(), expected, atol=1e-4)
 
 
-def test_a_picture_that_takes_long_does_not_undo_a_roll_after_it(page: Watched, model: Generator) -> None:
+def test_a_picture_that_takes_long_does_not_undo_a_roll_after_it(page: Watched, model: VAE) -> None:
     page.page.evaluate(SLOW_FIRST.replace("draw", "encode"))
     page.choose("a.png", png(28, 28, whole=True))
     page.becomes("document.querySelector('#rebuilt-words').textContent.startsWith('encoding')")
@@ -255,7 +255,7 @@ def test_a_picture_that_takes_long_does_not_undo_a_roll_after_it(page: Watched, 
     assert "nats" in page.text("#rebuilt-words")
 
 
-def test_the_form_draws_what_the_library_draws(page: Watched, model: Generator) -> None:
+def test_the_form_draws_what_the_library_draws(page: Watched, model: VAE) -> None:
     page.page.fill("#seed", "9223372036854775807")
     page.page.fill("#start", "7")
     page.page.select_option("#label", "1")
@@ -268,7 +268,7 @@ def test_the_form_draws_what_the_library_draws(page: Watched, model: Generator) 
     assert np.abs(np.array(page.picture()) - to_grey_levels(samples.images).ravel()).max() <= 1
 
 
-def test_the_wall_brings_a_sample_into_the_sliders(page: Watched, model: Generator) -> None:
+def test_the_wall_brings_a_sample_into_the_sliders(page: Watched, model: VAE) -> None:
     page.becomes("playground.wall.tiles[49].canvas.width === 28 && playground.wall.drawn")
     page.page.click("#samples button:nth-child(13)")
     page.becomes("playground.state.start === '12'")
@@ -334,7 +334,7 @@ def png(width: int, height: int, whole: bool = False) -> bytes:
     ) + chunk(b"IEND", b"")
 
 
-def test_an_image_is_fitted_encoded_and_put_into_the_sliders(page: Watched, model: Generator) -> None:
+def test_an_image_is_fitted_encoded_and_put_into_the_sliders(page: Watched, model: VAE) -> None:
     picture = Image.new("L", (280, 280), 255)
     picture.paste(30, (90, 60, 190, 230))  # dark on a bright ground
     content = io.BytesIO()
@@ -710,10 +710,10 @@ def test_the_server_serves_this_machines_page_alone(address: str) -> None:
     assert ask(f"{address}run/decoder", b"x", **{"Content-Length": str(9 << 20)})[0] == 413
 
 
-def test_the_command_says_what_is_wrong(vae_gen: Command, detailed_model_folder: Path) -> None:
-    with open_server(Generator.load(detailed_model_folder), 0) as taken:
-        outcome = vae_gen("play", "--no-browser", "--port", str(taken.server_port))
+def test_the_command_says_what_is_wrong(cli: Command, detailed_model_folder: Path) -> None:
+    with open_server(VAE(detailed_model_folder), 0) as taken:
+        outcome = cli("play", "--no-browser", "--port", str(taken.server_port))
     assert outcome.code == 7
     assert f"expected the port {taken.server_port} to be free" in outcome.err
-    assert vae_gen("play", "--port", "70000").code == 2
-    assert vae_gen("play", "--model", "nowhere").code == 4
+    assert cli("play", "--port", "70000").code == 2
+    assert cli("play", "--model", "nowhere").code == 4

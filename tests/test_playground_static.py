@@ -16,7 +16,7 @@ from PIL import Image
 
 from browser import served
 from playground import COUNT_SHIFTS, Watched, build, watched
-from vae_runtime import Generator, find_model, to_grey_levels
+from vae_gen import VAE, find_model, to_grey_levels
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_build_brings_what_it_needs_and_no_more(site: Path) -> None:
 
 
 def test_it_verifies_draws_and_goes_on_without_a_network(page: Watched, site: Path) -> None:
-    model = Generator.load()
+    model = VAE()
     with served(site.parent) as origin:
         page.open(f"{origin}/dist/")  # under a path, as static hosts have it
         assert re.fullmatch(r"verified, largest difference 0\.0000\d{3}", page.verified())

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tiny_model import DIMENSIONS, tiny_prior
 from vae_export.prior_graph import default_latent_graph, prior_graph
 from vae_export.seed_graph import latent_graph
-from vae_runtime import FittedPrior, ModelError, UsageError, random_words, standard_normals
-from vae_runtime._draws import Draw
-from vae_runtime._prior import Mixture, thresholds
-from vae_runtime._sampling import run_latents
+from vae_gen import FittedPrior, ModelError, UsageError, random_words, standard_normals
+from vae_gen._draws import Draw
+from vae_gen._prior import Mixture, thresholds
+from vae_gen._sampling import run_latents
 
 LAST = 2**63 - 1
 PRIORS = {

@@ -1,4 +1,4 @@
-"""What strangers may import from `vae_runtime`, and what importing it costs."""
+"""What strangers may import from `vae_gen`, and what importing it costs."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 import pytest
 
-import vae_runtime
-from vae_runtime import VaeGenError
+import vae_gen
+from vae_gen import VaeGenError
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_every_public_name_is_there_documented_and_listed() -> None:
-    for name in vae_runtime.__all__:
-        assert inspect.getdoc(getattr(vae_runtime, name)), name
-    assert dir(vae_runtime) == sorted(vae_runtime.__all__)
+    for name in vae_gen.__all__:
+        assert inspect.getdoc(getattr(vae_gen, name)), name
+    assert dir(vae_gen) == sorted(vae_gen.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'samples'"):
-        _ = vae_runtime.samples
+        _ = vae_gen.samples
 
 
 def test_importing_the_library_loads_nothing_heavy() -> None:
     code = (
-        "import sys, vae_runtime; "
+        "import sys, vae_gen; "
         "print([name for name in ('numpy', 'onnxruntime', 'PIL', 'typer', 'torch') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
@@ -44,7 +44,7 @@ def test_each_error_has_the_exit_code_of_the_contract() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "vae_runtime", "vae_runtime._philox", "vae_runtime._prior", "vae_runtime._draws", "vae_runtime._model",
+        "vae_gen", "vae_gen._philox", "vae_gen._prior", "vae_gen._draws", "vae_gen._model",
         "vae_train.config",
     ],
 )

@@ -35,23 +35,23 @@ REPEATABLE = [
 
 
 @pytest.mark.parametrize("line", REPEATABLE)
-def test_a_picture_is_made_again_to_the_byte(vae_gen: Command, line: str) -> None:
-    vae_gen.succeed(*line.split())
+def test_a_picture_is_made_again_to_the_byte(cli: Command, line: str) -> None:
+    cli.succeed(*line.split())
     source = line.split()[-1]
-    vae_gen.succeed("repeat", source, "-o", "b.png")
+    cli.succeed("repeat", source, "-o", "b.png")
     assert Path("b.png").read_bytes() == Path(source).read_bytes()
 
 
-def test_a_picture_out_of_a_folder_is_made_again(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "70", "--seed", "7", "--start", "30", "--scale", "2", "-o", "in/")
+def test_a_picture_out_of_a_folder_is_made_again(cli: Command) -> None:
+    cli.succeed("sample", "-n", "70", "--seed", "7", "--start", "30", "--scale", "2", "-o", "in/")
     for name in ("000030.png", "000099.png"):
-        outcome = vae_gen.succeed("repeat", f"in/{name}", "-o", "-")
+        outcome = cli.succeed("repeat", f"in/{name}", "-o", "-")
         assert outcome.out == Path(f"in/{name}").read_bytes()
 
 
-def test_the_default_name_stands_beside_the_file(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "in.png")
-    outcome = vae_gen.succeed("repeat", "in.png", "--json")
+def test_the_default_name_stands_beside_the_file(cli: Command) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "in.png")
+    outcome = cli.succeed("repeat", "in.png", "--json")
     assert outcome.err == "in.png again → in-again.png\n"
     document = json.loads(outcome.out)
     assert document["output"] == "in-again.png"
@@ -59,15 +59,15 @@ def test_the_default_name_stands_beside_the_file(vae_gen: Command) -> None:
     assert Path("in-again.png").read_bytes() == Path("in.png").read_bytes()
 
 
-def test_another_model_stops_unless_told_otherwise(vae_gen: Command, other_model_folder: Path) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
-    outcome = vae_gen("repeat", "a.png", model=other_model_folder)
+def test_another_model_stops_unless_told_otherwise(cli: Command, other_model_folder: Path) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+    outcome = cli("repeat", "a.png", model=other_model_folder)
     assert outcome.code == 4
     assert outcome.err.startswith("vae-gen: a.png: expected the model tiny 1 (")
     assert outcome.err.endswith("…); name it with --model, or add --anyway\n")
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png"]
-    vae_gen.succeed("repeat", "a.png", "--anyway", model=other_model_folder)
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "b.png", model=other_model_folder)
+    cli.succeed("repeat", "a.png", "--anyway", model=other_model_folder)
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "b.png", model=other_model_folder)
     assert Path("a-again.png").read_bytes() == Path("b.png").read_bytes()
 
 
@@ -81,11 +81,11 @@ def test_another_model_stops_unless_told_otherwise(vae_gen: Command, other_model
         ("decode l.npy -o a.png", "got one of decode, whose latents"),
     ],
 )
-def test_what_was_not_made_from_seeds_cannot_be_repeated(vae_gen: Command, line: str, reason: str) -> None:
-    vae_gen.succeed("sample", "-n", "1", "-o", "in.png")
+def test_what_was_not_made_from_seeds_cannot_be_repeated(cli: Command, line: str, reason: str) -> None:
+    cli.succeed("sample", "-n", "1", "-o", "in.png")
     np.save("l.npy", np.zeros((2, 12)))
-    vae_gen.succeed(*line.split())
-    outcome = vae_gen("repeat", "a.png")
+    cli.succeed(*line.split())
+    outcome = cli("repeat", "a.png")
     assert outcome.code == 5
     assert outcome.err.startswith("vae-gen: a.png: expected a picture of seeds, ")
     assert reason in outcome.err
@@ -130,19 +130,19 @@ def note_of(path: str) -> dict[str, Any]:
         ("temperature", "hot", "expected a number from 0 to 100, found \"hot\""),
     ],
 )
-def test_an_edited_note_is_refused(vae_gen: Command, key: str, value: object, expected: str) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+def test_an_edited_note_is_refused(cli: Command, key: str, value: object, expected: str) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     rewritten("a.png", "b.png", json.dumps(note_of("a.png") | {key: value}))
-    outcome = vae_gen("repeat", "b.png")
+    outcome = cli("repeat", "b.png")
     assert (outcome.err, outcome.code) == (f"vae-gen: b.png: {key} in its vae-gen chunk: {expected}\n", 5)
     assert not Path("b-again.png").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 50_000, '{"command":"sample","model":3}'])
-def test_a_malformed_note_is_refused(vae_gen: Command, text: str) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+def test_a_malformed_note_is_refused(cli: Command, text: str) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     rewritten("a.png", "b.png", text)
-    outcome = vae_gen("repeat", "b.png")
+    outcome = cli("repeat", "b.png")
     assert outcome.code == 5
     assert outcome.err.startswith("vae-gen: b.png: ")
     assert outcome.err.count("\n") == 1
@@ -153,42 +153,42 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_other_value_anywhere_is_repeated_or_refused_in_one_line(vae_gen: Command, data: st.DataObject) -> None:
+def test_any_other_value_anywhere_is_repeated_or_refused_in_one_line(cli: Command, data: st.DataObject) -> None:
     line = data.draw(st.sampled_from([REPEATABLE[1], REPEATABLE[3], REPEATABLE[7]]))
     if not Path("base.png").exists():
-        vae_gen.succeed("sample", "-n", "1", "-o", "base.png")
-    vae_gen.succeed(*line.split())
+        cli.succeed("sample", "-n", "1", "-o", "base.png")
+    cli.succeed(*line.split())
     note = note_of("a.png")
     key = data.draw(st.sampled_from(sorted(note)))
     rewritten("base.png", "b.png", json.dumps(note | {key: data.draw(VALUES)}))
-    outcome = vae_gen("repeat", "b.png")
+    outcome = cli("repeat", "b.png")
     assert outcome.code in (0, 2, 4, 5), outcome.err
     assert outcome.err.count("\n") == 1
 
 
-def test_a_damaged_chunk_is_refused(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+def test_a_damaged_chunk_is_refused(cli: Command) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     content = Path("a.png").read_bytes()
     Path("b.png").write_bytes(content.replace(b'"seed":"7"', b'"seed":"8"'))
-    outcome = vae_gen("repeat", "b.png")
+    outcome = cli("repeat", "b.png")
     assert (outcome.err, outcome.code) == (
         "vae-gen: b.png: expected an intact vae-gen chunk, found a wrong checksum\n", 5,
     )
     for end in (10, 20, 40, 60):
         Path("b.png").write_bytes(content[:end])
-        assert vae_gen("repeat", "b.png").code == 5
+        assert cli("repeat", "b.png").code == 5
 
 
-def test_a_copy_by_another_name_or_a_link_is_not_overwritten(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+def test_a_copy_by_another_name_or_a_link_is_not_overwritten(cli: Command) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     Path("link.png").symlink_to("a.png")
-    assert vae_gen("repeat", "a.png", "-o", "link.png").code == 2
+    assert cli("repeat", "a.png", "-o", "link.png").code == 2
     shutil.copy("a.png", "copy.png")
-    vae_gen.succeed("repeat", "a.png", "-o", "copy.png")
+    cli.succeed("repeat", "a.png", "-o", "copy.png")
 
 
-def test_the_note_says_who_what_and_with_which_model(vae_gen: Command) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+def test_the_note_says_who_what_and_with_which_model(cli: Command) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     note = note_of("a.png")
     assert set(note.pop("model")) == {"name", "version", "sha256", "latents_sha256"}
     assert note.pop("vae_gen")
@@ -198,35 +198,35 @@ def test_the_note_says_who_what_and_with_which_model(vae_gen: Command) -> None:
     }
 
 
-def test_a_note_from_before_there_were_priors_means_the_normal_one(vae_gen: Command, fitted_model_folder: Path) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "--prior", "normal", "-o", "a.png", model=fitted_model_folder)
+def test_a_note_from_before_there_were_priors_means_the_normal_one(cli: Command, fitted_model_folder: Path) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "--prior", "normal", "-o", "a.png", model=fitted_model_folder)
     later = ("prior", "label", "temperature", "detail")
     note = {key: value for key, value in note_of("a.png").items() if key not in later}
     note["model"].pop("latents_sha256")
     rewritten("a.png", "b.png", json.dumps(note))
-    vae_gen.succeed("repeat", "b.png", model=fitted_model_folder)
+    cli.succeed("repeat", "b.png", model=fitted_model_folder)
     assert Path("b-again.png").read_bytes() == Path("a.png").read_bytes()
 
 
-def test_a_picture_of_the_default_prior_says_which_that_was(vae_gen: Command, fitted_model_folder: Path) -> None:
-    vae_gen.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png", model=fitted_model_folder)
+def test_a_picture_of_the_default_prior_says_which_that_was(cli: Command, fitted_model_folder: Path) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png", model=fitted_model_folder)
     assert note_of("a.png")["prior"] == "fitted"
-    vae_gen.succeed("repeat", "a.png", model=fitted_model_folder)
+    cli.succeed("repeat", "a.png", model=fitted_model_folder)
     assert Path("a-again.png").read_bytes() == Path("a.png").read_bytes()
 
 
 def test_a_fitted_picture_needs_the_same_tables_and_a_normal_one_does_not(
-    vae_gen: Command, old_model_folder: Path
+    cli: Command, old_model_folder: Path
 ) -> None:
     for prior, code in (("normal", 0), ("fitted", 4)):
-        vae_gen.succeed("sample", "-n", "2", "--seed", "7", "--prior", prior, "-o", "a.png")
+        cli.succeed("sample", "-n", "2", "--seed", "7", "--prior", prior, "-o", "a.png")
         note = note_of("a.png")
         note["model"]["latents_sha256"] = "0" * 64
         rewritten("a.png", "b.png", json.dumps(note))
-        outcome = vae_gen("repeat", "b.png")
+        outcome = cli("repeat", "b.png")
         assert outcome.code == code, outcome.err
     assert outcome.err.startswith("vae-gen: b.png: expected the model tiny 1 (000000000000…), got tiny 1 (")
-    outcome = vae_gen("repeat", "b.png", "--anyway", model=old_model_folder)
+    outcome = cli("repeat", "b.png", "--anyway", model=old_model_folder)
     assert (outcome.code, outcome.err.splitlines()[-1]) == (
         2,
         "vae-gen: expected a model with a fitted prior for the prior fitted, got old 1, which has no latents.onnx; "

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_runtime import (
-    Generator,
+from vae_gen import (
+    VAE,
     InputError,
     ModelError,
     Samples,
@@ -22,15 +22,15 @@ from vae_runtime import (
     picture_grid,
     to_grey_levels,
 )
-from vae_runtime._blocks import BULK, block_ranges, grouped
+from vae_gen._blocks import BULK, block_ranges, grouped
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> Generator:
-    return Generator.load(tiny_model_folder)
+def model(tiny_model_folder: Path) -> VAE:
+    return VAE(tiny_model_folder)
 
 
-def test_a_sample_has_the_shapes_dtypes_and_ranges_of_the_contract(model: Generator) -> None:
+def test_a_sample_has_the_shapes_dtypes_and_ranges_of_the_contract(model: VAE) -> None:
     sample = model.sample(5, seed=3, start=10)
     assert sample.images.shape == (5, *model.manifest.image.shape)
     assert sample.latents.shape == (5, model.manifest.latent.dimensions)
@@ -42,7 +42,7 @@ def test_a_sample_has_the_shapes_dtypes_and_ranges_of_the_contract(model: Genera
 @given(start=st.integers(0, 2**63 - 300), first=st.integers(1, 130), second=st.integers(1, 130))
 @settings(max_examples=25, deadline=None)
 def test_a_stream_is_equal_to_the_byte_however_the_range_is_split(
-    model: Generator, start: int, first: int, second: int
+    model: VAE, start: int, first: int, second: int
 ) -> None:
     whole = list(model.stream(first + second, 9, start, chunk=128))
     parts = [*model.stream(first, 9, start, chunk=64), *model.stream(second, 9, start + first, chunk=64)]
@@ -52,11 +52,11 @@ def test_a_stream_is_equal_to_the_byte_however_the_range_is_split(
 
 
 def test_threads_change_nothing(tiny_model_folder: Path) -> None:
-    one, three = (Generator.load(tiny_model_folder, threads=threads).sample(300, seed=1) for threads in (1, 3))
+    one, three = (VAE(tiny_model_folder, threads=threads).sample(300, seed=1) for threads in (1, 3))
     assert one.images.tobytes() == three.images.tobytes()
 
 
-def test_a_single_picture_is_that_of_the_bulk_to_one_grey_level(model: Generator) -> None:
+def test_a_single_picture_is_that_of_the_bulk_to_one_grey_level(model: VAE) -> None:
     bulk = model.sample(200, seed=2)
     for at in (0, 63, 64, 199):
         alone = model.sample(1, seed=2, start=at)
@@ -65,7 +65,7 @@ def test_a_single_picture_is_that_of_the_bulk_to_one_grey_level(model: Generator
         assert np.abs(difference).max() <= 1
 
 
-def test_chunks_of_a_stream_say_where_they_begin_and_are_bounded(model: Generator) -> None:
+def test_chunks_of_a_stream_say_where_they_begin_and_are_bounded(model: VAE) -> None:
     chunks = list(model.stream(300, seed=1, start=100, chunk=128, dtype="uint8"))
     assert [chunk.start for chunk in chunks] == [100, 128, 256, 384]
     assert [len(chunk) for chunk in chunks] == [28, 128, 128, 16]
@@ -73,7 +73,7 @@ def test_chunks_of_a_stream_say_where_they_begin_and_are_bounded(model: Generato
     np.testing.assert_array_equal(chunks[1].images, model.sample(128, seed=1, start=128).grey_levels())
 
 
-def test_a_seed_that_is_left_out_is_drawn_below_2_to_the_53_and_kept(model: Generator) -> None:
+def test_a_seed_that_is_left_out_is_drawn_below_2_to_the_53_and_kept(model: VAE) -> None:
     first, second = model.sample(1), model.sample(1)
     assert first.seed != second.seed  # equal once in 2⁵³ runs
     assert 0 <= first.seed < 2**53
@@ -91,21 +91,21 @@ def test_a_seed_that_is_left_out_is_drawn_below_2_to_the_53_and_kept(model: Gene
          "expected a range that ends by 2^63, got start 9223372036854775807 and count 2; begin earlier"),
     ],
 )
-def test_numbers_out_of_range_are_named_at_the_call(model: Generator, arguments: dict[str, Any], message: str) -> None:
+def test_numbers_out_of_range_are_named_at_the_call(model: VAE, arguments: dict[str, Any], message: str) -> None:
     for method in (model.sample, model.stream):
         with pytest.raises(UsageError) as raised:
             method(**arguments)
         assert str(raised.value) == message
 
 
-def test_the_last_pictures_that_there_are_can_be_asked_for(model: Generator) -> None:
+def test_the_last_pictures_that_there_are_can_be_asked_for(model: VAE) -> None:
     assert len(model.sample(3, seed=2**63 - 1, start=2**63 - 3)) == 3
 
 
 @given(st.sampled_from(["float16", "float32", "float64", "longdouble", "uint8"]), st.integers(0, 2))
 @settings(deadline=None)
 def test_images_of_any_float_or_uint8_dtype_with_or_without_axes_encode_alike(
-    model: Generator, dtype: str, dropped: int
+    model: VAE, dtype: str, dropped: int
 ) -> None:
     levels = np.arange(np.prod(model.manifest.image.shape)).reshape(model.manifest.image.shape) % 256
     picture = levels.astype(np.uint8) if dtype == "uint8" else (levels / 255).astype(dtype)
@@ -119,7 +119,7 @@ def test_images_of_any_float_or_uint8_dtype_with_or_without_axes_encode_alike(
     np.testing.assert_allclose(found.log_variance, expected.log_variance, rtol=0, atol=tolerance)
 
 
-def test_what_is_no_image_is_refused_with_what_was_expected(model: Generator) -> None:
+def test_what_is_no_image_is_refused_with_what_was_expected(model: VAE) -> None:
     channels, height, width = model.manifest.image.shape
     good = np.zeros((2, channels, height, width))
     cases = {
@@ -139,7 +139,7 @@ def test_what_is_no_image_is_refused_with_what_was_expected(model: Generator) ->
         assert str(raised.value).replace(f"[0, {channels}, {height}, {width}]", f"[0, {height}, {width}]") == message
 
 
-def test_what_are_no_latents_is_refused_with_what_was_expected(model: Generator) -> None:
+def test_what_are_no_latents_is_refused_with_what_was_expected(model: VAE) -> None:
     width = model.manifest.latent.dimensions
     expected = f"expected latents of shape [n, {width}], got"
     advice = "this model's latents have that width"
@@ -156,12 +156,12 @@ def test_what_are_no_latents_is_refused_with_what_was_expected(model: Generator)
         assert str(raised.value) == message
 
 
-def test_reconstruction_is_the_decoded_posterior_mean(model: Generator) -> None:
+def test_reconstruction_is_the_decoded_posterior_mean(model: VAE) -> None:
     images = model.sample(3, seed=4).images
     np.testing.assert_array_equal(model.reconstruct(images), model.decode(model.encode(images).mean))
 
 
-def test_a_traversal_moves_one_dimension_and_keeps_the_rest(model: Generator) -> None:
+def test_a_traversal_moves_one_dimension_and_keeps_the_rest(model: VAE) -> None:
     around = np.arange(model.manifest.latent.dimensions, dtype=np.float32)
     traversal = model.traverse([2, 0], around=around, span=2.0, steps=5)
     assert traversal.images.shape == (2, 5, *model.manifest.image.shape)
@@ -172,12 +172,12 @@ def test_a_traversal_moves_one_dimension_and_keeps_the_rest(model: Generator) ->
         np.testing.assert_array_equal(others, np.tile(np.delete(around, dimension), (5, 1)))
 
 
-def test_a_traversal_of_all_dimensions_follows_their_kl(model: Generator) -> None:
+def test_a_traversal_of_all_dimensions_follows_their_kl(model: VAE) -> None:
     kl = model.manifest.latent.kl_nats
     assert model.traverse(steps=2).dimensions == tuple(sorted(range(len(kl)), key=lambda at: -kl[at]))
 
 
-def test_a_span_below_one_is_the_central_share_of_the_prior(model: Generator) -> None:
+def test_a_span_below_one_is_the_central_share_of_the_prior(model: VAE) -> None:
     values = model.traverse(0, span=0.95, steps=3).values
     np.testing.assert_allclose(values, [-1.959964, 0, 1.959964], atol=1e-6)  # the 97.5 % point of N(0, 1)
 
@@ -192,7 +192,7 @@ def test_a_span_below_one_is_the_central_share_of_the_prior(model: Generator) ->
         ({"span": float("nan")}, "expected a span above 0 (below 1 a share of the prior, else deviations), got nan"),
     ],
 )
-def test_a_traversal_out_of_range_is_refused(model: Generator, arguments: dict[str, Any], message: str) -> None:
+def test_a_traversal_out_of_range_is_refused(model: VAE, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as raised:
         model.traverse(**arguments)
     assert str(raised.value) == message.format(last=model.manifest.latent.dimensions - 1)
@@ -201,7 +201,7 @@ def test_a_traversal_out_of_range_is_refused(model: Generator, arguments: dict[s
 @given(st.integers(0, 1000), st.integers(2, 9), st.sampled_from(["linear", "spherical"]))
 @settings(max_examples=30, deadline=None)
 def test_an_interpolation_begins_and_ends_at_its_latents(
-    model: Generator, seed: int, steps: int, method: Any
+    model: VAE, seed: int, steps: int, method: Any
 ) -> None:
     a, b = model.sample(2, seed=seed).latents
     path = model.interpolate(a, b, steps, method)
@@ -209,7 +209,7 @@ def test_an_interpolation_begins_and_ends_at_its_latents(
     assert len(path) == steps
 
 
-def test_a_spherical_interpolation_of_equal_radii_keeps_the_radius_and_a_linear_one_does_not(model: Generator) -> None:
+def test_a_spherical_interpolation_of_equal_radii_keeps_the_radius_and_a_linear_one_does_not(model: VAE) -> None:
     a, b = np.eye(model.manifest.latent.dimensions, dtype=np.float32)[:2] * 3
     arc = np.linalg.norm(model.interpolate(a, b, 5, "spherical").latents, axis=1)
     np.testing.assert_allclose(arc, 3, atol=1e-5)
@@ -218,12 +218,12 @@ def test_a_spherical_interpolation_of_equal_radii_keeps_the_radius_and_a_linear_
     np.testing.assert_allclose(model.interpolate(a, b, 3, "spherical").latents[1], (a + b) / np.sqrt(2), atol=1e-6)
 
 
-def test_opposite_latents_have_no_arc_and_take_the_line(model: Generator) -> None:
+def test_opposite_latents_have_no_arc_and_take_the_line(model: VAE) -> None:
     a = np.ones(model.manifest.latent.dimensions, np.float32)
     np.testing.assert_allclose(model.interpolate(a, -a, 3, "spherical").latents[1], 0, atol=1e-6)
 
 
-def test_samples_behave_as_an_array_that_cannot_be_changed(model: Generator) -> None:
+def test_samples_behave_as_an_array_that_cannot_be_changed(model: VAE) -> None:
     sample = model.sample(4, seed=1)
     assert isinstance(sample, Samples)
     assert len(sample) == 4
@@ -238,7 +238,7 @@ def test_samples_behave_as_an_array_that_cannot_be_changed(model: Generator) -> 
         sample.seed = 2  # type: ignore[misc]
 
 
-def test_samples_show_themselves_as_a_png_in_a_notebook(model: Generator) -> None:
+def test_samples_show_themselves_as_a_png_in_a_notebook(model: VAE) -> None:
     assert model.sample(12, seed=1)._repr_png_().startswith(b"\x89PNG\r\n")
     assert model.traverse(steps=3)._repr_png_().startswith(b"\x89PNG\r\n")
 
@@ -269,16 +269,16 @@ def test_workers_get_each_block_once_and_at_least_eight_lists_where_lists_are_lo
 
 def test_sessions_of_ones_own_serve_and_one_that_is_missing_is_named(tiny_model_folder: Path) -> None:
     decoder = onnxruntime.InferenceSession(tiny_model_folder / "decoder.onnx")
-    model = Generator.from_sessions(tiny_model_folder / "manifest.json", decoder=decoder)
+    model = VAE.from_sessions(tiny_model_folder / "manifest.json", decoder=decoder)
     latents = np.zeros((2, model.manifest.latent.dimensions))
-    np.testing.assert_allclose(model.decode(latents), Generator.load(tiny_model_folder).decode(latents), atol=1e-6)
+    np.testing.assert_allclose(model.decode(latents), VAE(tiny_model_folder).decode(latents), atol=1e-6)
     with pytest.raises(UsageError) as raised:
         model.sample(1)
     assert str(raised.value) == "expected a session for generator, got none; pass generator= to from_sessions"
 
 
 def test_many_threads_may_use_one_model(tiny_model_folder: Path) -> None:
-    model = Generator.load(tiny_model_folder)
+    model = VAE(tiny_model_folder)
     results: list[bytes] = []
     workers = [
         threading.Thread(target=lambda: results.append(model.sample(70, seed=5).images.tobytes())) for _ in range(6)
@@ -292,30 +292,30 @@ def test_many_threads_may_use_one_model(tiny_model_folder: Path) -> None:
 
 
 def test_a_stream_that_is_left_early_stops_its_workers(tiny_model_folder: Path) -> None:
-    stream = Generator.load(tiny_model_folder, threads=2).stream(100 * BULK, seed=1, chunk=64)
+    stream = VAE(tiny_model_folder, threads=2).stream(100 * BULK, seed=1, chunk=64)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
 
 
 def test_the_repr_is_the_call_that_made_it(tiny_model_folder: Path) -> None:
-    made = Generator.load(str(tiny_model_folder), threads=2)
-    assert repr(made) == f"Generator.load({str(tiny_model_folder)!r}, threads=2)"
+    made = VAE(str(tiny_model_folder), threads=2)
+    assert repr(made) == f"VAE({str(tiny_model_folder)!r}, threads=2)"
 
 
 def test_a_provider_that_is_not_installed_is_refused(tiny_model_folder: Path) -> None:
     with pytest.raises(UnavailableError, match="expected an execution provider that is installed .* got tpu"):
-        Generator.load(tiny_model_folder, provider="tpu").sample(1)
+        VAE(tiny_model_folder, provider="tpu").sample(1)
 
 
 def test_fewer_than_one_thread_is_refused(tiny_model_folder: Path) -> None:
     with pytest.raises(UsageError, match="expected threads of at least 1, got 0"):
-        Generator.load(tiny_model_folder, threads=0)
+        VAE(tiny_model_folder, threads=0)
 
 
 def test_a_name_that_is_neither_folder_nor_shipped_model_is_refused() -> None:
     with pytest.raises(ModelError, match="expected a model folder or one of .*, got no-such-model"):
-        Generator.load("no-such-model")
+        VAE("no-such-model")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_a_name_that_is_neither_folder_nor_shipped_model_is_refused() -> None:
         ([], "expected at least one dimension, got none; leave them out for all"),
     ],
 )
-def test_a_traversal_of_no_dimension_is_refused(model: Generator, dimensions: Any, message: str) -> None:
+def test_a_traversal_of_no_dimension_is_refused(model: VAE, dimensions: Any, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         model.traverse(dimensions)
     assert str(caught.value) == message
@@ -361,14 +361,14 @@ def test_a_grid_of_something_else_is_refused(images: np.ndarray) -> None:
         picture_grid(images)
 
 
-def test_a_batch_refuses_a_conversion_without_a_copy(model: Generator) -> None:
+def test_a_batch_refuses_a_conversion_without_a_copy(model: VAE) -> None:
     sample = model.sample(2, seed=1)
     assert np.asarray(sample, copy=False) is sample.images
     with pytest.raises(ValueError, match="expected float32 where no copy may be made"):
         np.asarray(sample, dtype=np.float64, copy=False)
 
 
-def test_what_a_model_gives_back_cannot_be_changed(model: Generator) -> None:
+def test_what_a_model_gives_back_cannot_be_changed(model: VAE) -> None:
     traversal = model.traverse(0)
     for array in (traversal.images, traversal.latents, traversal.values, model.sample(2, seed=1).latents):
         with pytest.raises(ValueError, match="read-only"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vae_export.card import model_card
-from vae_runtime import Generator, Manifest, verify
+from vae_gen import VAE, Manifest, verify
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 SHIPPED = sorted(path.parent for path in ARTIFACTS.glob("*/manifest.json"))
@@ -31,4 +31,4 @@ def test_all_shipped_models_together_stay_below_twenty_megabytes() -> None:
 
 def test_a_name_finds_a_shipped_model() -> None:
     for folder in SHIPPED:
-        assert Generator.load(folder.name).manifest.name == folder.name
+        assert VAE(folder.name).manifest.name == folder.name

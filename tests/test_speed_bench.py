@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tiny_training import CONFIG, tiny_data
 from vae_export.faster import with_faster_operators
-from vae_runtime import Generator, find_model, to_grey_levels
+from vae_gen import VAE, find_model, to_grey_levels
 from vae_train.config import TrainConfig
 from vae_train.evaluation import cost_of_probabilities, evaluate, evaluate_vae
 from vae_train.model import new_vae
@@ -141,7 +141,7 @@ def test_one_picture_is_measured_beside_its_decode(tmp_path: Path) -> None:
     names = [(pair.name, pair.peer) for pair in single.measure(tmp_path, 0.01) if isinstance(pair, Pair)]
     assert names == [
         ("one picture by seed, reference, generator.onnx", "its decoder alone, plain session"),
-        ("one picture by seed, reference, Generator.sample", "its decoder alone, plain session"),
+        ("one picture by seed, reference, VAE.sample", "its decoder alone, plain session"),
         ("latents of 64 pictures in the graph, reference", "the decode of the same"),
         ("64 pictures by seed, reference, generator.onnx", "the decode of the same"),
     ]
@@ -149,7 +149,7 @@ def test_one_picture_is_measured_beside_its_decode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("_", "name", "graph"), peers.GRAPHS)
 def test_networks_of_pytorch_make_the_graphs_pictures(_: str, name: str, graph: str) -> None:
-    model = Generator.load(name)
+    model = VAE(name)
     inputs = peers.inputs_of(model, graph, 5)
     (setting, *_rest) = peers._torch_settings("eager", networks.network(name, graph), 5)
     expected = model.decode(inputs[0], noise=inputs[1] if graph == "detail" else None)
@@ -184,7 +184,7 @@ def test_weights_that_were_exported_in_another_form_are_found(tmp_path: Path) ->
 
 
 def test_a_peer_may_have_the_graph_as_torch_exports_it() -> None:
-    model = Generator.load(REFERENCE)
+    model = VAE(REFERENCE)
     inputs = peers.inputs_of(model, "decoder", 6)
     ours, plain = peers.plain_session(REFERENCE, "decoder", 3)
     assert plain.name == "plain session, torch's own export"
@@ -200,7 +200,7 @@ def test_a_weight_that_cannot_be_found_is_named() -> None:
 
 def test_openvino_makes_the_graphs_pictures_in_each_of_its_modes() -> None:
     pytest.importorskip("openvino")
-    model = Generator.load(REFERENCE)
+    model = VAE(REFERENCE)
     inputs = peers.inputs_of(model, "decoder", 128)
     settings = peers.openvino(REFERENCE, "decoder", 64)
     assert settings[-1].name.endswith("throughput mode, torch's own export")
@@ -258,7 +258,7 @@ def test_smaller_decoders_load_and_stay_near(tmp_path: Path) -> None:
 
 
 def test_a_smaller_decoders_bound_is_that_of_the_evaluation() -> None:
-    model = Generator.load(REFERENCE)
+    model = VAE(REFERENCE)
     images = to_grey_levels(model.sample(8, seed=3).images)
 
     def cost(latent: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -415,7 +415,7 @@ def test_what_a_part_gave_before_it_broke_is_kept(tmp_path: Path, monkeypatch: p
     found = part.read(file)
     assert (found.pairs, found.tables) == ([pair], [Table("T", ["a"], [[1]])])
     assert found.notes == ["start: not measured, because nowhere.x is not installed."]
-    monkeypatch.setattr(part.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("vae_runtime.x")))
+    monkeypatch.setattr(part.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("vae_gen.x")))
     with pytest.raises(ModuleNotFoundError):  # a mistake of ours is none of a peer that is missing
         part.main("start", file, 1.0)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import vae_runtime
+import vae_gen
 from tiny_training import CONFIG, tiny_data
 from vae_train import eval_command, train_command
 from vae_train.config import TrainConfig
@@ -228,7 +228,7 @@ def test_damaged_weights_are_refused_in_one_line(capsys: pytest.CaptureFixture[s
     assert vae_train("--out", "run", *BRIEF) == 0
     weights = Path("run", "weights.safetensors")
     weights.write_bytes(weights.read_bytes()[:-4])
-    with pytest.raises(vae_runtime.InputError) as caught:
+    with pytest.raises(vae_gen.InputError) as caught:
         load_run(Path("run"))
     assert str(caught.value).startswith(f"{weights}: expected the weights of the model in config.json, got ")
     assert "\n" not in str(caught.value)

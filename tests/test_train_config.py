@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_runtime import UsageError
+from vae_gen import UsageError
 from vae_train.config import ModelConfig, TrainConfig
 
 MODELS = st.builds(

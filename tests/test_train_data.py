@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from vae_runtime import InputError
+from vae_gen import InputError
 from vae_train import data
 from vae_train.data import batches, load_fashion_mnist, parse_idx, split
 

@@ -20,8 +20,8 @@ from test_train_resume import contents
 from tiny_training import CONFIG, tiny_data
 from vae_export import command as export_command
 from vae_export.package import export_run
-from vae_runtime import DetailSpec, DivergedError, Generator, InputError, UsageError, verify
-from vae_runtime._detail import detail_noise
+from vae_gen import VAE, DetailSpec, DivergedError, InputError, UsageError, verify
+from vae_gen._detail import detail_noise
 from vae_train import detail_command
 from vae_train.detail import training
 from vae_train.detail.config import DetailConfig
@@ -251,7 +251,7 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[R
 def test_its_export_verifies_and_draws_what_pytorch_draws(exported: tuple[Run, Path]) -> None:
     run, out = exported
     assert [check.name for check in verify(out) if not check.passed] == []
-    model, detail = Generator.load(out), load_detail(run)
+    model, detail = VAE(out), load_detail(run)
     assert model.manifest.detail == DetailSpec(4, 4.0, True)
     samples = model.sample(5, seed=2)
     noise = model.detail_noise(5, 2, labels=samples.labels)
@@ -266,8 +266,8 @@ def test_its_export_verifies_and_draws_what_pytorch_draws(exported: tuple[Run, P
 def test_the_proof_sees_a_detail_graph_with_other_weights(exported: tuple[Run, Path]) -> None:
     from vae_export.check import prove
     from vae_export.graphs import build_encoder, build_graphs
-    from vae_runtime import FittedPrior
-    from vae_runtime._prior import Mixture
+    from vae_gen import FittedPrior
+    from vae_gen._prior import Mixture
 
     run, _ = exported
     prior = FittedPrior.of([1], [Mixture(np.ones(1), np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None])])
@@ -296,7 +296,7 @@ def test_the_export_command_takes_it_along_or_leaves_it(
         out = tmp_path / choice
         monkeypatch.setattr(sys, "argv", ["vae-export", str(run.path), "--out", str(out), "--detail", choice, "-q"])
         assert export_command.main() == 0
-        model = Generator.load(out)
+        model = VAE(out)
         assert model.manifest.detail == spec
         assert not model.sample(1, seed=0).detail
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tiny_training import CONFIG
-from vae_runtime import UnavailableError
+from vae_gen import UnavailableError
 from vae_train.devices import costs
 from vae_train.model import new_vae
 from vae_train.objective import kl_nats, reconstruction_nats

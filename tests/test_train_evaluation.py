@@ -13,14 +13,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import vae_gen
 from tiny_training import MODEL, tiny_data
-from vae_runtime import Generator, InputError, Manifest, standard_normals
+from vae_gen import InputError, Manifest, standard_normals
 from vae_train.config import ModelConfig, TrainConfig
 from vae_train.evaluation import (
     cost_of_logits,
     cost_of_probabilities,
     evaluate,
-    evaluate_generator,
+    evaluate_onnx,
     evaluate_run,
     evaluate_vae,
 )
@@ -121,13 +122,13 @@ class TorchSession:
             return [self.vae.decode(torch.from_numpy(input_feed["latent"])).numpy()]
 
 
-def as_generator(vae: VAE, tiny_model_folder: Path) -> Generator:
+def as_sessions(vae: VAE, tiny_model_folder: Path) -> vae_gen.VAE:
     """The VAE behind the runtime's interface, of which only pixels come out."""
     model, manifest = vae.config, Manifest.parse((tiny_model_folder / "manifest.json").read_bytes())
     image = dataclasses.replace(manifest.image, channels=model.channels, height=model.height, width=model.width)
     latent = dataclasses.replace(manifest.latent, dimensions=model.latent_dim)
     manifest = dataclasses.replace(manifest, image=image, latent=latent)
-    return Generator.from_sessions(manifest, encoder=TorchSession(vae), decoder=TorchSession(vae))
+    return vae_gen.VAE.from_sessions(manifest, encoder=TorchSession(vae), decoder=TorchSession(vae))
 
 
 def made_up_run(vae: VAE) -> Run:
@@ -139,7 +140,7 @@ def test_a_run_and_its_pixels_behind_the_runtime_agree(tiny_model_folder: Path) 
     with torch.no_grad():
         vae.decoder.convolutions[-1].weight.mul_(20)  # confident pixels, as a trained model has
         vae.encoder.mean.weight.mul_(20)
-    run, model = evaluate_run(made_up_run(vae), data), evaluate_generator(as_generator(vae, tiny_model_folder), data)
+    run, model = evaluate_run(made_up_run(vae), data), evaluate_onnx(as_sessions(vae, tiny_model_folder), data)
     assert model.neg_elbo == pytest.approx(run.neg_elbo, abs=0.01)
     assert model.kl_per_dimension == pytest.approx(run.kl_per_dimension, abs=1e-4)
     assert (model.active_units, model.floor_nats) == (run.active_units, run.floor_nats)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from test_train_resume import StopAt, contents
 from tiny_training import CONFIG, tiny_data
-from vae_runtime import UsageError
+from vae_gen import UsageError
 from vae_train.checkpoint import TrainingState
 from vae_train.config import TrainConfig
 from vae_train.model import new_vae

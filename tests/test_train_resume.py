@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tiny_training import CONFIG, tiny_data
-from vae_runtime import DivergedError, InputError, UsageError
+from vae_gen import DivergedError, InputError, UsageError
 from vae_train import devices
 from vae_train.progress import Silent
 from vae_train.run_folder import load_run

@@ -18,10 +18,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from vae_runtime import DetailSpec, FittedPrior, ImageSpec, LatentSpec, TensorSpec, standard_normals
-from vae_runtime._detail import detail_noise
-from vae_runtime._manifest import contract_signatures
-from vae_runtime._sampling import Drawn
+from vae_gen import DetailSpec, FittedPrior, ImageSpec, LatentSpec, TensorSpec, standard_normals
+from vae_gen._detail import detail_noise
+from vae_gen._manifest import contract_signatures
+from vae_gen._sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 

@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from vae_runtime import DetailSpec, FittedPrior
-from vae_runtime._draws import Draw
-from vae_runtime._reference import drawn_in_numpy
-from vae_runtime._sampling import Drawn, run_latents
+from vae_gen import DetailSpec, FittedPrior
+from vae_gen._draws import Draw
+from vae_gen._reference import drawn_in_numpy
+from vae_gen._sampling import Drawn, run_latents
 
 from .differences import IMAGE_TOLERANCE, ValueCheck, compare
 

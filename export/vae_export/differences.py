@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import to_grey_levels
+from vae_gen import to_grey_levels
 
 IMAGE_TOLERANCE = 1e-5
 """On pictures in [0, 1] and on latents; absolute."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import DetailSpec, random_words, to_grey_levels
-from vae_runtime._detail import detail_noise
+from vae_gen import DetailSpec, random_words, to_grey_levels
+from vae_gen._detail import detail_noise
 from vae_train.detail.networks import DetailDecoder
 from vae_train.evaluation import to_unit_range
 from vae_train.model import VAE

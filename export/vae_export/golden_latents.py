@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import DetailSpec, FittedPrior
-from vae_runtime._draws import Draw
-from vae_runtime._prior import ANY_CLASS
-from vae_runtime._reference import drawn_in_numpy
+from vae_gen import DetailSpec, FittedPrior
+from vae_gen._draws import Draw
+from vae_gen._prior import ANY_CLASS
+from vae_gen._reference import drawn_in_numpy
 
 LATENTS = (  # (seed, start, count, draw): both priors, a given class (the last), other temperatures
     (0, 0, 4, Draw("normal")),

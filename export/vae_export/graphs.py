@@ -27,11 +27,11 @@ import onnx.compose
 import torch
 from torch import Tensor, nn
 
-from vae_runtime import DetailSpec, FittedPrior
-from vae_runtime._draws import Draw
-from vae_runtime._manifest import Prior
-from vae_runtime._reference import drawn_in_numpy
-from vae_runtime._sampling import Drawn
+from vae_gen import DetailSpec, FittedPrior
+from vae_gen._draws import Draw
+from vae_gen._manifest import Prior
+from vae_gen._reference import drawn_in_numpy
+from vae_gen._sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 

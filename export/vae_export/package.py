@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from vae_runtime import (
+from vae_gen import (
     DetailSpec,
     ExportMismatchError,
     Manifest,
@@ -21,9 +21,9 @@ from vae_runtime import (
     OutputError,
     verify,
 )
-from vae_runtime._files import replacing_folder
-from vae_runtime._manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
-from vae_runtime._prior import ANY_CLASS
+from vae_gen._files import replacing_folder
+from vae_gen._manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
+from vae_gen._prior import ANY_CLASS
 from vae_train.data import FashionMnist
 from vae_train.detail.folder import Detail
 from vae_train.evaluation import (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vae_runtime import picture_grid, to_grey_levels
+from vae_gen import picture_grid, to_grey_levels
 from vae_train.evaluation import cost_of_probabilities
 
 from .check import open_sessions

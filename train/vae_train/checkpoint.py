@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from vae_runtime import InputError, random_words
-from vae_runtime._files import write_file
+from vae_gen import InputError, random_words
+from vae_gen._files import write_file
 
 from .config import TrainConfig
 from .model import VAE, new_vae

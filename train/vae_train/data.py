@@ -28,8 +28,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_runtime import InputError, UnavailableError, random_words
-from vae_runtime._files import write_file
+from vae_gen import InputError, UnavailableError, random_words
+from vae_gen._files import write_file
 
 NAME = "Fashion-MNIST"
 CLASS_NAMES = (

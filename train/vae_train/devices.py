@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vae_runtime import UnavailableError
+from vae_gen import UnavailableError
 
 from .config import Device, TrainConfig
 from .model import VAE

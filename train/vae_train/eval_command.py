@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vae_runtime import InputError, UsageError
-from vae_runtime._boundary import run_command
-from vae_runtime._files import write_file
+from vae_gen import InputError, UsageError
+from vae_gen._boundary import run_command
+from vae_gen._files import write_file
 
 from .extra import require_train_extra
 
 if TYPE_CHECKING:
-    from vae_runtime import Generator
+    from vae_gen import VAE
 
     from .data import FashionMnist
     from .evaluation import Evaluation
@@ -167,17 +167,17 @@ def _run(path: Path, data_dir: Path | None, weights: str, threads: int | None) -
 
 
 def _model(path: Path, data_dir: Path | None, threads: int | None) -> tuple[dict[str, Any], Evaluation]:
-    from vae_runtime import Generator
+    from vae_gen import VAE
 
     from .data import load_fashion_mnist
-    from .evaluation import evaluate_generator
+    from .evaluation import evaluate_onnx
 
-    model = Generator.load(path, threads=threads)
+    model = VAE(path, threads=threads)
     data = load_fashion_mnist(data_dir)
-    return _header(model, data), evaluate_generator(model, data)
+    return _header(model, data), evaluate_onnx(model, data)
 
 
-def _header(model: Generator, data: FashionMnist) -> dict[str, Any]:
+def _header(model: VAE, data: FashionMnist) -> dict[str, Any]:
     """What was measured, and with what."""
     import onnxruntime
 
@@ -200,7 +200,7 @@ def _bench(
     """The bench's figures as JSON text and as Markdown; and all of it in the folder where one was named."""
     import torch
 
-    from vae_runtime import Generator, shipped_models
+    from vae_gen import VAE, shipped_models
 
     from .bench.report import markdown, to_json, write_report
     from .bench.running import BenchSettings, run_bench
@@ -211,10 +211,10 @@ def _bench(
         raise InputError(f"expected a model folder for --bench, got a run's folder, {path}; export it with vae-export")
     if threads is not None:
         torch.set_num_threads(threads)
-    model = Generator.load(path, threads=threads)
+    model = VAE(path, threads=threads)
     if reference is None and REFERENCE in shipped_models():
         reference = REFERENCE
-    other = None if reference in (None, "none") else Generator.load(reference, threads=threads)
+    other = None if reference in (None, "none") else VAE(reference, threads=threads)
     data = load_fashion_mnist(data_dir)
     header = {**_header(model, data), "reference": None if other is None else _header(other, data)["model"]}
     bench = run_bench(model, data, settings, other, lambda line: typer.echo(line, err=True))

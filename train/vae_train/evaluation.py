@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import Generator, InputError, standard_normals
+import vae_gen
+from vae_gen import InputError, standard_normals
 
 if TYPE_CHECKING:
     from .data import FashionMnist
@@ -155,10 +156,10 @@ def evaluate_model_folder(path: Path, data: FashionMnist) -> Evaluation:
         ModelError: the folder is missing, incomplete or edited.
         InputError: the model is for images of another size.
     """
-    return evaluate_generator(Generator.load(path), data)
+    return evaluate_onnx(vae_gen.VAE(path), data)
 
 
-def evaluate_generator(model: Generator, data: FashionMnist) -> Evaluation:
+def evaluate_onnx(model: vae_gen.VAE, data: FashionMnist) -> Evaluation:
     """The figures of a model that is loaded already, as `evaluate_model_folder`."""
     _check_size(repr(model), data, model.manifest.image.shape)
 

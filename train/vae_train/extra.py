@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from vae_runtime import UnavailableError
+from vae_gen import UnavailableError
 
 PACKAGES = ("torch", "safetensors", "matplotlib", "rich")
 

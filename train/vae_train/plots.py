@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from vae_runtime import picture_grid, standard_normals, to_grey_levels
-from vae_runtime._files import write_file
+from vae_gen import picture_grid, standard_normals, to_grey_levels
+from vae_gen._files import write_file
 
 from .model import VAE
 

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import FittedPrior, standard_normals
-from vae_runtime._prior import Mixture
+from vae_gen import FittedPrior, standard_normals
+from vae_gen._prior import Mixture
 
 from .data import FashionMnist, split
 from .evaluation import Encode, encoded

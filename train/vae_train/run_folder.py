@@ -28,8 +28,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from vae_runtime import InputError, UsageError
-from vae_runtime._files import replacing_folder, write_file
+from vae_gen import InputError, UsageError
+from vae_gen._files import replacing_folder, write_file
 
 from .config import TrainConfig
 from .data import FashionMnist

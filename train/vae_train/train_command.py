@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vae_runtime import UsageError
-from vae_runtime._boundary import run_command
+from vae_gen import UsageError
+from vae_gen._boundary import run_command
 
 from .config import ModelConfig, TrainConfig
 from .extra import require_train_extra

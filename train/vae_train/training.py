@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_runtime import DivergedError, UsageError
+from vae_gen import DivergedError, UsageError
 
 from . import run_folder
 from .checkpoint import TrainingState

@@ -1,14 +1,14 @@
 // What is on the page as a few lines of code.
 
-/** Python that makes the picture with vae_runtime. */
+/** Python that makes the picture with vae_gen. */
 export function python(state, latent, model) {
   const numbers = Array.from(latent, (value) => Number(value.toFixed(3))).join(", ");
   const label = state.label < 0 ? "None" : state.label;
   const sampled = `seed=${state.seed}, start=${state.start}, prior="${state.prior}", label=${label}, temperature=${state.temperature}`;
   const lines = [
-    "from vae_runtime import Generator",
+    "from vae_gen import VAE",
     "",
-    `model = Generator.load("${model.manifest.model.name}")`,
+    `model = VAE("${model.manifest.model.name}")`,
     `sample = model.sample(1, ${sampled})`,
     `latent = [${numbers}]`,
   ];

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from vae_runtime import InputError, UsageError
-from vae_runtime._boundary import run_command
-from vae_runtime._files import write_file
+from vae_gen import InputError, UsageError
+from vae_gen._boundary import run_command
+from vae_gen._files import write_file
 
 from ..data import FashionMnist, load_fashion_mnist, split
 from .networks import NETWORKS, Classifier, Prediction

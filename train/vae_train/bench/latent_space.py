@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import Generator, random_words, standard_normals
+from vae_gen import VAE, random_words, standard_normals
 
 from ..data import FashionMnist
 from .classifiers import describe
@@ -41,7 +41,7 @@ def step_ratio(points: NDArray[Any]) -> NDArray[np.float64]:
     return ratio
 
 
-def traversal_smoothness(model: Generator, data: FashionMnist, judges: Sequence[Judge]) -> dict[str, Any]:
+def traversal_smoothness(model: VAE, data: FashionMnist, judges: Sequence[Judge]) -> dict[str, Any]:
     """Largest step over mean step of each dimension's traversals, in pixels and in each judge's features.
 
     The bases are the prior's mean and the posterior mean of the first test image of each class.
@@ -67,7 +67,7 @@ def traversal_smoothness(model: Generator, data: FashionMnist, judges: Sequence[
     }
 
 
-def path_length(model: Generator, judge: Judge, seed: int, paths: int = PATHS) -> dict[str, float]:
+def path_length(model: VAE, judge: Judge, seed: int, paths: int = PATHS) -> dict[str, float]:
     """The perceptual path length in a judge's features (Karras, Laine, Aila 2019, arXiv:1812.04948, section 4.1).
 
     E[‖f(slerp(a, b; t + ε)) − f(slerp(a, b; t))‖² / ε²] over a, b ~ N(0, I) and t in [0, 1), with the decoder's mean
@@ -97,7 +97,7 @@ def spherical(a: NDArray[np.float64], b: NDArray[np.float64], t: NDArray[np.floa
     return points
 
 
-def posterior_map(model: Generator, data: FashionMnist, count: int = MAPPED) -> tuple[Floats, NDArray[np.int64]]:
+def posterior_map(model: VAE, data: FashionMnist, count: int = MAPPED) -> tuple[Floats, NDArray[np.int64]]:
     """The posterior means of the first test images in two dimensions, float32 [n, 2], and their labels, int64 [n].
 
     scikit-learn's t-SNE (van der Maaten, Hinton 2008), perplexity 30, started from the first two principal

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import Generator, standard_normals
+from vae_gen import VAE, standard_normals
 
 from ..data import FashionMnist
 from ..evaluation import NOISE_SEED, SMALLEST, to_unit_range
@@ -53,7 +53,7 @@ class Bound:
 
 
 def importance_bound(
-    model: Generator, images: NDArray[np.float32], k: int, proposal: NDArray[np.float32] | None = None
+    model: VAE, images: NDArray[np.float32], k: int, proposal: NDArray[np.float32] | None = None
 ) -> Bound:
     """−L_k of images [n, 1, height, width] in [0, 1].
 
@@ -98,7 +98,7 @@ def log_mean_exp(log_weights: NDArray[np.float64]) -> tuple[NDArray[np.float64],
 
 
 def _log_weights(
-    model: Generator,
+    model: VAE,
     images: NDArray[np.float32],
     mean: NDArray[np.float32],
     log_variance: NDArray[np.float32],
@@ -145,7 +145,7 @@ def binarised_test_images(data: FashionMnist) -> NDArray[np.float32]:
     return binary
 
 
-def measure_likelihood(model: Generator, data: FashionMnist, k: int, count: int) -> dict[str, Any]:
+def measure_likelihood(model: VAE, data: FashionMnist, k: int, count: int) -> dict[str, Any]:
     """The bounds of the first `count` test images: grey, and binarised with either picture encoded."""
     grey = to_unit_range(data.test_images.numpy()[:count])
     binary = binarised_test_images(data)[:count]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import Generator, picture_grid
+from vae_gen import VAE, picture_grid
 
 from .scores import Lookup
 
@@ -38,7 +38,7 @@ def nearest_pairs(images: Pixels, lookup: Lookup, training: Pixels) -> bytes:
     return _png(picture_grid(np.concatenate(rows), len(order), scale=2))
 
 
-def traversals(model: Generator) -> bytes:
+def traversals(model: VAE) -> bytes:
     """A row for each latent dimension, most KL first, from −2.5 to 2.5 with the others at 0."""
     return _png(model.traverse(span=2.5, steps=TRAVERSAL_STEPS).grid(scale=2))
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import Generator, UsageError
+from vae_gen import VAE, UsageError
 
 from ..data import FashionMnist
-from ..evaluation import evaluate_generator
+from ..evaluation import evaluate_onnx
 from . import pictures
 from .classifiers import WEIGHTS, describe
 from .latent_space import PATHS, path_length, posterior_map, traversal_smoothness
@@ -75,7 +75,7 @@ class Bench:
 
 
 def run_bench(
-    model: Generator, data: FashionMnist, settings: BenchSettings, reference: Generator | None, note: Note
+    model: VAE, data: FashionMnist, settings: BenchSettings, reference: VAE | None, note: Note
 ) -> Bench:
     """Measure `model`, with the figures of `reference` beside it.
 
@@ -89,7 +89,7 @@ def run_bench(
         for role, one in models.items():
             note(f"likelihood of {one.manifest.name}: {settings.iwae_images} test images, k = {settings.iwae_k}")
             bench.figures["likelihood"][role] = {
-                **evaluate_generator(one, data).to_json(),
+                **evaluate_onnx(one, data).to_json(),
                 "iwae": measure_likelihood(one, data, settings.iwae_k, settings.iwae_images),
             }
     if "samples" in settings.parts or "latent" in settings.parts:
@@ -112,10 +112,10 @@ def run_bench(
 
 def _samples(
     bench: Bench,
-    model: Generator,
+    model: VAE,
     data: FashionMnist,
     settings: BenchSettings,
-    reference: Generator | None,
+    reference: VAE | None,
     all_judges: Sequence[Judge],
     note: Note,
 ) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _add_shares(sets: dict[str, Any]) -> None:
 
 
 def _latent(
-    model: Generator, data: FashionMnist, settings: BenchSettings, all_judges: Sequence[Judge]
+    model: VAE, data: FashionMnist, settings: BenchSettings, all_judges: Sequence[Judge]
 ) -> dict[str, Any]:
     paths = min(PATHS, settings.samples)
     runs = [

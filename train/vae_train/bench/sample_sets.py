@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_runtime import Generator, random_words, standard_normals, to_grey_levels
-from vae_runtime._draws import Draw
+from vae_gen import VAE, random_words, standard_normals, to_grey_levels
+from vae_gen._draws import Draw
 
 from ..data import FashionMnist
 from ..evaluation import NOISE_STREAM
@@ -43,7 +43,7 @@ class SampleSet:
     """training images themselves, so that the nearest training image says nothing"""
 
 
-def sample_sets(model: Generator, data: FashionMnist, count: int, reference: Generator | None) -> list[SampleSet]:
+def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | None) -> list[SampleSet]:
     """The sets of a model, `count` pictures in each, and the reference model's N(0, I) samples where there is one."""
     images, labels = data.test_images.numpy()[:count], data.test_labels.numpy()[:count]
 
@@ -79,7 +79,7 @@ def sample_sets(model: Generator, data: FashionMnist, count: int, reference: Gen
     return sets
 
 
-def _drawn_sets(model: Generator, count: int, *, detail: bool) -> list[SampleSet]:
+def _drawn_sets(model: VAE, count: int, *, detail: bool) -> list[SampleSet]:
     """Samples of each prior that the model has, and, where it has classes, as many of each label."""
     key, words = ("_detail", ", with details") if detail else ("", "")
     normal, fitted = Draw("normal", detail=detail), Draw("fitted", detail=detail)
@@ -101,7 +101,7 @@ def _drawn_sets(model: Generator, count: int, *, detail: bool) -> list[SampleSet
     return sets
 
 
-def _samples(model: Generator, count: int, seed: int, draw: Draw) -> Made:
+def _samples(model: VAE, count: int, seed: int, draw: Draw) -> Made:
     """Pictures 0 … count−1 of a seed, and the classes that the prior drew, where it has any."""
     chunks = list(
         model.stream(count, seed, dtype="uint8", prior=draw.prior, label=draw.label, detail=draw.detail)
@@ -119,7 +119,7 @@ def _real(data: FashionMnist, count: int, seed: int) -> Made:
 
 
 def _sampled_reconstructions(
-    model: Generator, images: NDArray[np.uint8], seed: int, detail: bool
+    model: VAE, images: NDArray[np.uint8], seed: int, detail: bool
 ) -> NDArray[np.uint8]:
     """Each image decoded from one draw of its posterior, its class not being told to the detail stage."""
     mean, log_variance = model.encode(images)

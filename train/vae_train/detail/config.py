@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vae_runtime import UsageError
+from vae_gen import UsageError
 
 from ..config import LIMIT, Device, Precision, at_least, from_json
 

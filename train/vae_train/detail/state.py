@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from vae_runtime import InputError, random_words
-from vae_runtime._files import write_file
+from vae_gen import InputError, random_words
+from vae_gen._files import write_file
 
 from ..checkpoint import running_mean
 from ..config import ModelConfig

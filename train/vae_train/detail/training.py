@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vae_runtime import DivergedError, UsageError, random_words
+from vae_gen import DivergedError, UsageError, random_words
 
 from ..data import FashionMnist
 from ..devices import choose_device

@@ -1,0 +1,134 @@
+"""`vae-gen bench`: how fast the model is on this machine, and how many threads are worth it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from typing import TYPE_CHECKING
+
+from . import options
+from .console import Console, printable
+
+if TYPE_CHECKING:
+    from vae_gen import VAE
+
+STARTS = 3
+"""Fresh processes that are timed, after one that fills the disk's cache."""
+SINGLES = 100
+"""Runs of one picture."""
+SECONDS = 1.5
+"""Of bulk work for each number of threads."""
+ENOUGH = 0.95
+"""A number of threads is as good as the best from this share of its pictures a second."""
+
+
+def bench(
+    model: options.Model = None,
+    provider: options.Provider = "cpu",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure this machine in some ten seconds: start-up, one picture, bulk work by threads; and advise --threads.
+
+    What else the machine does meanwhile counts too: let it rest for figures that can be compared.
+    """
+    console = Console(as_json, quiet)
+    console.say("measuring; about ten seconds")
+    generator = options.ModelChoice(model, None, provider).load("generator")
+    started = start_up_seconds(model, provider)
+    single = one_picture_seconds(generator)
+    rates = {threads: pictures_a_second(model, provider, threads) for threads in thread_counts()}
+    advised = recommended(rates)
+    facts = {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "start_up_seconds": round(started, 4),
+        "one_picture_seconds": round(single, 6),
+        "pictures_a_second": {str(threads): round(rate, 1) for threads, rate in rates.items()},
+        "recommended_threads": advised,
+    }
+    console.result("bench", generator.manifest, facts)
+    if not as_json:
+        lines = [
+            f"fresh process, one picture   {1e3 * started:8.0f} ms",
+            f"one picture, once it runs    {1e3 * single:8.2f} ms",
+        ]
+        lines += [f"--threads {threads:<2} {rate:24,.0f} pictures/s" for threads, rate in rates.items()]
+        lines.append(f"advice: --threads {advised} for bulk work")
+        for line in lines:
+            print(printable(line, sys.stdout))
+
+
+def thread_counts() -> list[int]:
+    """1, 2, 4, … and the number of cores that this process may use."""
+    from vae_gen._blocks import usable_cores
+
+    cores = usable_cores()
+    return sorted({2**power for power in range(cores.bit_length()) if 2**power <= cores} | {cores})
+
+
+def recommended(rates: dict[int, float]) -> int:
+    """The smallest number of threads that is as good as the best.
+
+    >>> recommended({1: 100.0, 2: 190.0, 4: 195.0})
+    2
+    """
+    best = max(rates.values())
+    return min(threads for threads, rate in rates.items() if rate >= ENOUGH * best)
+
+
+def start_up_seconds(model: str | None, provider: str) -> float:
+    """Median of a whole `vae-gen sample -n 1` in a process of its own.
+
+    Raises:
+        OutputError: such a process fails.
+    """
+    import statistics
+    import subprocess
+    import tempfile
+    import time
+    from pathlib import Path
+
+    from vae_gen import OutputError
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "vae_gen_cli.main", "sample", "-n", "1", "--seed", "0", "--quiet"]
+        command += ["--provider", provider, "-o", str(Path(folder) / "one.png")]
+        command += [] if model is None else ["--model", model]
+        took = []
+        for _ in range(1 + STARTS):
+            began = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            took.append(time.perf_counter() - began)
+            if done.returncode:
+                raise OutputError(f"expected a fresh vae-gen to make a picture, got: {done.stderr.strip()[:200]}")
+    return statistics.median(took[1:])
+
+
+def one_picture_seconds(generator: VAE) -> float:
+    """Median of one default picture in this process."""
+    import statistics
+    import time
+
+    generator.sample(1, seed=0)
+    took = []
+    for index in range(SINGLES):
+        began = time.perf_counter()
+        generator.sample(1, seed=0, start=index)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def pictures_a_second(model: str | None, provider: str, threads: int) -> float:
+    """Grey levels of default samples, as bulk work makes them, counted for a while."""
+    import time
+
+    chunks = options.ModelChoice(model, threads, provider).load("generator").stream(10**9, seed=0, dtype="uint8")
+    next(chunks)
+    made, began = 0, time.perf_counter()
+    for chunk in chunks:
+        made += len(chunk)
+        if (passed := time.perf_counter() - began) >= SECONDS:
+            break
+    return made / passed

@@ -1,0 +1,58 @@
+"""`vae-gen info`: what a model folder says of itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from . import options
+from .console import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vae_gen import ModelFolder
+
+
+def info(
+    model: options.Model = None,
+    threads: options.Threads = None,
+    provider: options.Provider = "cpu",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say what the model is: its manifest in short, or the whole of it with --json."""
+    from vae_gen import ModelFolder, find_model
+
+    folder = ModelFolder.open(find_model(model))
+    if as_json:
+        print(json.dumps(folder.manifest.document))
+        return
+    for key, value in _facts(folder):
+        print(printable(f"{key:12}  {value}", sys.stdout))
+
+
+def _facts(folder: ModelFolder) -> Iterator[tuple[str, str]]:
+    manifest = folder.manifest
+    yield "model", f"{manifest.name}, version {manifest.version}"
+    yield "licence", manifest.licence
+    yield "folder", str(folder.path)
+    yield "pictures", " × ".join(map(str, manifest.image.shape)) + " (channels, height, width)"
+    if manifest.class_names:
+        yield "classes", ", ".join(manifest.class_names)
+    yield "latent", f"{manifest.latent.dimensions} dimensions, {sum(manifest.latent.kl_nats):.2f} nats in all"
+    if manifest.has_fitted_prior:
+        sizes = folder.read_prior().sizes
+        kinds = f"{len(sizes)} classes" if manifest.class_names else "all data"
+        yield "priors", f"normal, fitted ({sum(sizes)} Gaussians for {kinds})"
+        yield "default", f"the {manifest.latent.default_prior} prior"
+    else:
+        yield "priors", "normal"
+    for row in manifest.latent.order:
+        kl = manifest.latent.kl_nats[row]
+        yield f"  z{row}", f"{kl:5.2f} nats  {'#' * round(10 * kl)}"
+    for name, graph in manifest.graphs.items():
+        yield name, f"{graph.file}, {graph.bytes:,} bytes, opset {graph.opset}, sha256 {graph.sha256[:12]}…"
+    yield "seeds", f"contract version {manifest.seed_contract_version}"

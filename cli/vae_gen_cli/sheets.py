@@ -1,0 +1,109 @@
+"""Labelled arrangements of pictures: a table with a label at each row and column, or cards with a line below each.
+
+Labels use the font that comes inside Pillow, so a sheet looks the same on a machine without any fonts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from vae_gen import picture_grid
+
+from .frames import GAP
+
+FONT_SIZE = 13
+MARGIN = 6
+"""Pixels around labels."""
+PAPER, INK = 255, 0
+"""Grey levels: garments lie on black, so the sheet is white and shows where each ends."""
+
+
+def table(
+    pictures: NDArray[np.uint8], row_labels: Sequence[str], column_labels: Sequence[str], scale: int
+) -> Image.Image:
+    """Rows of pictures with a label left of each row and one above each column (some of them, where they are narrow).
+
+    Args:
+        pictures: uint8 [rows, columns, channels, height, width].
+        row_labels: one each; may have several lines.
+        column_labels: one each.
+        scale: each pixel becomes scale × scale.
+    """
+    rows, columns, channels, height, width = pictures.shape
+    font = ImageFont.load_default(FONT_SIZE)
+    cell_width, cell_height = width * scale + GAP, height * scale + GAP
+    left = max(_size(label, font)[0] for label in row_labels) + 2 * MARGIN
+    top = _size("0", font)[1] + MARGIN
+    grid = Image.fromarray(picture_grid(pictures.reshape(-1, channels, height, width), columns, scale, GAP, PAPER))
+
+    # Where cells are smaller than their labels, every second or third has one, so that none runs into the next.
+    row_label = max(_size(label, font)[1] for label in row_labels)
+    column_label = max(_size(label, font)[0] for label in column_labels)
+    every_row, every_column = -(-(row_label + MARGIN) // cell_height), -(-(column_label + MARGIN) // cell_width)
+    overhang = max(0, row_label - cell_height)
+    width, height = left + grid.width + max(0, column_label - cell_width), top + grid.height + 2 * overhang
+    sheet = Image.new(grid.mode, (width, height), _paper(grid.mode))
+    sheet.paste(grid, (left, top + overhang))
+    draw = ImageDraw.Draw(sheet)
+    for row in range(0, rows, every_row):
+        centre = top + overhang + GAP + row * cell_height + (cell_height - GAP) // 2
+        draw.multiline_text((MARGIN, centre), row_labels[row], _ink(sheet.mode), font, anchor="lm")
+    for column in range(0, columns, every_column):
+        centre = left + GAP + column * cell_width + (cell_width - GAP) // 2
+        draw.text((centre, top + overhang - MARGIN // 2), column_labels[column], _ink(sheet.mode), font, anchor="ms")
+    return sheet
+
+
+def cards(pictures: NDArray[np.uint8], labels: Sequence[str], columns: int, scale: int) -> Image.Image:
+    """Cards in rows of `columns`: a stack of pictures, and a line below it.
+
+    Args:
+        pictures: uint8 [n, stack, channels, height, width].
+        labels: one each.
+        columns: cards in a row.
+        scale: each pixel becomes scale × scale.
+    """
+    count, stack, channels, height, width = pictures.shape
+    font = ImageFont.load_default(FONT_SIZE)
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    widest, line = max(_size(label, font)[0] for label in labels), _size("0", font)[1]
+    picture_width, stack_height = width * scale, stack * (height * scale + GAP)
+    card_width, card_height = max(picture_width, widest) + 2 * MARGIN, stack_height + line + 2 * MARGIN
+    mode = "L" if channels == 1 else "RGB"
+    sheet = Image.new(mode, (columns * card_width, rows * card_height), _paper(mode))
+    draw = ImageDraw.Draw(sheet)
+    for at, label in enumerate(labels):
+        top, left = at // columns * card_height + MARGIN, at % columns * card_width
+        drawn = picture_grid(pictures[at], 1, scale, GAP, PAPER)[GAP:-GAP, GAP:-GAP]
+        sheet.paste(Image.fromarray(drawn), (left + (card_width - picture_width) // 2, top))
+        draw.text((left + card_width // 2, top + stack_height + line), label, _ink(mode), font, anchor="ms")
+    return sheet
+
+
+def shortened(text: str, letters: int = 24) -> str:
+    """A file's name as the bundled font can draw it, its middle left out where it is long."""
+    plain = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    return plain if len(plain) <= letters else f"{plain[: letters // 2 - 2]}...{plain[-letters // 2 + 1 :]}"
+
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def _size(text: str, font: Font) -> tuple[int, int]:
+    """Width and height in pixels of a text of one or more lines."""
+    lines = text.split("\n")
+    widest = max(font.getbbox(line)[2] for line in lines)
+    return int(np.ceil(widest)), len(lines) * (FONT_SIZE + 3)
+
+
+def _paper(mode: str) -> int | tuple[int, int, int]:
+    return PAPER if mode == "L" else (PAPER, PAPER, PAPER)
+
+
+def _ink(mode: str) -> int | tuple[int, int, int]:
+    return INK if mode == "L" else (INK, INK, INK)

@@ -1,0 +1,43 @@
+"""`vae-gen verify`: the model folder proved on this machine, hashes first, then the golden vectors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+from vae_gen import ModelError
+
+from . import options
+from .console import Console, counted, printable
+
+
+def verify(
+    model: options.Model = None,
+    threads: options.Threads = None,
+    provider: options.Provider = "cpu",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Prove that the model's files are whole and give, on this machine, the values that they promise."""
+    from vae_gen import find_model
+    from vae_gen import verify as run_checks
+
+    console = Console(as_json, quiet)
+    folder = find_model(model)
+    checks = run_checks(folder, provider=provider)
+    failed = sum(not check.passed for check in checks)
+    if as_json:
+        print(json.dumps({"command": "verify", "passed": not failed, "checks": [asdict(check) for check in checks]}))
+    else:
+        width = max(len(check.name) for check in checks)
+        for check in checks:
+            mark = "✓" if check.passed else "✗"
+            print(printable(f"{mark} {check.name:{width}}  {check.detail}", sys.stdout), flush=True)
+    if failed:
+        raise ModelError(
+            f"{folder}: expected every check to pass, {failed} of {len(checks)} did not; "
+            "copy or export the model folder again"
+        )
+    console.say(f"{counted(len(checks), 'check')} passed")

@@ -1,0 +1,189 @@
+"""The model folder proved on this machine: hashes first, then the golden vectors.
+
+golden.json holds inputs and expected outputs that the tests of every language read, with the tolerances
+(docs/model-folder.md describes it). Here they are replayed through ONNX Runtime as it is installed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._draws import Draw, settle
+from ._errors import ModelError, VaeGenError
+from ._folder import ModelFolder, find_model
+from ._grid import to_grey_levels
+from ._manifest import Manifest, essentials
+from ._model import VAE
+from ._philox import philox4x32, random_words
+from ._prior import FittedPrior
+from ._reference import drawn_in_numpy
+from ._sampling import Drawn, run_latents
+from ._sessions import open_session
+
+GOLDEN_FILE = "golden.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the checklist."""
+
+    name: str
+    passed: bool
+    detail: str
+    """what was measured, beside what is allowed"""
+
+
+def verify(path: str | os.PathLike[str] | None = None, *, provider: str = "cpu") -> list[Check]:
+    """The checklist of a model folder: every file's hash, then every golden vector on this machine.
+
+    Args:
+        path: a model folder, or the name of a shipped model; the default model when None.
+        provider: the execution provider to prove.
+
+    Raises:
+        ModelError: the folder cannot be opened at all; what is wrong inside it is a check that did not pass.
+        UnavailableError: the provider is not installed.
+    """
+    folder = ModelFolder.open(find_model(path))
+    checks = list(_hashes(folder))
+    if all(check.passed for check in checks):
+        checks += _essentials(folder)
+        prior = folder.read_prior() if folder.manifest.has_fitted_prior else None
+        checks += _goldens(folder, VAE(folder.path, provider=provider), prior)
+    return checks
+
+
+def _hashes(folder: ModelFolder) -> Iterator[Check]:
+    files = {graph.file: graph.sha256 for graph in folder.manifest.graphs.values()}
+    files |= {name: sha256 for name, (sha256, _) in folder.manifest.other_files.items()}
+    for file, sha256 in files.items():
+        try:
+            folder.read_checked(file, sha256)
+            yield Check(f"sha256 of {file}", True, f"{sha256[:12]}…")
+        except ModelError as error:
+            yield Check(f"sha256 of {file}", False, str(error))
+
+
+def _essentials(folder: ModelFolder) -> Iterator[Check]:
+    """What the manifest says against what each graph says of itself, because no hash covers the manifest."""
+    for name, graph in folder.manifest.graphs.items():
+        said = open_session(folder.read_graph(name), graph).get_modelmeta().custom_metadata_map
+        expected = essentials(folder.manifest.document)
+        wrong = [key for key, value in expected.items() if said.get(key) != value]
+        detail = f"{', '.join(wrong)} differ from manifest.json" if wrong else f"{len(expected)} as in manifest.json"
+        yield Check(f"essentials in {graph.file}", not wrong, detail)
+
+
+def _goldens(folder: ModelFolder, model: VAE, prior: FittedPrior | None) -> Iterator[Check]:
+    try:
+        golden = json.loads((folder.path / GOLDEN_FILE).read_bytes())
+        yield from _replay(golden, model, prior)
+        if prior is not None:
+            yield from _replay_latents(golden, model, prior)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, VaeGenError) as error:
+        if isinstance(error, VaeGenError) and not isinstance(error, ModelError | ValueError):
+            raise
+        yield Check(GOLDEN_FILE, False, f"expected golden vectors, found {type(error).__name__}: {error}")
+
+
+def _replay(golden: dict[str, Any], model: VAE, prior: FittedPrior | None) -> Iterator[Check]:
+    allowed, samples = golden["tolerances"], golden["samples"]
+    ranges = [(int(case["seed"]), int(case["start"]), case["count"]) for case in samples]  # seeds are texts in JSON
+    made = [model.sample(count, seed, start) for seed, start, count in ranges]
+
+    known = golden["philox"]
+    found_words = [philox4x32(_words(case["counter"]), _words(case["key"])) for case in known]
+    yield _exact("Philox known answers", [_words(case["words"]) for case in known], found_words)
+    first_words = [random_words(seed, start, count, blocks=1)[:, 0] for seed, start, count in ranges]
+    yield _exact("Philox words of samples", [_words(case["first_words"]) for case in samples], first_words)
+
+    latents = [np.array(case["latents"]) for case in samples]
+    default = settle(model.manifest)
+    in_numpy = [_in_numpy(model, prior, window, default).latents for window in ranges]
+    yield _close("latents in NumPy", allowed["latent"], latents, in_numpy)
+    yield _close("latents of the generator", allowed["latent"], latents, [sample.latents for sample in made])
+    pictures = [golden_images(case["images"], model.manifest) for case in samples]
+    grey = [sample.grey_levels()[: len(some)] for sample, some in zip(made, pictures, strict=True)]
+    yield _close("pictures of the generator, grey levels", allowed["grey_levels"], pictures, grey)
+
+    encodings, decodings = golden["encodings"], golden["decodings"]
+    posterior = model.encode(golden_images(encodings["images"], model.manifest))
+    yield _close("posterior means", allowed["mean"], [np.array(encodings["mean"])], [posterior.mean])
+    log_variance = np.array(encodings["log_variance"])
+    yield _close("posterior log-variances", allowed["log_variance"], [log_variance], [posterior.log_variance])
+    decoded = to_grey_levels(model.decode(np.array(decodings["latents"])))
+    expected = golden_images(decodings["images"], model.manifest)
+    yield _close("decoded pictures, grey levels", allowed["grey_levels"], [expected], [decoded])
+
+
+def _in_numpy(model: VAE, prior: FittedPrior | None, window: tuple[int, int, int], draw: Draw) -> Drawn:
+    return drawn_in_numpy(*window, draw, model.manifest.latent.dimensions, prior, model.manifest.detail)
+
+
+def _replay_latents(golden: dict[str, Any], model: VAE, prior: FittedPrior) -> Iterator[Check]:
+    """The choices of latents.onnx: both priors, a class, temperatures; and the detail stage, where there is one."""
+    cases, allowed, session = golden["latents"], golden["tolerances"]["latent"], model._session("latents")
+    has_detail = model.manifest.detail is not None
+    in_numpy: list[Drawn] = []
+    in_graph: list[Drawn] = []
+    for case in cases:
+        window = int(case["seed"]), int(case["start"]), case["count"]
+        draw = Draw(case["prior"], None if case["label"] < 0 else case["label"], case["temperature"], has_detail)
+        in_numpy.append(_in_numpy(model, prior, window, draw))
+        in_graph.append(run_latents(session, *window, draw))
+    expected = [np.array(case["latents"]) for case in cases]
+    labels = [np.array(case["labels"], np.int64) for case in cases]
+    yield _close("chosen latents in NumPy", allowed, expected, [drawn.latents for drawn in in_numpy])
+    yield _exact("their classes in NumPy", labels, [drawn.labels for drawn in in_numpy])
+    yield _close("chosen latents of the graph", allowed, expected, [drawn.latents for drawn in in_graph])
+    yield _exact("their classes of the graph", labels, [drawn.labels for drawn in in_graph])
+    if has_detail:
+        noise = [np.array(case["noise"]) for case in cases]
+        yield _close("their noise in NumPy", allowed, noise, [np.asarray(drawn.noise) for drawn in in_numpy])
+        yield _close("their noise of the graph", allowed, noise, [np.asarray(drawn.noise) for drawn in in_graph])
+        case = golden["details"]
+        found = to_grey_levels(model.decode(np.array(case["latents"]), noise=np.array(case["noise"])))
+        levels = golden["tolerances"]["grey_levels"]
+        yield _close("details, grey levels", levels, [golden_images(case["images"], model.manifest)], [found])
+
+
+def golden_images(entry: dict[str, Any], manifest: Manifest) -> NDArray[np.uint8]:
+    """The grey levels of an entry {"count", "base64"} of golden.json, uint8 [count, channels, height, width]."""
+    levels = np.frombuffer(base64.b64decode(entry["base64"], validate=True), np.uint8)
+    return levels.reshape(entry["count"], *manifest.image.shape)
+
+
+def _words(texts: Any) -> NDArray[np.uint64]:
+    nested = np.array(texts)
+    return np.array([int(text, 16) for text in nested.ravel()], np.uint64).reshape(nested.shape)
+
+
+def _exact(name: str, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Check:
+    _check_shapes(name, expected, found)
+    wrong = sum(int((one != other).sum()) for one, other in zip(expected, found, strict=True))
+    return Check(name, wrong == 0, "equal" if wrong == 0 else f"{wrong} differ")
+
+
+def _close(name: str, allowed: float, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Check:
+    _check_shapes(name, expected, found)
+    differences = [
+        np.abs(one.astype(np.float64) - other.astype(np.float64)).ravel()
+        for one, other in zip(expected, found, strict=True)
+    ]
+    worst = float(np.concatenate(differences).max())  # NaN if there is one, and then the comparison fails
+    return Check(name, worst <= allowed, f"largest difference {worst:.2g}, allowed {allowed:g}")
+
+
+def _check_shapes(name: str, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> None:
+    """Arrays of other shapes could broadcast, and no arrays would agree with anything."""
+    shapes = [[array.shape for array in arrays] for arrays in (expected, found)]
+    if not expected or shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: shapes {shapes[0]}, computed here {shapes[1]}")

@@ -22,8 +22,6 @@ from coupling_flow import Flow, fit_flow
 from numpy.typing import NDArray
 
 from vae_gen import VAE, FittedPrior, standard_normals, to_grey_levels
-from vae_train.bench.classifiers import describe
-from vae_train.bench.scores import Judge, figures_of, judges
 from vae_train.data import FashionMnist, load_fashion_mnist, split
 from vae_train.evaluation import Encode
 from vae_train.prior import (
@@ -35,6 +33,8 @@ from vae_train.prior import (
     normal_log_density,
     posterior_samples,
 )
+from vae_train.quality.classifiers import describe
+from vae_train.quality.scores import Judge, figures_of, judges
 from vae_train.run_folder import CONFIG, load_run
 
 COMPONENTS = (1, 5, 10, 20, 30, 40)
@@ -61,7 +61,7 @@ Densities = Callable[[Posteriors], tuple[float, float]]
 """Mean log p(z) and log p(z|y) in nats; NaN where a family knows no classes."""
 
 
-Draw = Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64] | None]]
+Choice = Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64] | None]]
 """So many latents, float32 [n, dimensions], and their classes where the family has any."""
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|" + ("" if looks is None else "---|" * looks.columns))
     baseline = float(normal_log_density(held_out.latents).mean())
 
-    def row(name: str, numbers: int, seconds: float, densities: Densities, draw: Draw) -> None:
+    def row(name: str, numbers: int, seconds: float, densities: Densities, draw: Choice) -> None:
         value, of_class = densities(held_out)
         own = "–" if np.isnan(of_class) else f"{of_class:.3f}"
         print(f"| {name} | {numbers:,} | {value:.3f} | {value - baseline:+.3f} | {own} | {densities(train)[0]:.3f} "
@@ -132,7 +132,7 @@ class Looks:
         """The titles of the cells."""
         return "".join(f" Fréchet, {judge.name} | sure | coverage |" for judge in self.judges)
 
-    def cells(self, draw: Draw) -> str:
+    def cells(self, draw: Choice) -> str:
         """Of pictures made as the model makes its samples, with the detail stage where that is its default."""
         latents, labels = draw(self.count)
         detailed = self.model.manifest.details_by_default
@@ -144,7 +144,7 @@ class Looks:
         )
 
 
-def drawn_from(prior: FittedPrior) -> Draw:
+def drawn_from(prior: FittedPrior) -> Choice:
     """Seed 0 of the mixtures, as they ship."""
 
     def draw(count: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
@@ -154,7 +154,7 @@ def drawn_from(prior: FittedPrior) -> Draw:
     return draw
 
 
-def drawn_from_flow(flow: Flow, shares: NDArray[np.float64], width: int) -> Draw:
+def drawn_from_flow(flow: Flow, shares: NDArray[np.float64], width: int) -> Choice:
     """The flow of the same noise, its classes by their shares."""
 
     def draw(count: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:

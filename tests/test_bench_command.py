@@ -18,7 +18,10 @@ from test_train_evaluation import as_sessions
 from tiny_training import tiny_data
 from vae_gen import InputError
 from vae_train import eval_command
-from vae_train.bench.classifiers import (
+from vae_train.config import ModelConfig
+from vae_train.data import load_fashion_mnist, split
+from vae_train.model import VAE, new_vae
+from vae_train.quality.classifiers import (
     WEIGHTS,
     Recipe,
     accuracy,
@@ -28,14 +31,11 @@ from vae_train.bench.classifiers import (
     new_classifier,
     train_classifier,
 )
-from vae_train.bench.latent_space import path_length, traversal_smoothness
-from vae_train.bench.likelihood import binarised_test_images, importance_bound
-from vae_train.bench.networks import NETWORKS
-from vae_train.bench.sample_sets import sample_sets
-from vae_train.bench.scores import Judge
-from vae_train.config import ModelConfig
-from vae_train.data import load_fashion_mnist, split
-from vae_train.model import VAE, new_vae
+from vae_train.quality.latent_space import path_length, traversal_smoothness
+from vae_train.quality.likelihood import binarised_test_images, importance_bound
+from vae_train.quality.networks import NETWORKS
+from vae_train.quality.sample_sets import sample_sets
+from vae_train.quality.scores import Judge
 
 DATA = tiny_data(height=28, width=28, train=60, test=30)
 SMALL = ("--bench", "--samples", "40", "--seeds", "2", "--iwae-k", "3", "--iwae-images", "5", "--threads", "1")
@@ -192,7 +192,7 @@ def test_a_bound_does_not_depend_on_how_many_images_are_decoded_at_once(
 ) -> None:
     model, images = vae_gen.VAE(tiny_model_folder), DATA.test_images.numpy()[:7].astype(np.float32) / 255
     whole = importance_bound(model, images, 6)
-    monkeypatch.setattr("vae_train.bench.likelihood.CHUNK", 13)  # two images at a time
+    monkeypatch.setattr("vae_train.quality.likelihood.CHUNK", 13)  # two images at a time
     parts = importance_bound(model, images, 6)
     assert parts.iwae == pytest.approx(whole.iwae, abs=1e-4)
     assert importance_bound(model, images, 6, proposal=images).iwae == parts.iwae
@@ -260,7 +260,7 @@ def test_training_a_classifier_twice_gives_the_same_weights_and_learns() -> None
 def test_a_classifier_is_written_with_its_recipe_and_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_train.bench.classifiers.VALIDATION_IMAGES", 10)
+    monkeypatch.setattr("vae_train.quality.classifiers.VALIDATION_IMAGES", 10)
     facts = make("residual", DATA, Recipe(epochs=1, learning_rate=1e-3, shift=1), tmp_path)
     assert json.loads((tmp_path / "residual.json").read_text("utf-8")) == facts
     assert facts["train_images"] == 50

@@ -14,14 +14,14 @@ from scipy.special import logsumexp
 from sklearn.metrics.pairwise import polynomial_kernel
 
 from vae_gen import VAE, to_grey_levels
-from vae_train.bench import report
-from vae_train.bench.classifiers import augmented
-from vae_train.bench.distances import frechet_distance, kernel_distance
-from vae_train.bench.latent_space import spherical, step_ratio
-from vae_train.bench.likelihood import log_likelihood, log_mean_exp
-from vae_train.bench.neighbours import manifold, nearest, squared_radii
-from vae_train.bench.scores import read_as_label, spread
 from vae_train.evaluation import cost_of_probabilities
+from vae_train.quality import report
+from vae_train.quality.classifiers import augmented
+from vae_train.quality.distances import frechet_distance, kernel_distance
+from vae_train.quality.latent_space import spherical, step_ratio
+from vae_train.quality.likelihood import log_likelihood, log_mean_exp
+from vae_train.quality.neighbours import manifold, nearest, squared_radii
+from vae_train.quality.scores import read_as_label, spread
 
 Floats = NDArray[np.float32]
 
@@ -85,7 +85,7 @@ def test_the_kernel_distance_of_subsets_is_the_mean_of_unbiased_estimates() -> N
 def test_precision_recall_density_and_coverage_are_those_of_a_slow_computation(
     k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_train.bench.neighbours.ROWS", 17)  # several chunks, the last one shorter
+    monkeypatch.setattr("vae_train.quality.neighbours.ROWS", 17)  # several chunks, the last one shorter
     real, samples = features(80, 0), features(70, 1, shift=1.0, scale=0.8)
     between = cdist(real, samples)
     real_radii = np.sort(cdist(real, real), axis=1)[:, k]  # column 0 is the picture itself
@@ -189,7 +189,7 @@ def test_the_examples_in_the_reports_docstrings_are_true() -> None:
 
 
 def test_grey_levels_are_what_is_measured() -> None:
-    from vae_train.bench.classifiers import as_tensor
+    from vae_train.quality.classifiers import as_tensor
 
     levels = to_grey_levels(np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 1, 16, 16))
     np.testing.assert_allclose(as_tensor(levels).numpy().ravel(), np.arange(256) / 255, atol=1e-7)

@@ -25,8 +25,8 @@ from vae_gen import (
     to_grey_levels,
     verify,
 )
-from vae_gen._detail import detail_noise
-from vae_gen._philox import DETAIL_STREAM
+from vae_gen.internal.noise import detail_noise
+from vae_gen.internal.philox import DETAIL_STREAM
 
 SPEC = DetailSpec(5, 4.0, True)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tiny_model import tiny_prior
 from vae_gen import VAE, ModelError, UsageError, standard_normals
-from vae_gen._draws import Draw, find_label, settle
+from vae_gen.internal.choice import Choice, find_label, resolve_choice
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -183,9 +183,9 @@ def test_choices_are_settled_to_what_was_asked_for(
     for default, model in models.items():
         if label is not None and prior == "normal":
             continue
-        found = settle(model.manifest, prior, label, temperature)
-        assert found == Draw(prior or ("fitted" if label is not None else default), label, temperature)
-        assert found.is_default(model.manifest) == (found == Draw(default))
+        found = resolve_choice(model.manifest, prior, label, temperature)
+        assert found == Choice(prior or ("fitted" if label is not None else default), label, temperature)
+        assert found.is_default(model.manifest) == (found == Choice(default))
 
 
 def test_sessions_of_ones_own_draw_what_they_can(fitted_model_folder: Path) -> None:

@@ -24,7 +24,7 @@ from vae_export.check import prove
 from vae_export.graphs import Graphs, build_encoder, build_graphs
 from vae_export.package import export_run
 from vae_gen import VAE, FittedPrior, Manifest, ModelFolder, OutputError, standard_normals, verify
-from vae_gen._prior import Mixture
+from vae_gen.internal.prior import Mixture
 from vae_train.config import ModelConfig, TrainConfig
 from vae_train.data import FashionMnist
 from vae_train.evaluation import evaluate_model_folder, evaluate_run

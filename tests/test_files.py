@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vae_gen import OutputError
-from vae_gen._files import replacing, replacing_folder, write_file
+from vae_gen.internal.files import replacing, replacing_folder, write_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions, links and devices")
 

@@ -16,9 +16,9 @@ from tiny_model import DIMENSIONS, tiny_prior
 from vae_export.prior_graph import default_latent_graph, prior_graph
 from vae_export.seed_graph import latent_graph
 from vae_gen import FittedPrior, ModelError, UsageError, random_words, standard_normals
-from vae_gen._draws import Draw
-from vae_gen._prior import Mixture, thresholds
-from vae_gen._sampling import run_latents
+from vae_gen.internal.choice import Choice
+from vae_gen.internal.prior import Mixture, thresholds
+from vae_gen.internal.sampling import run_latents
 
 LAST = 2**63 - 1
 PRIORS = {
@@ -52,7 +52,7 @@ def test_the_graph_gives_the_latents_and_classes_of_numpy(
 ) -> None:
     prior = PRIORS[name]
     label = choice - 1 if choice and prior.classes else None
-    latents, labels, _ = run_latents(sessions[name], seed, start, 8, Draw("fitted", label, temperature))
+    latents, labels, _ = run_latents(sessions[name], seed, start, 8, Choice("fitted", label, temperature))
     expected, classes = prior.latents(seed, start, 8, -1 if label is None else label, temperature)
     np.testing.assert_allclose(latents, expected, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(labels, classes)
@@ -69,7 +69,7 @@ def test_the_normal_prior_gives_the_very_bytes_of_the_seed_contract(
 ) -> None:
     plain = open_graph(latent_graph(DIMENSIONS))
     for session in sessions.values():
-        latents, labels, _ = run_latents(session, seed, start, count, Draw("normal"))
+        latents, labels, _ = run_latents(session, seed, start, count, Choice("normal"))
         # A normal of −0, one in 2²⁴, comes back as +0, which decodes alike.
         assert (latents + 0).tobytes() == (plain_latents(plain, seed, start, count) + 0).tobytes()
         assert set(labels) == {-1}
@@ -82,7 +82,7 @@ def test_a_graph_for_the_generator_gives_what_the_default_choices_give(sessions:
         assert [value.name for value in model.graph.input] == ["seed", "start", "count"]
         assert [value.name for value in model.graph.output] == ["latent"]
         found = plain_latents(open_graph(model), 5, 2**40, 64)
-        assert found.tobytes() == run_latents(sessions[name], 5, 2**40, 64, Draw("fitted"))[0].tobytes()
+        assert found.tobytes() == run_latents(sessions[name], 5, 2**40, 64, Choice("fitted"))[0].tobytes()
 
 
 def test_the_graph_has_standard_operators_and_six_required_inputs() -> None:
@@ -116,7 +116,7 @@ def test_a_word_at_a_threshold_belongs_to_the_next_choice_in_numpy_and_in_the_gr
             prior.means[1:] = np.array([10, 20])[:, None]
         mean = (10, 20)[expected]
         assert (prior.latents(11, 3, 1, temperature=0)[0] == mean).all()
-        latents, labels, _ = run_latents(open_graph(prior_graph(prior)), 11, 3, 1, Draw("fitted", temperature=0))
+        latents, labels, _ = run_latents(open_graph(prior_graph(prior)), 11, 3, 1, Choice("fitted", temperature=0))
         assert (latents == mean).all()
         assert labels.tolist() == [expected if stream == 2 else 0]
 

@@ -44,7 +44,7 @@ def test_each_error_has_the_exit_code_of_the_contract() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "vae_gen", "vae_gen._philox", "vae_gen._prior", "vae_gen._draws", "vae_gen._model",
+        "vae_gen", "vae_gen.internal.philox", "vae_gen.internal.prior", "vae_gen.internal.choice", "vae_gen._vae",
         "vae_train.config",
     ],
 )

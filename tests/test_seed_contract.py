@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vae_export.golden import PHILOX_KNOWN_ANSWERS
 from vae_export.seed_graph import latent_graph
 from vae_gen import UsageError, random_words, standard_normals
-from vae_gen._philox import philox4x32
+from vae_gen.internal.philox import philox4x32
 
 LAST = 2**63 - 1
 numbers = st.one_of(st.integers(0, LAST), st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**32, 2**53, LAST]))

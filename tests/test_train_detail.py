@@ -21,7 +21,7 @@ from tiny_training import CONFIG, tiny_data
 from vae_export import command as export_command
 from vae_export.package import export_run
 from vae_gen import VAE, DetailSpec, DivergedError, InputError, UsageError, verify
-from vae_gen._detail import detail_noise
+from vae_gen.internal.noise import detail_noise
 from vae_train import detail_command
 from vae_train.detail import training
 from vae_train.detail.config import DetailConfig
@@ -267,7 +267,7 @@ def test_the_proof_sees_a_detail_graph_with_other_weights(exported: tuple[Run, P
     from vae_export.check import prove
     from vae_export.graphs import build_encoder, build_graphs
     from vae_gen import FittedPrior
-    from vae_gen._prior import Mixture
+    from vae_gen.internal.prior import Mixture
 
     run, _ = exported
     prior = FittedPrior.of([1], [Mixture(np.ones(1), np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None])])

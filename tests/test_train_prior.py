@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 
 from tiny_training import tiny_data
 from vae_gen import FittedPrior, standard_normals
-from vae_gen._prior import Mixture
+from vae_gen.internal.prior import Mixture
 from vae_train.prior import (
     NOISE_STREAM,
     fit_mixture,

@@ -22,9 +22,9 @@ from vae_export.golden_latents import golden_latents
 from vae_export.prior_graph import default_latent_graph, prior_graph
 from vae_export.seed_graph import latent_graph
 from vae_gen import DetailSpec, FittedPrior, random_words, standard_normals, to_grey_levels
-from vae_gen._detail import detail_noise
-from vae_gen._manifest import PRIOR_FILE, Prior, essentials
-from vae_gen._prior import Mixture
+from vae_gen.internal.manifest import PRIOR_FILE, Prior, essentials
+from vae_gen.internal.noise import detail_noise
+from vae_gen.internal.prior import Mixture
 
 Floats = NDArray[np.float32]
 

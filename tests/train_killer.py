@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_training import CONFIG, tiny_data
-from vae_gen._files import write_file
+from vae_gen.internal.files import write_file
 from vae_train import training
 
 DATA = tiny_data()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from vae_gen import OutputError, Pictures, Samples
-from vae_gen._files import replacing_folder
+from vae_gen.internal.files import replacing_folder
 
 from .frames import Frames, encode
 from .targets import Target

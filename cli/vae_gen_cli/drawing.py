@@ -23,7 +23,7 @@ PREVIEW = 50
 
 
 def draw(recipe: Recipe, model: VAE, target: Target, *, show: bool = False) -> Frames:
-    """Draw a recipe into its target, with all of it in the text chunk of a PNG."""
+    """Choice a recipe into its target, with all of it in the text chunk of a PNG."""
     recipe.check(model.manifest, target.format)
     model.open(*recipe.graphs(model.manifest))  # so that their errors come before any work
     with target.open() as file:

@@ -101,7 +101,7 @@ def interpolate(
         scale=scale or SCALE,
         animate=is_animation(target, animate),
         fps=fps,
-        draw=choice.settle(generator.manifest),
+        draw=choice.resolve_choice(generator.manifest),
         source=source,
         names=names,
         ends=tuple(tuple(end.tolist()) for end in ends),

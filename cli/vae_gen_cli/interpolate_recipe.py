@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import VAE, Manifest, to_grey_levels
-from vae_gen._draws import Draw
+from vae_gen.internal.choice import Choice
 
 from .bulk import single
 from .frames import MAX_PICTURES, Frames, check_drawing
@@ -31,7 +31,7 @@ class InterpolateRecipe:
     scale: int
     animate: bool
     fps: int
-    draw: Draw
+    draw: Choice
     """of the seeds' samples"""
     source: str | None = None
     """where the latents came from, when not from seeds; `ends` then holds them, and a note cannot"""

@@ -38,7 +38,7 @@ def kit(
 ) -> None:
     """Make a folder to embed the model from: model, golden vectors, licence, examples in Python, Node and a page."""
     from vae_gen import ModelFolder, find_model
-    from vae_gen._files import replacing_folder
+    from vae_gen.internal.files import replacing_folder
 
     console = Console(as_json, quiet)
     source = ModelFolder.open(find_model(model))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import InputError
-from vae_gen._arrays import as_latents
+from vae_gen.internal.arrays import as_latents
 
 from .inputs import cannot_open
 

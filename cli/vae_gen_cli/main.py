@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from vae_gen import __version__
-from vae_gen._boundary import run_command
+from vae_gen.internal.boundary import run_command
 
 COMMANDS = {
     "sample": "Make pictures of a seed: a grid (.png, .webp), a folder of PNGs (ending in /), arrays (.npy, .npz).",

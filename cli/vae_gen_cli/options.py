@@ -14,13 +14,13 @@ from vae_gen import UsageError
 
 if TYPE_CHECKING:
     from vae_gen import VAE, Manifest
-    from vae_gen._draws import Draw
+    from vae_gen.internal.choice import Choice
 
 SEED_LIMIT = 2**63
 """Seeds and indices are below this (docs/seed-contract.md)."""
 
 
-Choice = TypeVar("Choice", bound=StrEnum)
+Word = TypeVar("Word", bound=StrEnum)
 
 
 class Dtype(StrEnum):
@@ -70,10 +70,10 @@ def whole_number(minimum: int, maximum: int | None = None, limit: str = "") -> C
     return read
 
 
-def one_of(kind: type[Choice]) -> Callable[[str], Choice]:
+def one_of(kind: type[Word]) -> Callable[[str], Word]:
     """A reader of one of a few words."""
 
-    def read(text: str) -> Choice:
+    def read(text: str) -> Word:
         try:
             return kind(text)
         except ValueError:
@@ -207,16 +207,16 @@ class DrawChoice:
     temperature: float
     detail: bool | None = None
 
-    def settle(self, manifest: Manifest) -> Draw:
+    def resolve_choice(self, manifest: Manifest) -> Choice:
         """What it means to this model.
 
         Raises:
             UsageError: an unknown or impossible choice.
         """
-        from vae_gen._draws import settle
+        from vae_gen.internal.choice import resolve_choice
 
         prior = None if self.prior is None else self.prior.value
-        return settle(manifest, prior, self.label, self.temperature, self.detail)
+        return resolve_choice(manifest, prior, self.label, self.temperature, self.detail)
 
     def refuse_without_seed(self) -> None:
         """Refuse choices that have no sample to apply to.

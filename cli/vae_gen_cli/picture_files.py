@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vae_gen import VAE, ImageSpec, InputError
-from vae_gen._arrays import as_images
+from vae_gen.internal.arrays import as_images
 
 from .console import Console
 from .inputs import cannot_open

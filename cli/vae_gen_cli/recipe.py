@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import VAE, InputError, Manifest, Samples
-from vae_gen._draws import LARGEST_TEMPERATURE, Draw, settle
+from vae_gen.internal.choice import LARGEST_TEMPERATURE, Choice, resolve_choice
 
 from .frames import Frames
 from .metadata import Fields
@@ -38,15 +38,15 @@ class Recipe(Protocol):
         """The drawing."""
 
 
-def draw_choices(draw: Draw) -> dict[str, Any]:
+def draw_choices(draw: Choice) -> dict[str, Any]:
     """How samples are drawn, as JSON; a class by its index."""
     return {"prior": draw.prior, "label": draw.label, "temperature": draw.temperature, "detail": draw.detail}
 
 
-def read_draw(fields: Fields) -> Draw:
+def read_draw(fields: Fields) -> Choice:
     """The same out of a note; N(0, I) and no details where it names none, as there was nothing else once."""
     fitted = "prior" in fields and fields.choice("prior", ("normal", "fitted")) == "fitted"
-    return Draw(
+    return Choice(
         prior="fitted" if fitted else "normal",
         label=fields.whole("label", 0, 10**6) if "label" in fields else None,
         temperature=fields.number_between("temperature", 0, LARGEST_TEMPERATURE) if "temperature" in fields else 1.0,
@@ -54,16 +54,16 @@ def read_draw(fields: Fields) -> Draw:
     )
 
 
-def check_draw(draw: Draw, manifest: Manifest) -> None:
+def check_draw(draw: Choice, manifest: Manifest) -> None:
     """Refuse what this model cannot draw.
 
     Raises:
         UsageError: no fitted prior, no such class, or no detail stage.
     """
-    settle(manifest, draw.prior, draw.label, draw.temperature, draw.detail)
+    resolve_choice(manifest, draw.prior, draw.label, draw.temperature, draw.detail)
 
 
-def in_words(draw: Draw, manifest: Manifest) -> str:
+def in_words(draw: Choice, manifest: Manifest) -> str:
     """What is not the model's own choice, each with a comma before it."""
     usual = "fitted" if draw.label is not None else manifest.latent.default_prior
     words = [] if draw.prior == usual else [f"{draw.prior} prior"]
@@ -73,7 +73,7 @@ def in_words(draw: Draw, manifest: Manifest) -> str:
     return "".join(f", {word}" for word in words)
 
 
-def seed_sample(model: VAE, seed: int, index: int, draw: Draw) -> Samples:
+def seed_sample(model: VAE, seed: int, index: int, draw: Choice) -> Samples:
     """One sample, out of its whole aligned block as all that is written."""
     (only,) = model.stream(
         1, seed, index, prior=draw.prior, label=draw.label, temperature=draw.temperature, detail=draw.detail
@@ -81,7 +81,7 @@ def seed_sample(model: VAE, seed: int, index: int, draw: Draw) -> Samples:
     return only
 
 
-def held_noise(model: VAE, draw: Draw, sample: Samples | None) -> Floats | None:
+def held_noise(model: VAE, draw: Choice, sample: Samples | None) -> Floats | None:
     """The noise that all pictures of a traversal or an interpolation are drawn with, float32 [k].
 
     Args:

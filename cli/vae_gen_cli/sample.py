@@ -48,8 +48,8 @@ def sample(
     if target.format not in GRIDS:
         options.refuse_idle(context, "--columns", "a grid")
 
-    from vae_gen._model import draw_seed
-    from vae_gen._philox import check_range
+    from vae_gen._vae import draw_seed
+    from vae_gen.internal.philox import check_range
 
     from .ahead import import_drawing_ahead
 
@@ -57,7 +57,7 @@ def sample(
     seed = draw_seed() if seed is None else seed
     check_range(seed, start, count)
     generator = options.ModelChoice(model, threads, provider).load()
-    choice = options.DrawChoice(prior, label, temperature, detail).settle(generator.manifest)
+    choice = options.DrawChoice(prior, label, temperature, detail).resolve_choice(generator.manifest)
     import_drawing_ahead()
     generator.open(*choice.graphs(generator.manifest))
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from vae_gen import VAE, Manifest
-from vae_gen._draws import Draw
+from vae_gen.internal.choice import Choice
 
 from .bulk import Bulk, single
 from .frames import MAX_PICTURES, Frames, check_drawing, grid_frames
@@ -19,7 +19,7 @@ SINGLE, GRID = "single", "grid"
 
 
 def samples(
-    model: VAE, seed: int, start: int, count: int, draw: Draw, dtype: Literal["uint8", "float32"] = "uint8"
+    model: VAE, seed: int, start: int, count: int, draw: Choice, dtype: Literal["uint8", "float32"] = "uint8"
 ) -> Bulk:
     """Pictures start … start+count−1 of a seed, in chunks of whole aligned blocks: the same bytes in any range."""
     chunks = model.stream(
@@ -40,7 +40,7 @@ class SampleRecipe:
     count: int
     columns: int
     scale: int
-    draw: Draw
+    draw: Choice
     layout: str = GRID
 
     command: ClassVar[str] = "sample"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vae_gen import UsageError
-from vae_gen._files import replacing
+from vae_gen.internal.files import replacing
 
 from .console import Console
 from .options import Dtype

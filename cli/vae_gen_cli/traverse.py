@@ -100,7 +100,7 @@ def traverse(
         scale=scale or SCALE,
         animate=is_animation(target, animate),
         fps=fps,
-        draw=choice.settle(generator.manifest),
+        draw=choice.resolve_choice(generator.manifest),
         image=None if image is None else Path(image).name,
     )
     recipe.check(generator.manifest, target.format)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from vae_gen import VAE, Manifest, UsageError, to_grey_levels
-from vae_gen._draws import Draw
 from vae_gen._paths import traversal_values
+from vae_gen.internal.choice import Choice
 
 from .frames import MAX_PICTURES, Frames, check_drawing
 from .metadata import Fields
@@ -34,7 +34,7 @@ class TraverseRecipe:
     scale: int
     animate: bool
     fps: int
-    draw: Draw
+    draw: Choice
     """of the seed's sample"""
     image: str | None = None
     """the name of the picture in place of a seed; `around` then holds its latent, and a note cannot"""

@@ -11,9 +11,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from vae_gen import DetailSpec, FittedPrior
-from vae_gen._draws import Draw
-from vae_gen._reference import drawn_in_numpy
-from vae_gen._sampling import Drawn, run_latents
+from vae_gen.internal.choice import Choice
+from vae_gen.internal.reference import drawn_in_numpy
+from vae_gen.internal.sampling import Drawn, run_latents
 
 from .differences import IMAGE_TOLERANCE, ValueCheck, compare
 
@@ -29,7 +29,7 @@ def latent_checks(
 ) -> Iterator[ValueCheck]:
     """Both priors, every class and several temperatures, at ONNX Runtime's optimisation level `level`."""
 
-    def of(name: str, window: tuple[int, int, int], draws: Sequence[Draw]) -> Iterator[ValueCheck]:
+    def of(name: str, window: tuple[int, int, int], draws: Sequence[Choice]) -> Iterator[ValueCheck]:
         if draws:  # there are none of classes where there are no classes
             draws = [replace(draw, detail=spec is not None) for draw in draws]
             found = [run_latents(session, *window, draw) for draw in draws]
@@ -40,10 +40,11 @@ def latent_checks(
         seed, start, count = window
         for prior_name in ("normal", "fitted"):
             name = f"latents, {prior_name}, seed {seed}, {count} from {start}"
-            yield from of(name, window, [Draw("fitted" if prior_name == "fitted" else "normal")])
-    of_each_class = [Draw("fitted", label) for label in range(prior.classes)]
+            yield from of(name, window, [Choice("fitted" if prior_name == "fitted" else "normal")])
+    of_each_class = [Choice("fitted", label) for label in range(prior.classes)]
     yield from of("latents of each class", (1, 2**32 - 30, 64), of_each_class)
-    yield from of("latents at temperatures", (2, 0, 64), [Draw("fitted", temperature=value) for value in TEMPERATURES])
+    warmer = [Choice("fitted", temperature=value) for value in TEMPERATURES]
+    yield from of("latents at temperatures", (2, 0, 64), warmer)
 
 
 def _compared(name: str, level: str, found: Sequence[Drawn], expected: Sequence[Drawn]) -> Iterator[ValueCheck]:

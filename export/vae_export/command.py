@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from vae_gen import ExportMismatchError
-from vae_gen._boundary import run_command
+from vae_gen.internal.boundary import run_command
 from vae_train.extra import require_train_extra
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)

@@ -28,10 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from vae_gen import DetailSpec, FittedPrior
-from vae_gen._draws import Draw
-from vae_gen._manifest import Prior
-from vae_gen._reference import drawn_in_numpy
-from vae_gen._sampling import Drawn
+from vae_gen.internal.choice import Choice
+from vae_gen.internal.manifest import Prior
+from vae_gen.internal.reference import drawn_in_numpy
+from vae_gen.internal.sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
@@ -64,7 +64,7 @@ class Graphs:
 
     def default_drawn(self, seed: int, start: int, count: int) -> Drawn:
         """What the generator has to draw, in NumPy; with noise where its pictures come out of the detail stage."""
-        draw = Draw(self.default_prior, detail=self.spec is not None and self.spec.default)
+        draw = Choice(self.default_prior, detail=self.spec is not None and self.spec.default)
         return drawn_in_numpy(seed, start, count, draw, self.prior.dimensions, self.prior, self.spec)
 
 

@@ -21,9 +21,9 @@ from vae_gen import (
     OutputError,
     verify,
 )
-from vae_gen._files import replacing_folder
-from vae_gen._manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
-from vae_gen._prior import ANY_CLASS
+from vae_gen.internal.files import replacing_folder
+from vae_gen.internal.manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
+from vae_gen.internal.prior import ANY_CLASS
 from vae_train.data import FashionMnist
 from vae_train.detail.folder import Detail
 from vae_train.evaluation import (

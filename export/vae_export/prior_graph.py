@@ -6,11 +6,11 @@
     temperature         f32 []    what the noise is multiplied with
     latent              f32 [count, dimensions]
     labels              i64 [count]   the class drawn or given, −1 where the prior has none
-    noise               f32 [count, k]   for the detail stage, where the model has one (`vae_gen._detail`)
+    noise               f32 [count, k]   for the detail stage, where the model has one (`vae_gen.internal.noise`)
 
 The output is `labels`, not `label`: within an ONNX graph a name stands for one value.
 
-What it computes is stated in `vae_gen._prior`, whose tables it holds. One Philox evaluation makes the words of all
+What it computes is stated in `prior`, whose tables it holds. One Philox evaluation makes the words of all
 three streams, counters being rows of one tensor: 116 nodes, 42 µs for one latent and 92 µs for 64 on one Zen 3 core,
 where an evaluation of its own for the two choices takes 189 nodes, 62 and 124 µs. Words run along the last axis and
 thresholds along the first, so that counting those that a word has reached needs no transposition. `prior` multiplies
@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from vae_gen import DetailSpec, FittedPrior
-from vae_gen._manifest import Prior
-from vae_gen._philox import CLASS_STREAM, COMPONENT_STREAM, DETAIL_STREAM
+from vae_gen.internal.manifest import Prior
+from vae_gen.internal.philox import CLASS_STREAM, COMPONENT_STREAM, DETAIL_STREAM
 
 from .seed_graph import IR_VERSION, OPSET, Nodes, box_muller, latent_counters, philox
 

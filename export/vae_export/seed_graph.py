@@ -1,6 +1,6 @@
 """The seed contract as ONNX operators: (seed, start, count) → latents, with no random operator in it.
 
-The contract itself is stated once, in `vae_gen._philox` (Salmon et al. 2011; Box and Muller 1958), whose constants
+The contract itself is stated once, in `philox` (Salmon et al. 2011; Box and Muller 1958), whose constants
 are used here. What is particular to this form:
 
 - Words live in uint64, so that the product of two 32-bit words is exact. ONNX Runtime adds and divides only int64
@@ -25,7 +25,7 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-from vae_gen._philox import KEY_STEPS, LATENT_STREAM, MULTIPLIERS, ROUNDS, WORD_MASK
+from vae_gen.internal.philox import KEY_STEPS, LATENT_STREAM, MULTIPLIERS, ROUNDS, WORD_MASK
 
 OPSET = 18
 IR_VERSION = 8

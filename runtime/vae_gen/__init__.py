@@ -28,37 +28,37 @@ __version__ = "0.1.0"
 """The package's version; pyproject.toml reads it from this line."""
 
 if TYPE_CHECKING:
-    from ._folder import ModelFolder, find_model, shipped_models
     from ._grid import picture_grid, to_grey_levels
-    from ._manifest import DetailSpec, GraphFile, ImageSpec, LatentSpec, Manifest, TensorSpec
-    from ._model import VAE
-    from ._philox import random_words, standard_normals
     from ._pictures import Pictures, Posterior, Samples, Traversal
-    from ._prior import FittedPrior
-    from ._sessions import Session
+    from ._vae import VAE
     from ._verify import Check, verify
+    from .internal.folder import ModelFolder, find_model, shipped_models
+    from .internal.manifest import DetailSpec, GraphFile, ImageSpec, LatentSpec, Manifest, TensorSpec
+    from .internal.philox import random_words, standard_normals
+    from .internal.prior import FittedPrior
+    from .internal.sessions import Session
 
 _HOMES = {
     "Check": "_verify",
-    "DetailSpec": "_manifest",
-    "FittedPrior": "_prior",
-    "VAE": "_model",
-    "GraphFile": "_manifest",
-    "ImageSpec": "_manifest",
-    "LatentSpec": "_manifest",
-    "Manifest": "_manifest",
-    "ModelFolder": "_folder",
+    "DetailSpec": "internal.manifest",
+    "FittedPrior": "internal.prior",
+    "VAE": "_vae",
+    "GraphFile": "internal.manifest",
+    "ImageSpec": "internal.manifest",
+    "LatentSpec": "internal.manifest",
+    "Manifest": "internal.manifest",
+    "ModelFolder": "internal.folder",
     "Pictures": "_pictures",
     "Posterior": "_pictures",
     "Samples": "_pictures",
-    "Session": "_sessions",
-    "TensorSpec": "_manifest",
+    "Session": "internal.sessions",
+    "TensorSpec": "internal.manifest",
     "Traversal": "_pictures",
-    "find_model": "_folder",
+    "find_model": "internal.folder",
     "picture_grid": "_grid",
-    "random_words": "_philox",
-    "shipped_models": "_folder",
-    "standard_normals": "_philox",
+    "random_words": "internal.philox",
+    "shipped_models": "internal.folder",
+    "standard_normals": "internal.philox",
     "to_grey_levels": "_grid",
     "verify": "_verify",
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import whole
 from ._errors import UsageError
+from .internal.checks import whole
 
 
 def to_grey_levels(images: NDArray[np.floating]) -> NDArray[np.uint8]:

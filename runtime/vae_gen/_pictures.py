@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._grid import picture_grid, to_grey_levels
-from ._manifest import Prior
+from .internal.manifest import Prior
 
 NOTEBOOK_LIMIT = 200
 """A notebook shows at most so many pictures of a batch."""

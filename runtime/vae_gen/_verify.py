@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._draws import Draw, settle
 from ._errors import ModelError, VaeGenError
-from ._folder import ModelFolder, find_model
 from ._grid import to_grey_levels
-from ._manifest import Manifest, essentials
-from ._model import VAE
-from ._philox import philox4x32, random_words
-from ._prior import FittedPrior
-from ._reference import drawn_in_numpy
-from ._sampling import Drawn, run_latents
-from ._sessions import open_session
+from ._vae import VAE
+from .internal.choice import Choice, resolve_choice
+from .internal.folder import ModelFolder, find_model
+from .internal.manifest import Manifest, essentials
+from .internal.philox import philox4x32, random_words
+from .internal.prior import FittedPrior
+from .internal.reference import drawn_in_numpy
+from .internal.sampling import Drawn, run_latents
+from .internal.sessions import open_session
 
 GOLDEN_FILE = "golden.json"
 
@@ -106,7 +106,7 @@ def _replay(golden: dict[str, Any], model: VAE, prior: FittedPrior | None) -> It
     yield _exact("Philox words of samples", [_words(case["first_words"]) for case in samples], first_words)
 
     latents = [np.array(case["latents"]) for case in samples]
-    default = settle(model.manifest)
+    default = resolve_choice(model.manifest)
     in_numpy = [_in_numpy(model, prior, window, default).latents for window in ranges]
     yield _close("latents in NumPy", allowed["latent"], latents, in_numpy)
     yield _close("latents of the generator", allowed["latent"], latents, [sample.latents for sample in made])
@@ -124,7 +124,7 @@ def _replay(golden: dict[str, Any], model: VAE, prior: FittedPrior | None) -> It
     yield _close("decoded pictures, grey levels", allowed["grey_levels"], [expected], [decoded])
 
 
-def _in_numpy(model: VAE, prior: FittedPrior | None, window: tuple[int, int, int], draw: Draw) -> Drawn:
+def _in_numpy(model: VAE, prior: FittedPrior | None, window: tuple[int, int, int], draw: Choice) -> Drawn:
     return drawn_in_numpy(*window, draw, model.manifest.latent.dimensions, prior, model.manifest.detail)
 
 
@@ -136,7 +136,7 @@ def _replay_latents(golden: dict[str, Any], model: VAE, prior: FittedPrior) -> I
     in_graph: list[Drawn] = []
     for case in cases:
         window = int(case["seed"]), int(case["start"]), case["count"]
-        draw = Draw(case["prior"], None if case["label"] < 0 else case["label"], case["temperature"], has_detail)
+        draw = Choice(case["prior"], None if case["label"] < 0 else case["label"], case["temperature"], has_detail)
         in_numpy.append(_in_numpy(model, prior, window, draw))
         in_graph.append(run_latents(session, *window, draw))
     expected = [np.array(case["latents"]) for case in cases]

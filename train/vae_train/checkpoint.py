@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from vae_gen import InputError, random_words
-from vae_gen._files import write_file
+from vae_gen.internal.files import write_file
 
 from .config import TrainConfig
 from .model import VAE, new_vae

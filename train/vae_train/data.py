@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_gen import InputError, UnavailableError, random_words
-from vae_gen._files import write_file
+from vae_gen.internal.files import write_file
 
 NAME = "Fashion-MNIST"
 CLASS_NAMES = (

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vae_gen._boundary import run_command
+from vae_gen.internal.boundary import run_command
 
 from .detail.config import DetailConfig
 from .extra import require_train_extra

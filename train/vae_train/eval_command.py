@@ -1,6 +1,6 @@
 """`vae-eval`: the figures of a run (in PyTorch) or of a model folder (in ONNX Runtime) over the test images.
 
-With `--bench`, everything that `vae_train.bench` measures of a model folder.
+With `--bench`, everything that `vae_train.quality` measures of a model folder.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vae_gen import InputError, UsageError
-from vae_gen._boundary import run_command
-from vae_gen._files import write_file
+from vae_gen.internal.boundary import run_command
+from vae_gen.internal.files import write_file
 
 from .extra import require_train_extra
 
@@ -202,9 +202,9 @@ def _bench(
 
     from vae_gen import VAE, shipped_models
 
-    from .bench.report import markdown, to_json, write_report
-    from .bench.running import BenchSettings, run_bench
     from .data import load_fashion_mnist
+    from .quality.report import markdown, to_json, write_report
+    from .quality.running import BenchSettings, run_bench
 
     settings = BenchSettings(**chosen)
     if _is_run(path):

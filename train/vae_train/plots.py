@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vae_gen import picture_grid, standard_normals, to_grey_levels
-from vae_gen._files import write_file
+from vae_gen.internal.files import write_file
 
 from .model import VAE
 

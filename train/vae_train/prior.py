@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import FittedPrior, standard_normals
-from vae_gen._prior import Mixture
+from vae_gen.internal.prior import Mixture
 
 from .data import FashionMnist, split
 from .evaluation import Encode, encoded

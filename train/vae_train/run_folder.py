@@ -29,7 +29,7 @@ import safetensors.torch
 import torch
 
 from vae_gen import InputError, UsageError
-from vae_gen._files import replacing_folder, write_file
+from vae_gen.internal.files import replacing_folder, write_file
 
 from .config import TrainConfig
 from .data import FashionMnist

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vae_gen import UsageError
-from vae_gen._boundary import run_command
+from vae_gen.internal.boundary import run_command
 
 from .config import ModelConfig, TrainConfig
 from .extra import require_train_extra

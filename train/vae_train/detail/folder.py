@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 
 from vae_gen import InputError, UsageError, picture_grid, standard_normals, to_grey_levels
-from vae_gen._files import replacing_folder, write_file
+from vae_gen.internal.files import replacing_folder, write_file
 
 from ..data import FashionMnist
 from ..run_folder import Run, first_difference, read_json, versions, write_json, write_metrics

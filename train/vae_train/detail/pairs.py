@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from vae_gen._files import write_file
+from vae_gen.internal.files import write_file
 
 from ..data import FashionMnist, split
 from ..run_folder import Run

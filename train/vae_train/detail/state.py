@@ -11,7 +11,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from vae_gen import InputError, random_words
-from vae_gen._files import write_file
+from vae_gen.internal.files import write_file
 
 from ..checkpoint import running_mean
 from ..config import ModelConfig

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._errors import ModelError
-from ._manifest import PRIOR_FILE, Manifest
+from .._errors import ModelError
+from .manifest import PRIOR_FILE, Manifest
 
 if TYPE_CHECKING:
-    from ._prior import FittedPrior
+    from .prior import FittedPrior
 
 DEFAULT_MODEL = "fashion-mnist-12d"
 
@@ -69,7 +69,7 @@ class ModelFolder:
         Raises:
             ModelError: the model has none, or the file is not the one that the manifest describes.
         """
-        from ._prior import FittedPrior  # with NumPy, which a folder alone does not need
+        from .prior import FittedPrior  # with NumPy, which a folder alone does not need
 
         if PRIOR_FILE not in self.manifest.other_files:
             raise ModelError(f"{self.path}: expected a fitted prior, found no {PRIOR_FILE}; export the model again")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from ._errors import ModelError
+from .._errors import ModelError
 
 CONTRACT_VERSION = 1
 """Of the seed contract (docs/seed-contract.md)."""

@@ -1,4 +1,4 @@
-"""The two classifiers: trained with `python -m vae_train.bench.classifiers --out DIR`, and loaded by the bench.
+"""The two classifiers: trained with `python -m vae_train.quality.classifiers --out DIR`, and loaded by the bench.
 
 They learn from the 55 000 training images of `vae_train.data.split` and no VAE ever sees them, nor they a VAE. About
 five minutes each on one CPU core. Weights are stored as float16, and the accuracies beside them are measured after
@@ -24,8 +24,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from vae_gen import InputError, UsageError
-from vae_gen._boundary import run_command
-from vae_gen._files import write_file
+from vae_gen.internal.boundary import run_command
+from vae_gen.internal.files import write_file
 
 from ..data import FashionMnist, load_fashion_mnist, split
 from .networks import NETWORKS, Classifier, Prediction
@@ -82,7 +82,7 @@ def load_classifier(name: str, folder: Path = WEIGHTS) -> Classifier:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{path}: expected the weights of the {name} classifier ({reason}); "
-            f"train it with: python -m vae_train.bench.classifiers --out {folder}"
+            f"train it with: python -m vae_train.quality.classifiers --out {folder}"
         ) from error
     return network.eval()
 
@@ -215,4 +215,4 @@ def train(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(app, "python -m vae_train.bench.classifiers"))
+    sys.exit(run_command(app, "python -m vae_train.quality.classifiers"))

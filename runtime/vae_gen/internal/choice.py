@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import UsageError
-from ._manifest import Manifest, Prior
+from .._errors import UsageError
+from .manifest import Manifest, Prior
 
 LARGEST_TEMPERATURE = 100.0
 """Far beyond what makes pictures, and low enough that no sum in a network overflows."""
 
 
 @dataclass(frozen=True)
-class Draw:
+class Choice:
     """A choice that the model can make."""
 
     prior: Prior
@@ -29,7 +29,7 @@ class Draw:
 
     def is_default(self, manifest: Manifest) -> bool:
         """Whether `generator.onnx` makes it."""
-        return self == Draw(manifest.latent.default_prior, detail=manifest.details_by_default)
+        return self == Choice(manifest.latent.default_prior, detail=manifest.details_by_default)
 
     @property
     def decoder(self) -> str:
@@ -53,13 +53,13 @@ class Draw:
         }
 
 
-def settle(
+def resolve_choice(
     manifest: Manifest,
     prior: str | None = None,
     label: int | str | None = None,
     temperature: float = 1.0,
     detail: bool | None = None,
-) -> Draw:
+) -> Choice:
     """The draw that these arguments mean to this model.
 
     Args:
@@ -94,7 +94,7 @@ def settle(
         )
     index = None if label is None else find_label(manifest.class_names, label)
     chosen: Prior = "fitted" if prior == "fitted" or index is not None else "normal"
-    return Draw(
+    return Choice(
         prior=manifest.latent.default_prior if prior is None and index is None else chosen,
         label=index,
         temperature=float(temperature),

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import as_images, as_latent, as_latents
-from ._blocks import BLOCK, BULK, FEW, in_order, usable_cores
-from ._checks import whole
-from ._draws import Draw, settle
 from ._errors import InputError, ModelError, UsageError
-from ._folder import ModelFolder, find_model
-from ._manifest import DetailSpec, Manifest, Prior
-from ._philox import check_range
 from ._pictures import Pictures, Posterior, Samples, Traversal
-from ._sampling import Sampler, run_latents
-from ._sessions import Session, open_session, run_float32
+from .internal.arrays import as_images, as_latent, as_latents
+from .internal.blocks import BLOCK, BULK, FEW, in_order, usable_cores
+from .internal.checks import whole
+from .internal.choice import Choice, resolve_choice
+from .internal.folder import ModelFolder, find_model
+from .internal.manifest import DetailSpec, Manifest, Prior
+from .internal.philox import check_range
+from .internal.sampling import Sampler, run_latents
+from .internal.sessions import Session, open_session, run_float32
 
 if TYPE_CHECKING:
-    from ._prior import FittedPrior
+    from .internal.prior import FittedPrior
 
 DRAWN_SEED_LIMIT = 2**53
 """A seed drawn here stays below this, so that it survives as a JavaScript number."""
@@ -176,7 +176,7 @@ class VAE:
         >>> VAE().sample(2, seed=7, prior="normal")
         <2 samples of shape [1, 28, 28], seed=7, start=0, detail=True>
         """
-        draw = settle(self._manifest, prior, label, temperature, detail)
+        draw = resolve_choice(self._manifest, prior, label, temperature, detail)
         n, start, sampler = self._sampler(n, seed, start, draw)
         if n < FEW:
             sampler.open()
@@ -212,7 +212,7 @@ class VAE:
         Raises:
             UsageError: a number out of its range, at the call and not at the first chunk.
         """
-        draw = settle(self._manifest, prior, label, temperature, detail)
+        draw = resolve_choice(self._manifest, prior, label, temperature, detail)
         n, start, sampler = self._sampler(n, seed, start, draw)
         if whole("chunk", chunk) < BLOCK or chunk % BLOCK:
             raise UsageError(f"expected a chunk that is a multiple of {BLOCK}, got {chunk}")
@@ -261,7 +261,7 @@ class VAE:
         Raises:
             UsageError: a model without a detail stage, or a number out of its range.
         """
-        from ._detail import detail_noise
+        from .internal.noise import detail_noise
 
         spec = self._detail_spec()
         return detail_noise(spec, seed, start, n, None if labels is None else np.asarray(labels, np.int64))
@@ -379,7 +379,7 @@ class VAE:
                 self._sessions[name] = open_session(content, self._manifest.graphs[name], self._provider)
             return self._sessions[name]
 
-    def _sampler(self, n: int, seed: int | None, start: int, draw: Draw) -> tuple[int, int, Sampler]:
+    def _sampler(self, n: int, seed: int | None, start: int, draw: Choice) -> tuple[int, int, Sampler]:
         """The checked range, and what computes it."""
         seed = draw_seed() if seed is None else seed
         n, seed, start = whole("n", n), whole("seed", seed), whole("start", start)
@@ -392,7 +392,7 @@ class VAE:
             return self.fitted_prior().draw_labels(seed, start, count)
         if "latents" not in self._sessions:
             return None
-        return run_latents(self._sessions["latents"], seed, start, count, settle(self._manifest)).labels
+        return run_latents(self._sessions["latents"], seed, start, count, resolve_choice(self._manifest)).labels
 
     def _detail_spec(self) -> DetailSpec:
         if self._manifest.detail is None:

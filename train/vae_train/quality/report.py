@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_gen import OutputError
-from vae_gen._files import write_file
+from vae_gen.internal.files import write_file
 
 from .running import Bench
 

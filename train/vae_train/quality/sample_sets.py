@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import VAE, random_words, standard_normals, to_grey_levels
-from vae_gen._draws import Draw
+from vae_gen.internal.choice import Choice
 
 from ..data import FashionMnist
 from ..evaluation import NOISE_STREAM
@@ -74,7 +74,7 @@ def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | Non
     if reference is not None:
         title = f"N(0, I) samples of {reference.manifest.name}"
         sets.append(
-            SampleSet("reference_normal", title, lambda seed: _samples(reference, count, seed, Draw("normal")))
+            SampleSet("reference_normal", title, lambda seed: _samples(reference, count, seed, Choice("normal")))
         )
     return sets
 
@@ -82,7 +82,7 @@ def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | Non
 def _drawn_sets(model: VAE, count: int, *, detail: bool) -> list[SampleSet]:
     """Samples of each prior that the model has, and, where it has classes, as many of each label."""
     key, words = ("_detail", ", with details") if detail else ("", "")
-    normal, fitted = Draw("normal", detail=detail), Draw("fitted", detail=detail)
+    normal, fitted = Choice("normal", detail=detail), Choice("fitted", detail=detail)
     sets = [SampleSet(f"normal{key}", f"N(0, I) samples{words}", lambda seed: _samples(model, count, seed, normal))]
     if not model.manifest.has_fitted_prior:
         return sets
@@ -91,7 +91,7 @@ def _drawn_sets(model: VAE, count: int, *, detail: bool) -> list[SampleSet]:
     classes = len(model.manifest.class_names)
 
     def labelled(seed: int) -> Made:
-        draws = [Draw("fitted", label, detail=detail) for label in range(classes)]
+        draws = [Choice("fitted", label, detail=detail) for label in range(classes)]
         parts = [_samples(model, count // classes, seed, draw)[0] for draw in draws]
         return np.concatenate(parts), np.repeat(np.arange(classes), count // classes)
 
@@ -101,7 +101,7 @@ def _drawn_sets(model: VAE, count: int, *, detail: bool) -> list[SampleSet]:
     return sets
 
 
-def _samples(model: VAE, count: int, seed: int, draw: Draw) -> Made:
+def _samples(model: VAE, count: int, seed: int, draw: Choice) -> Made:
     """Pictures 0 … count−1 of a seed, and the classes that the prior drew, where it has any."""
     chunks = list(
         model.stream(count, seed, dtype="uint8", prior=draw.prior, label=draw.label, detail=draw.detail)

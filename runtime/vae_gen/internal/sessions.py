@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import ModelError, UnavailableError
-from ._manifest import GraphFile
+from .._errors import ModelError, UnavailableError
+from .manifest import GraphFile
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -37,7 +37,7 @@ class Session(Protocol):
 
 
 def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onnxruntime.InferenceSession:
-    """A session with one thread of its own: callers bring the parallelism (see `_blocks`).
+    """A session with one thread of its own: callers bring the parallelism (see `blocks`).
 
     Raises:
         UnavailableError: the execution provider is not in this installation of ONNX Runtime.

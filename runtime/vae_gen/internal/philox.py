@@ -22,13 +22,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import whole
-from ._errors import UsageError
+from .._errors import UsageError
+from .checks import whole
 
 LATENT_STREAM, COMPONENT_STREAM, CLASS_STREAM = 0, 1, 2
-"""Noise of latents; component within a class and class of the fitted prior (`_prior`)."""
+"""Noise of latents; component within a class and class of the fitted prior (`prior`)."""
 DETAIL_STREAM = 3
-"""The noise of a detail stage (`_detail`)."""
+"""The noise of a detail stage (`noise`)."""
 LIMIT = 2**63
 """Seeds and indices are below this; a range may end at it."""
 

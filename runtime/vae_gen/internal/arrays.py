@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._errors import InputError
-from ._manifest import ImageSpec
+from .._errors import InputError
+from .manifest import ImageSpec
 
 LARGEST_LATENT = 1e6
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._detail import detail_noise
-from ._draws import Draw
-from ._manifest import DetailSpec
-from ._philox import standard_normals
-from ._prior import ANY_CLASS, FittedPrior
-from ._sampling import Drawn
+from .choice import Choice
+from .manifest import DetailSpec
+from .noise import detail_noise
+from .philox import standard_normals
+from .prior import ANY_CLASS, FittedPrior
+from .sampling import Drawn
 
 
 def drawn_in_numpy(
     seed: int,
     start: int,
     count: int,
-    draw: Draw,
+    draw: Choice,
     dimensions: int,
     prior: FittedPrior | None = None,
     spec: DetailSpec | None = None,

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ._errors import OutputError, VaeGenError
+from .._errors import OutputError, VaeGenError
 
 INTERRUPTED = 130
 BUG = 1

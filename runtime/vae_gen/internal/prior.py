@@ -1,7 +1,7 @@
 """The fitted prior in NumPy: two integers in, the same class, component and latent everywhere.
 
 After training, the posterior samples of each class are described by a mixture of Gaussians. A latent is drawn so, with
-the words of the seed contract (`_philox`; w(stream) is the word w0 of block 0 of that stream):
+the words of the seed contract (`philox`; w(stream) is the word w0 of block 0 of that stream):
 
     class      = how many class thresholds are ≤ w(2)                      unless a class was asked for
     component  = first[class] + how many of that class's component thresholds are ≤ w(1)
@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import ModelError, UsageError
-from ._manifest import PRIOR_FILE
-from ._philox import CLASS_STREAM, COMPONENT_STREAM, random_words, standard_normals
+from .._errors import ModelError, UsageError
+from .manifest import PRIOR_FILE
+from .philox import CLASS_STREAM, COMPONENT_STREAM, random_words, standard_normals
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._blocks import BLOCK, block_ranges, grouped, in_order
-from ._draws import Draw
-from ._grid import to_grey_levels
-from ._manifest import Manifest
-from ._pictures import Samples
-from ._sessions import Session, run_float32
+from .._grid import to_grey_levels
+from .._pictures import Samples
+from .blocks import BLOCK, block_ranges, grouped, in_order
+from .choice import Choice
+from .manifest import Manifest
+from .sessions import Session, run_float32
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Sampler:
     manifest: Manifest
     session: Callable[[str], Session]
     """opens a graph by its name, once"""
-    draw: Draw
+    draw: Choice
     seed: int
     default_labels: Callable[[int, int, int], NDArray[np.int64] | None]
     """finds the classes of default samples from seed, start and count: `generator.onnx` does not give them"""
@@ -128,7 +128,7 @@ class Drawn(NamedTuple):
         return {"latent": self.latents} if self.noise is None else {"latent": self.latents, "noise": self.noise}
 
 
-def run_latents(session: Session, seed: int, start: int, count: int, draw: Draw) -> Drawn:
+def run_latents(session: Session, seed: int, start: int, count: int, draw: Choice) -> Drawn:
     """Latents, their classes and, where the draw wants details, their noise, out of `latents.onnx`."""
     names = ["latent", "labels", *(["noise"] if draw.detail else [])]
     latents, labels, *noise = session.run(names, _window(seed, start, count) | draw.feed())

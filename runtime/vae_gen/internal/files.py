@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ._errors import OutputError
+from .._errors import OutputError
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The noise of the detail stage in NumPy: what a picture takes besides its latent, the same everywhere.
 
 A model may hold a detail stage: a decoder that takes noise too, and draws what the latent cannot hold. The noise of
-picture `index` is k standard normals of the seed contract (`_philox`) on a stream of their own, so that it changes
+picture `index` is k standard normals of the seed contract (`philox`) on a stream of their own, so that it changes
 nothing of the latents; and `class_shift` is added at the number of the picture's class, where it has one:
 
     noise[j] = ε_j(seed, index, stream 3) + class_shift · [j = label]
@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import UsageError
-from ._manifest import DetailSpec
-from ._philox import DETAIL_STREAM, standard_normals
+from .._errors import UsageError
+from .manifest import DetailSpec
+from .philox import DETAIL_STREAM, standard_normals
 
 
 def detail_noise(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._errors import UsageError
+from .._errors import UsageError
 
 
 def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:

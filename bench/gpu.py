@@ -17,7 +17,7 @@ import torch
 
 from vae_train.config import Precision, TrainConfig
 from vae_train.data import FashionMnist, load_fashion_mnist
-from vae_train.evaluation import evaluate_vae
+from vae_train.evaluation import evaluate_torch
 from vae_train.model import VAE, new_vae
 from vae_train.objective import kl_nats, reconstruction_nats
 from vae_train.training import train
@@ -67,7 +67,7 @@ def trained(way: str, config: TrainConfig, data: FashionMnist, path: Path) -> tu
     if way == "CUDA graph":
         vae = graph_loop(config, data)
         seconds = time.perf_counter() - began
-        neg_elbo = evaluate_vae(vae, data.test_images.numpy()).neg_elbo
+        neg_elbo = evaluate_torch(vae, data.test_images.numpy()).neg_elbo
     else:
         train(replace(config, compile=way == "compiled"), data, path)
         seconds = sum(json.loads((path / "timing.json").read_text())["seconds"])

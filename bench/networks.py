@@ -18,8 +18,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from vae_gen import find_model
-from vae_train.config import ModelConfig
-from vae_train.detail.config import DetailConfig
+from vae_train.config import DetailConfig, ModelConfig
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import Decoder
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-from vae_export.differences import IMAGE_TOLERANCE
+from vae_export.report import IMAGE_TOLERANCE
 from vae_gen import VAE, find_model, standard_normals, to_grey_levels
 from vae_train.data import load_fashion_mnist
 from vae_train.evaluation import cost_of_probabilities, evaluate

@@ -19,7 +19,7 @@ import torch
 from vae_gen import UnavailableError
 from vae_train.config import TrainConfig
 from vae_train.data import FashionMnist, load_fashion_mnist
-from vae_train.progress import Silent
+from vae_train.progress import Reporter
 from vae_train.training import train
 
 from .loops import BATCH, Steps, in_memory_loop, notebook_loop
@@ -37,7 +37,7 @@ class EnoughError(Exception):
 
 
 @dataclass
-class Watch(Silent):
+class Watch(Reporter):
     """Takes the time of our steps, and lets the peers do as many whenever a window of ours is full."""
 
     peers: Sequence[Steps]

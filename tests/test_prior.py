@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiny_model import DIMENSIONS, tiny_prior
-from vae_export.prior_graph import default_latent_graph, prior_graph
-from vae_export.seed_graph import latent_graph
+from vae_export.latent_graphs import default_latent_graph, latent_graph, prior_graph
 from vae_gen import FittedPrior, ModelError, UsageError, random_words, standard_normals
 from vae_gen.internal.choice import Choice
 from vae_gen.internal.prior import Mixture, thresholds

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_export.golden import PHILOX_KNOWN_ANSWERS
-from vae_export.seed_graph import latent_graph
+from vae_export.latent_graphs import latent_graph
 from vae_gen import UsageError, random_words, standard_normals
 from vae_gen.internal.philox import philox4x32
 

@@ -28,9 +28,9 @@ from tiny_training import CONFIG, tiny_data
 from vae_export.faster import with_faster_operators
 from vae_gen import VAE, find_model, to_grey_levels
 from vae_train.config import TrainConfig
-from vae_train.evaluation import cost_of_probabilities, evaluate, evaluate_vae
+from vae_train.devices import use_threads
+from vae_train.evaluation import cost_of_probabilities, evaluate, evaluate_torch
 from vae_train.model import new_vae
-from vae_train.training import threads_for_a_while
 
 REFERENCE, DEFAULT = "fashion-mnist-12d-reference", "fashion-mnist-12d"
 LATENTS = np.random.default_rng(0).standard_normal((64, 12), np.float32)
@@ -288,7 +288,7 @@ def test_the_loops_of_others_learn() -> None:
     torch.manual_seed(0)
     vae = NotebookVae()
     optimizer = torch.optim.Adam(vae.parameters(), 1e-3)
-    with threads_for_a_while(1):
+    with use_threads(1):
         losses = [float(plain_step(vae, optimizer, images[:128].float() / 255)) for _ in range(5)]
         assert losses[-1] < losses[0] - 50 < 650
         for loop in (notebook_loop(images, torch.zeros(300)), in_memory_loop(images)):
@@ -358,10 +358,10 @@ def test_a_gpu_that_is_not_there_is_not_invented(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("way", gpu.WAYS[::2])
 def test_the_loop_for_a_gpu_trains_the_recipe(way: str, tmp_path: Path) -> None:
     config, data = replace(CONFIG, full=True, epochs=3, learning_rate=5e-3), tiny_data()
-    with threads_for_a_while(1):
+    with use_threads(1):
         rate, seconds, neg_elbo = gpu.trained(way, config, data, tmp_path / "run")
     assert rate * seconds == pytest.approx(3 * 200)
-    assert neg_elbo < evaluate_vae(new_vae(config.model, 0), data.test_images.numpy()).neg_elbo - 10
+    assert neg_elbo < evaluate_torch(new_vae(config.model, 0), data.test_images.numpy()).neg_elbo - 10
 
 
 def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:

@@ -23,12 +23,12 @@ from vae_export.package import export_run
 from vae_gen import VAE, DetailSpec, DivergedError, InputError, UsageError, verify
 from vae_gen.internal.noise import detail_noise
 from vae_train import detail_command
+from vae_train.config import DetailConfig
 from vae_train.detail import training
-from vae_train.detail.config import DetailConfig
 from vae_train.detail.folder import load_detail, saved_settings
 from vae_train.detail.networks import Critic, DetailDecoder, critic_loss
 from vae_train.detail.training import train_detail, with_class
-from vae_train.progress import Silent
+from vae_train.progress import Reporter
 from vae_train.run_folder import Run, load_run
 from vae_train.training import train
 
@@ -52,7 +52,7 @@ def run(trained: Path, tmp_path: Path) -> Run:
     return load_run(Path(shutil.copytree(trained, tmp_path / "run")))
 
 
-class StopAfter(Silent):
+class StopAfter(Reporter):
     """Stops a training after some steps, as Ctrl-C would."""
 
     def __init__(self, calls: int) -> None:
@@ -160,7 +160,7 @@ def test_the_critic_minds_picture_latent_and_class(run: Run) -> None:
 
 
 def test_the_shipped_stage_is_an_edge_decoder() -> None:
-    from vae_train.presets import PRESETS
+    from vae_train.config import PRESETS
 
     stage = DetailDecoder(PRESETS["flagship"].model, DetailConfig())
     macs = 0

@@ -16,18 +16,16 @@ from numpy.typing import NDArray
 import vae_gen
 from tiny_training import MODEL, tiny_data
 from vae_gen import InputError, Manifest, standard_normals
-from vae_train.config import ModelConfig, TrainConfig
+from vae_train.config import ModelConfig
 from vae_train.evaluation import (
     cost_of_logits,
     cost_of_probabilities,
     evaluate,
     evaluate_onnx,
-    evaluate_run,
-    evaluate_vae,
+    evaluate_torch,
 )
 from vae_train.model import VAE, new_vae
 from vae_train.objective import kl_nats, pixel_entropy_nats, reconstruction_nats
-from vae_train.run_folder import Run
 
 Floats = NDArray[np.float32]
 
@@ -84,7 +82,7 @@ def test_the_noise_of_each_image_is_the_seed_contracts_whatever_the_batch() -> N
 
 def test_the_figures_are_those_of_the_objective_that_is_trained() -> None:
     data, vae = tiny_data(), new_vae(MODEL, seed=1)
-    figures = evaluate_vae(vae, data.test_images.numpy())
+    figures = evaluate_torch(vae, data.test_images.numpy())
     image = data.test_images.float() / 255
     noise = torch.from_numpy(standard_normals(0, 0, len(image), MODEL.latent_dim, stream=2**32 - 1))
     with torch.no_grad():
@@ -131,16 +129,13 @@ def as_sessions(vae: VAE, tiny_model_folder: Path) -> vae_gen.VAE:
     return vae_gen.VAE.from_sessions(manifest, encoder=TorchSession(vae), decoder=TorchSession(vae))
 
 
-def made_up_run(vae: VAE) -> Run:
-    return Run(Path("run"), TrainConfig(model=vae.config), vae, "0" * 64, [], {})
-
-
-def test_a_run_and_its_pixels_behind_the_runtime_agree(tiny_model_folder: Path) -> None:
+def test_pytorch_and_onnx_give_the_same_figures(tiny_model_folder: Path) -> None:
     data, vae = tiny_data(), new_vae(MODEL, seed=1)
     with torch.no_grad():
         vae.decoder.convolutions[-1].weight.mul_(20)  # confident pixels, as a trained model has
         vae.encoder.mean.weight.mul_(20)
-    run, model = evaluate_run(made_up_run(vae), data), evaluate_onnx(as_sessions(vae, tiny_model_folder), data)
+    images = data.test_images.numpy()
+    run, model = evaluate_torch(vae, images), evaluate_onnx(as_sessions(vae, tiny_model_folder), images)
     assert model.neg_elbo == pytest.approx(run.neg_elbo, abs=0.01)
     assert model.kl_per_dimension == pytest.approx(run.kl_per_dimension, abs=1e-4)
     assert (model.active_units, model.floor_nats) == (run.active_units, run.floor_nats)
@@ -149,7 +144,8 @@ def test_a_run_and_its_pixels_behind_the_runtime_agree(tiny_model_folder: Path) 
 def test_images_of_another_size_are_refused() -> None:
     vae = new_vae(ModelConfig(height=20, width=33, channels=3), seed=0)
     with pytest.raises(InputError) as caught:
-        evaluate_run(made_up_run(vae), tiny_data())
+        evaluate_torch(vae, tiny_data().test_images.numpy())
     assert str(caught.value) == (
-        "run: expected images of shape [3, 20, 33], got [1, 12, 10]; rectangles is not what this model was trained on"
+        "expected images of shape [3, 20, 33], got [1, 12, 10]; "
+        "evaluate the model on the data set that it was trained on"
     )

@@ -17,10 +17,9 @@ from test_train_resume import StopAt, contents
 from tiny_training import CONFIG, tiny_data
 from vae_gen import UsageError
 from vae_train.checkpoint import TrainingState
-from vae_train.config import TrainConfig
+from vae_train.config import PRESETS, TrainConfig
 from vae_train.model import new_vae
 from vae_train.objective import charged_kl
-from vae_train.presets import PRESETS
 from vae_train.train_command import with_options
 from vae_train.training import kl_weight, learning_rate, train
 

@@ -15,7 +15,7 @@ import torch
 from tiny_training import CONFIG, tiny_data
 from vae_gen import DivergedError, InputError, UsageError
 from vae_train import devices
-from vae_train.progress import Silent
+from vae_train.progress import Reporter
 from vae_train.run_folder import load_run
 from vae_train.training import train
 
@@ -46,7 +46,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class StopAt(Silent):
+class StopAt(Reporter):
     """Ctrl-C once a certain step of a certain epoch is done."""
 
     def __init__(self, epoch: int, step: int) -> None:
@@ -100,7 +100,7 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(
 ) -> None:
     notes: list[str] = []
 
-    class Notes(Silent):
+    class Notes(Reporter):
         def note(self, line: str) -> None:
             notes.append(line)
 

@@ -18,9 +18,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from vae_export.golden_latents import golden_latents
-from vae_export.prior_graph import default_latent_graph, prior_graph
-from vae_export.seed_graph import latent_graph
+from vae_export.latent_checks import golden_latents
+from vae_export.latent_graphs import default_latent_graph, latent_graph, prior_graph
 from vae_gen import DetailSpec, FittedPrior, random_words, standard_normals, to_grey_levels
 from vae_gen.internal.manifest import PRIOR_FILE, Prior, essentials
 from vae_gen.internal.noise import detail_noise

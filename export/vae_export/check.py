@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,9 @@ from vae_gen.internal.sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
-from .check_latents import GENERATOR_RANGES, latent_checks
-from .differences import IMAGE_TOLERANCE, ValueCheck, compare
 from .graphs import Graphs
+from .latent_checks import GENERATOR_RANGES, latent_checks
+from .report import IMAGE_TOLERANCE, Report, StructureCheck, ValueCheck, compare
 
 POSTERIOR_TOLERANCE = 1e-4
 OPSETS = range(18, 22)
@@ -40,52 +39,6 @@ LEVELS = {
 }
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class StructureCheck:
-    """A statement about the graph itself, and whether it holds."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that was checked."""
-
-    structure: tuple[StructureCheck, ...]
-    values: tuple[ValueCheck, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing missed."""
-        return not self.misses()
-
-    def misses(self) -> list[str]:
-        """The names of what missed."""
-        checks: list[StructureCheck | ValueCheck] = [*self.structure, *self.values]
-        return [check.name for check in checks if not check.passed]
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as it stands in the manifest."""
-        return {
-            "structure": [asdict(check) for check in self.structure],
-            "values": [asdict(check) for check in self.values],
-        }
-
-    def lines(self) -> Iterator[str]:
-        """The checklist as a person reads it."""
-        for check in self.structure:
-            yield f"{_mark(check.passed)} {check.name}: {check.detail}"
-        for value in self.values:
-            grey = "" if value.grey_levels is None else f", grey levels {value.grey_levels}"
-            yield (
-                f"{_mark(value.passed)} {value.output}, {value.name}, optimisation {value.optimisation}: "
-                f"max {value.max:.2g}, mean {value.mean:.2g}, 99.9 % {value.p99_9:.2g}{grey}; "
-                f"allowed {value.allowed:.2g}"
-            )
 
 
 def prove(graphs: Graphs, vae: VAE, test_images: Floats, stage: DetailDecoder | None = None) -> Report:
@@ -287,10 +240,6 @@ def open_sessions(models: Mapping[str, onnx.ModelProto], level: str) -> dict[str
 
 def _dimensions(vae: VAE) -> int:
     return int(vae.config.latent_dim)
-
-
-def _mark(passed: bool) -> str:
-    return "ok  " if passed else "MISS"
 
 
 def _text(found: dict[str, list[dict[str, Any]]]) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from vae_gen import ExportMismatchError
 from vae_gen.internal.boundary import run_command
-from vae_train.extra import require_train_extra
+from vae_train.options import require_train_extra
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 

@@ -19,9 +19,9 @@ from vae_train.evaluation import to_unit_range
 from vae_train.model import VAE
 
 from .check import POSTERIOR_TOLERANCE, torch_decode, torch_detail, torch_encode, torch_pictures
-from .differences import IMAGE_TOLERANCE
-from .golden_latents import floats, golden_latents
 from .graphs import Graphs
+from .latent_checks import floats, golden_latents
+from .report import IMAGE_TOLERANCE
 
 SCHEMA_VERSION = 1
 

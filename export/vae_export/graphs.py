@@ -36,8 +36,7 @@ from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
 from .faster import with_faster_operators
-from .prior_graph import default_latent_graph, prior_graph
-from .seed_graph import IR_VERSION, OPSET, latent_graph
+from .latent_graphs import IR_VERSION, OPSET, default_latent_graph, latent_graph, prior_graph
 
 
 @dataclass(frozen=True)

@@ -32,19 +32,19 @@ from vae_train.evaluation import (
     cost_of_probabilities,
     encoded,
     evaluate,
-    evaluate_run,
+    evaluate_torch,
     to_unit_range,
 )
 from vae_train.prior import fit_to_training_images
 from vae_train.run_folder import Run
 
 from .card import model_card
-from .check import Report, StructureCheck, open_sessions, prove, signature
+from .check import open_sessions, prove, signature
 from .golden import golden_vectors
 from .graphs import Graphs, build_encoder, build_graphs, describe
-from .latent_map import POINTS, latent_map
-from .pictures import preview, worst_reconstructions
-from .seed_graph import IR_VERSION, OPSET
+from .latent_graphs import IR_VERSION, OPSET
+from .pictures import POINTS, latent_map, preview, worst_reconstructions
+from .report import Report, StructureCheck
 
 LICENCE = "MIT"
 DATA_LICENCES = {"Fashion-MNIST": "MIT"}
@@ -101,7 +101,7 @@ def export_run(
     describe(graphs.by_name(), {**essentials(header), "data": data.name, "weights_sha256": run.weights_sha256})
 
     report = prove(graphs, run.vae, _proof_images(data), stage)
-    report = _with_evaluation(report, measured, evaluate_run(run, data))
+    report = _with_evaluation(report, measured, evaluate_torch(run.vae, data.test_images.numpy()))
     if report.passed:
         files = _files(header, graphs, run, data, report, measured, prior_facts, detail)
         with replacing_folder(out) as folder:

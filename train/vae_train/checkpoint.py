@@ -1,11 +1,14 @@
-"""All that a stopped run needs to go on as if nothing had happened, in one file.
+"""Checkpoints: everything that stopped training needs in order to go on as if nothing had happened, in one file.
 
-Nothing in training draws from PyTorch's global generators, so the two below are the whole of its randomness.
+There is one state for the training of a VAE and one for the training of its detail stage. Neither training uses
+PyTorch's global generators, so the states, with the settings, hold all the randomness that there is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,46 +20,55 @@ from torch.optim.swa_utils import AveragedModel
 from vae_gen import InputError, random_words
 from vae_gen.internal.files import write_file
 
-from .config import TrainConfig
+from .config import DetailConfig, ModelConfig, TrainConfig
+from .detail.networks import Critic, DetailDecoder
 from .model import VAE, new_vae
 
 FORMAT = 1
+"""The version of both kinds of checkpoint."""
 
 SEED_STREAM = 2**32 - 3
-"""The stream of the seed contract's Philox that gives PyTorch's generators their seeds."""
+"""The stream of the seed contract's Philox from which PyTorch's generators get their seeds when a VAE is trained."""
+
+DETAIL_WEIGHTS_STREAM = 2**32 - 10
+"""The stream of the seed contract's Philox from which the first weights of a detail stage get their seed."""
+
+DETAIL_BETAS = (0.0, 0.99)
+"""Adam's decay rates for the detail stage. The first is 0, because a mean of past gradients would point to where the
+other network was, and not to where it is."""
 
 
 @dataclass
 class TrainingState:
-    """What changes while training. `epoch` epochs are finished, and `step` steps of the next one."""
+    """What changes while a VAE is trained: `epoch` epochs are finished, and `step` steps of the next one."""
 
     vae: VAE
     average: AveragedModel | None
-    """the weights' running mean, where the settings ask for one"""
+    """the running mean of the weights; None if the settings ask for none"""
     optimizer: torch.optim.Adam
     order_generator: torch.Generator
-    """draws the order of images once an epoch, on the CPU"""
+    """chooses the order of the images once an epoch, on the CPU"""
     noise_generator: torch.Generator
-    """draws the noise of each step, on the device that trains"""
+    """makes the noise of each step, on the device that trains"""
     epoch: int = 0
     step: int = 0
     order: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int32))
-    """int32 [images]: this epoch's order, empty before its first step"""
+    """int32 [images]: the order of the images in this epoch, empty before its first step"""
     sums: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """float32 [steps, 1 + latent]: each step's reconstruction and KL per dimension, summed over its batch"""
+    """float32 [steps, 1 + latent]: the reconstruction and the KL per dimension of each step, summed over its batch"""
     history: list[dict[str, Any]] = field(default_factory=list)
     """the lines of metrics.jsonl"""
     best: dict[str, Any] | None = None
     """epoch and neg_elbo of the best validation so far"""
     seconds: list[float] = field(default_factory=list)
-    """what each finished epoch took"""
+    """the seconds that each finished epoch took"""
     seconds_in_epoch: float = 0.0
-    """what the steps of this epoch took, before and after a stop"""
+    """the seconds that the steps of this epoch took, before and after a stop"""
 
     @classmethod
     def new(cls, config: TrainConfig, device: torch.device) -> TrainingState:
-        """The state before the first step, a function of the settings alone."""
-        # Seeds of their own, because PyTorch's CPU generator looks at the lower 32 bits of a seed only.
+        """The state before the first step. It depends on the settings alone."""
+        # Each generator has a seed of its own, because PyTorch's CPU generator uses only the lower 32 bits of a seed.
         for_weights, for_order, for_noise, _ = random_words(config.seed, 0, 1, 1, SEED_STREAM)[0, 0].tolist()
         vae = new_vae(config.model, for_weights).to(device)
         return cls(
@@ -69,68 +81,128 @@ class TrainingState:
 
     @property
     def result(self) -> VAE:
-        """What is evaluated, drawn and saved as the run's weights."""
+        """The VAE that is evaluated and saved: the running mean of the weights, or the weights themselves."""
         return self.vae if self.average is None else cast(VAE, self.average.module)
 
     def save(self, path: Path) -> None:
-        """Write the state aside and rename it into place, so that a kill leaves the old one or this one.
+        """Write the state to a file beside `path` and rename it, so that a kill leaves the old state or the new one.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
-        buffer = io.BytesIO()  # PyTorch's own writer turns a full disk into an error that names no file
-        torch.save(
-            {
-                "format": FORMAT,
-                "model": self.vae.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "order_generator": self.order_generator.get_state(),
-                "noise_generator": self.noise_generator.get_state(),
-                "epoch": self.epoch,
-                "step": self.step,
-                "order": self.order,
-                "sums": self.sums,
-                "history": self.history,
-                "best": self.best,
-                "seconds": self.seconds,
-                "seconds_in_epoch": self.seconds_in_epoch,
-            },
-            buffer,
-        )
-        write_file(path, buffer.getvalue())
+        saved = {
+            "model": self.vae.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order_generator": self.order_generator.get_state(),
+            "noise_generator": self.noise_generator.get_state(),
+            "sums": self.sums,
+        }
+        _write(path, saved | {name: getattr(self, name) for name in _PLAIN_FIELDS})
 
     def load(self, path: Path) -> None:
-        """Take over what `save` wrote.
+        """Replace the state by the one that `save` wrote.
 
         Raises:
-            InputError: not a checkpoint, or not one of this model.
+            InputError: the file is no checkpoint, or one of another model.
         """
-        device = next(self.vae.parameters()).device
-        try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            if saved["format"] != FORMAT:
-                raise ValueError(f"format {saved['format']}, this version reads {FORMAT}")
+        with _reading(path, "this run", "remove the file to train from the start") as saved:
             self.vae.load_state_dict(saved["model"])
             if self.average is not None:
                 self.average.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.order_generator.set_state(saved["order_generator"])
             self.noise_generator.set_state(saved["noise_generator"])
-            self.sums = saved["sums"].to(device)
-            for name in ("epoch", "step", "order", "history", "best", "seconds", "seconds_in_epoch"):
+            self.sums = saved["sums"].to(next(self.vae.parameters()).device)
+            for name in _PLAIN_FIELDS:
                 setattr(self, name, saved[name])
-        except Exception as error:  # torch.load has no error of its own: zip, pickle, key and size errors all occur
-            raise InputError(
-                f"{path}: expected a checkpoint of this run, got {type(error).__name__} "
-                f"({' '.join(str(error).split())[:150]}); remove the file to train from the start"
-            ) from error
+
+
+_PLAIN_FIELDS = ("epoch", "step", "order", "history", "best", "seconds", "seconds_in_epoch")
+
+
+@dataclass
+class DetailState:
+    """What changes while a detail stage is trained: `epoch` epochs are finished. It is saved after each epoch."""
+
+    decoder: DetailDecoder
+    critic: Critic
+    average: AveragedModel
+    """the running mean of the decoder's weights"""
+    optimizer: torch.optim.Adam
+    critic_optimizer: torch.optim.Adam
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """the lines of metrics.jsonl"""
+
+    @classmethod
+    def new(cls, config: DetailConfig, model: ModelConfig, classes: int, device: torch.device) -> DetailState:
+        """The state before the first step. It depends on the settings alone."""
+        (seed, *_) = random_words(config.seed, 0, 1, 1, DETAIL_WEIGHTS_STREAM)[0, 0].tolist()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            decoder, critic = DetailDecoder(model, config), Critic(model, config, classes)
+        for network in (decoder, critic):
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(
+            decoder=decoder,
+            critic=critic,
+            average=running_mean(decoder, config.average),
+            optimizer=torch.optim.Adam(decoder.parameters(), config.learning_rate, DETAIL_BETAS, fused=True),
+            critic_optimizer=torch.optim.Adam(
+                critic.parameters(), config.critic_learning_rate, DETAIL_BETAS, fused=True
+            ),
+        )
+
+    @property
+    def result(self) -> DetailDecoder:
+        """The decoder that makes the sample pictures and is saved: the running mean of the weights."""
+        return cast(DetailDecoder, self.average.module)
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file beside `path` and rename it, so that a kill leaves the old state or the new one.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        saved = {name: getattr(self, name).state_dict() for name in _DETAIL_PARTS}
+        _write(path, saved | {"epoch": self.epoch, "history": self.history})
+
+    def load(self, path: Path) -> None:
+        """Replace the state by the one that `save` wrote.
+
+        Raises:
+            InputError: the file is no checkpoint, or one of another stage.
+        """
+        with _reading(path, "this detail stage", "remove its folder to train the stage from the start") as saved:
+            for name in _DETAIL_PARTS:
+                getattr(self, name).load_state_dict(saved[name])
+            self.epoch, self.history = saved["epoch"], saved["history"]
+
+
+_DETAIL_PARTS = ("decoder", "critic", "average", "optimizer", "critic_optimizer")
+
+
+def running_mean(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a network that keeps the running mean w̄ ← d·w̄ + (1−d)·w of its weights w.
+
+    At the n-th update, d = min(decay, (1 + n) / (10 + n)). So the first weights soon count for little.
+    """
+
+    def update(means: Any, weights: Any, updates: Any) -> None:
+        steps = int(updates) + 1
+        d = min(decay, (1 + steps) / (10 + steps))
+        for mean, weight in zip(means, weights, strict=True):
+            mean.lerp_(weight, 1 - d)
+
+    return AveragedModel(network, multi_avg_fn=update)
 
 
 def _optimizer(vae: VAE, config: TrainConfig) -> torch.optim.Adam:
-    """Adam; with weight decay AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), which leaves biases alone.
+    """Adam, or with weight decay AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), which does not decay biases.
 
-    Fused, one pass over each weight in place of a dozen: 0.5 ms against 1.1 of a step of 18.9 on two cores.
+    `fused` passes over each weight once instead of a dozen times: 0.5 ms instead of 1.1 in a step of 18.9 ms, on two
+    cores.
     """
     if not config.weight_decay:
         return torch.optim.Adam(vae.parameters(), config.learning_rate, fused=True)
@@ -141,13 +213,22 @@ def _optimizer(vae: VAE, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
-def running_mean(network: nn.Module, decay: float) -> AveragedModel:
-    """The mean w̄ ← d·w̄ + (1−d)·w, where d grows to `decay`, so that the first weights are soon forgotten."""
+def _write(path: Path, saved: dict[str, Any]) -> None:
+    buffer = io.BytesIO()  # PyTorch's own writer turns a full disk into an error that names no file
+    torch.save({"format": FORMAT, **saved}, buffer)
+    write_file(path, buffer.getvalue())
 
-    def update(means: Any, weights: Any, updates: Any) -> None:
-        steps = int(updates) + 1
-        d = min(decay, (1 + steps) / (10 + steps))
-        for mean, weight in zip(means, weights, strict=True):
-            mean.lerp_(weight, 1 - d)
 
-    return AveragedModel(network, multi_avg_fn=update)
+@contextlib.contextmanager
+def _reading(path: Path, owner: str, remedy: str) -> Iterator[dict[str, Any]]:
+    """The content of a checkpoint. Whatever goes wrong with it, here or in the `with` block, becomes an InputError."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if saved["format"] != FORMAT:
+            raise ValueError(f"format {saved['format']}, this version reads {FORMAT}")
+        yield saved
+    except Exception as error:  # torch.load has no error of its own: zip, pickle, key and size errors all occur
+        raise InputError(
+            f"{path}: expected a checkpoint of {owner}, got {type(error).__name__} "
+            f"({' '.join(str(error).split())[:150]}); {remedy}"
+        ) from error

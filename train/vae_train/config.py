@@ -1,4 +1,4 @@
-"""Every setting of the model and of its training: frozen values that are saved with the run.
+"""Every setting of the model, of its training and of its detail stage: frozen values that are saved with the run.
 
 >>> TrainConfig(epochs=3).epochs
 3
@@ -11,8 +11,8 @@ vae_gen._errors.UsageError: expected one of the settings model, epochs, batch_si
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from vae_gen import UsageError
 
@@ -20,40 +20,73 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32", "bf16"]
 Schedule = Literal["constant", "cosine"]
 
-LIMIT = 2**63
-"""Seeds are below this, as in the seed contract."""
+
+class Settings:
+    """Base of the frozen dataclasses below: turns them into JSON and back, and checks their numbers."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as JSON values; a tuple becomes a list, and settings within settings an object."""
+        return {entry.name: _as_json(getattr(self, entry.name)) for entry in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """The settings from a JSON object; a setting that the object does not name takes its default.
+
+        Raises:
+            UsageError: a key is unknown, or a value has another type or is out of its range.
+        """
+        if not isinstance(value, dict):
+            raise UsageError(f"expected settings as a JSON object, got {value!r}")
+        known = [entry.name for entry in fields(cls)]  # type: ignore[arg-type]
+        for key in value:
+            if key not in known:
+                raise UsageError(f"expected one of the settings {', '.join(known)}, got {key}")
+        hints = get_type_hints(cls)
+        return cls(**{key: _typed(hints[key], key, entry) for key, entry in value.items()})
+
+    def _at_least(self, low: int, *names: str) -> None:
+        """Refuse a whole number, or a number of a tuple, that is below `low`. None passes."""
+        for name in names:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None and number < low:
+                    raise UsageError(f"expected {name} of at least {low}, got {number}")
+
+    def _in_range(self, wanted: str, allowed: bool, name: str) -> None:
+        """Refuse the setting `name` unless it is finite and `allowed`; the error names what is `wanted`."""
+        value = getattr(self, name)
+        if not (allowed and math.isfinite(value)):
+            raise UsageError(f"expected {wanted}, got {value:g}")
+
+    def _check_seed(self) -> None:
+        if not 0 <= self.seed < 2**63:  # type: ignore[attr-defined]
+            raise UsageError(f"expected a seed from 0 to 2^63-1 ({2**63 - 1}), got {self.seed}")  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The shape of the network. The defaults are the reference recipe's."""
+class ModelConfig(Settings):
+    """The shape of the network. The defaults are those of the reference recipe."""
 
-    channels: int = 1  # 1 for grey, 3 for colour
+    channels: int = 1  # 1 for grey images, 3 for colour
     height: int = 28  # pixels
     width: int = 28  # pixels
-    latent_dim: int = 12  # numbers that an image becomes; all 12 stay active on Fashion-MNIST
+    latent_dim: int = 12  # numbers that an image is encoded as; all 12 stay in use on Fashion-MNIST
     encoder_channels: tuple[int, ...] = (32, 64)  # feature maps after each convolution; the decoder mirrors them
     kernel_size: int = 4  # pixels; twice the stride, so that transposed convolutions overlap evenly
-    stride: int = 2  # each convolution halves height and width
+    stride: int = 2  # pixels; each convolution halves height and width
     padding: int = 1  # pixels of zeros on each side: 28 → 14 → 7
-    residual_blocks: tuple[int, ...] = ()  # after each convolution, in encoder and decoder; empty for none at all
-    encoder_hidden: int = 0  # width of a dense layer before mean and log-variance; 0 for none
-    decoder_hidden: int = 0  # width of a dense layer after the latent; 0 for none
-    refinement_steps: int = 0  # Newton steps that refine what the encoder says of an image
+    residual_blocks: tuple[int, ...] = ()  # number after each convolution, in encoder and decoder; empty means none
+    encoder_hidden: int = 0  # width of a dense layer before mean and log-variance; 0 means no such layer
+    decoder_hidden: int = 0  # width of a dense layer after the latent; 0 means no such layer
+    refinement_steps: int = 0  # Newton steps that refine the encoder's posterior of an image
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise UsageError(f"expected 1 channel (grey) or 3 (colour), got {self.channels}")
-        for name in ("height", "width", "latent_dim", "kernel_size", "stride"):
-            at_least(name, getattr(self, name), 1)
-        for name in ("padding", "encoder_hidden", "decoder_hidden", "refinement_steps"):
-            at_least(name, getattr(self, name), 0)
+        self._at_least(1, "height", "width", "latent_dim", "kernel_size", "stride", "encoder_channels")
+        self._at_least(0, "padding", "residual_blocks", "encoder_hidden", "decoder_hidden", "refinement_steps")
         if not self.encoder_channels:
             raise UsageError("expected encoder_channels with at least one number, got none")
-        for count in self.encoder_channels:
-            at_least("encoder_channels", count, 1)
-        for count in self.residual_blocks:
-            at_least("residual_blocks", count, 0)
         if self.residual_blocks and len(self.residual_blocks) != len(self.encoder_channels):
             raise UsageError(
                 f"expected residual_blocks for each of {len(self.encoder_channels)} encoder_channels or none, "
@@ -77,96 +110,90 @@ class ModelConfig:
     def _shrunk(self, size: int) -> int:
         return (size + 2 * self.padding - self.kernel_size) // self.stride + 1
 
-    def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        lists = {"encoder_channels": list(self.encoder_channels), "residual_blocks": list(self.residual_blocks)}
-        return {**asdict(self), **lists}
 
-    @classmethod
-    def from_json(cls, value: object) -> ModelConfig:
-        """The settings of `to_json`; those left out take their defaults.
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """The settings of one training run. The defaults are the reference recipe."""
 
-        Raises:
-            UsageError: an unknown key, a value of another type or out of its range.
-        """
-        return from_json(cls, value)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    epochs: int = 30  # passes over the training images; in the 30th the training −ELBO still falls by 0.08 nats
+    batch_size: int = 128  # images; the last batch of an epoch is smaller
+    learning_rate: float = 1e-3  # Adam's highest
+    schedule: Schedule = "constant"  # cosine falls from learning_rate to 0 over the epochs
+    warmup_steps: int = 0  # the first steps, in which the learning rate rises from 0
+    weight_decay: float = 0.0  # decoupled (AdamW), of all weights but biases
+    average: float = 0.0  # decay of the running mean of the weights, which is saved in their place; 0 means no mean
+    beta: float = 1.0  # weight of the KL in the loss; 1 makes the loss the −ELBO
+    kl_warmup_epochs: int = 0  # the first epochs, in which that weight rises from 0; keeps dimensions from collapsing
+    free_nats: float = 0.0  # KL of a dimension, as a mean over a batch, that the loss does not charge for
+    seed: int = 0  # of the first weights, the order of images and the noise; 0 … 2⁶³−1
+    full: bool = False  # train on the validation images too; the run then has no validation figures
+    validation_images: int = 5000  # images held out; every seed holds out the same ones
+    device: Device = "auto"  # auto takes cuda, then mps, then cpu; the run saves the device it took
+    precision: Precision = "32"  # bf16 runs the network in bfloat16; weights and losses stay float32
+    compile: bool = False  # torch.compile: takes longer to start, pays on a GPU
+    threads: int | None = None  # of PyTorch on the CPU; None takes PyTorch's choice, which the run then saves
+    checkpoint_steps: int = 200  # steps between checkpoints inside an epoch: a kill costs up to 9 s of two cores
+
+    def __post_init__(self) -> None:
+        self._at_least(1, "epochs", "batch_size", "validation_images", "checkpoint_steps", "threads")
+        self._in_range("a learning rate above 0", self.learning_rate > 0, "learning_rate")
+        self._in_range("a beta of 0 or more", self.beta >= 0, "beta")
+        self._at_least(0, "warmup_steps", "kl_warmup_epochs")
+        self._in_range("free_nats of 0 or more", self.free_nats >= 0, "free_nats")
+        low_enough = 0 <= self.weight_decay < 1 / self.learning_rate
+        self._in_range("a weight decay from 0 to 1 / learning rate", low_enough, "weight_decay")
+        self._in_range("an average's decay from 0 to below 1", 0 <= self.average < 1, "average")
+        self._check_seed()
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """One training run. The defaults are the reference recipe."""
+class DetailConfig(Settings):
+    """The settings of one training of a detail stage. The defaults are those of the shipped stage."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    epochs: int = 30  # passes over the training images; training −ELBO still falls by 0.08 nats an epoch there
-    batch_size: int = 128  # images; the last batch of an epoch is smaller
-    learning_rate: float = 1e-3  # Adam's, at its highest
-    schedule: Schedule = "constant"  # cosine falls from learning_rate to 0 over the epochs
-    warmup_steps: int = 0  # the first steps, over which the learning rate rises from 0
-    weight_decay: float = 0.0  # decoupled (AdamW), of all weights but biases
-    average: float = 0.0  # decay of the weights' running mean, which is then what is saved; 0 for none
-    beta: float = 1.0  # weight of the KL in the loss; 1 makes the loss the −ELBO
-    kl_warmup_epochs: int = 0  # the first epochs, over which that weight rises from 0; keeps dimensions from collapsing
-    free_nats: float = 0.0  # nats of KL for which a dimension is not charged, as a mean over a batch; keeps it in use
-    seed: int = 0  # of the first weights, the order of images and the noise; 0 … 2⁶³−1
-    full: bool = False  # train on the validation images too, and have no validation figures
-    validation_images: int = 5000  # images held out, the same ones for every seed
-    device: Device = "auto"  # auto takes cuda, then mps, then cpu, and is saved as what it took
-    precision: Precision = "32"  # bf16 runs the network in bfloat16; weights and losses stay float32
-    compile: bool = False  # torch.compile: slower to start, pays on a GPU
-    threads: int | None = None  # of PyTorch on the CPU; None takes PyTorch's choice, which is then saved
-    checkpoint_steps: int = 200  # steps between checkpoints inside an epoch: what a kill costs, 9 s on two cores
+    noise_dim: int = 32  # standard normals that a picture is made from, besides its latent
+    class_shift: float = 4.0  # what is added to one number of the noise, whose index is the picture's class
+    hidden: int = 192  # width of the dense layer after latent and noise
+    channels: tuple[int, ...] = (16, 48, 64)  # feature maps at the size of the picture, then after each halving
+    residual_blocks: tuple[int, ...] = (1, 1, 2)  # number at each of these sizes
+    critic_channels: tuple[int, ...] = (32, 64, 128)  # the critic's feature maps at the same sizes
+    critic_hidden: int = 256  # width of the critic's description of a picture
+    epochs: int = 40  # passes over the training images
+    batch_size: int = 64  # images
+    learning_rate: float = 3e-4  # Adam's for the detail decoder
+    critic_learning_rate: float = 6e-4  # Adam's for the critic, which must stay ahead (Heusel et al. 2017, 1706.08500)
+    decay_from: float = 0.5  # the share of the steps after which both learning rates fall linearly to 0
+    average: float = 0.999  # decay of the running mean of the decoder's weights, which is saved in their place
+    consistency: float = 0.05  # weight of the distance between a picture's posterior mean and its latent
+    no_class_share: float = 0.2  # share of the pictures that are made and judged without their class
+    seed: int = 0  # of the first weights, the order of images and all noise; 0 … 2⁶³−1
+    device: Device = "auto"  # auto takes cuda, then mps, then cpu; the stage saves the device it took
+    precision: Precision = "32"  # bf16 runs the networks in bfloat16; weights and losses stay float32
+    threads: int | None = None  # of PyTorch on the CPU; None takes PyTorch's choice, which the stage then saves
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validation_images", "checkpoint_steps"):
-            at_least(name, getattr(self, name), 1)
-        if self.threads is not None:
-            at_least("threads", self.threads, 1)
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise UsageError(f"expected a learning rate above 0, got {self.learning_rate:g}")
-        if not (self.beta >= 0 and math.isfinite(self.beta)):
-            raise UsageError(f"expected a beta of 0 or more, got {self.beta:g}")
-        at_least("warmup_steps", self.warmup_steps, 0)
-        at_least("kl_warmup_epochs", self.kl_warmup_epochs, 0)
-        if not (self.free_nats >= 0 and math.isfinite(self.free_nats)):
-            raise UsageError(f"expected free_nats of 0 or more, got {self.free_nats:g}")
-        if not 0 <= self.weight_decay < 1 / self.learning_rate:
-            raise UsageError(f"expected a weight decay from 0 to 1 / learning rate, got {self.weight_decay:g}")
-        if not 0 <= self.average < 1:
-            raise UsageError(f"expected an average's decay from 0 to below 1, got {self.average:g}")
-        if not 0 <= self.seed < LIMIT:
-            raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {self.seed}")
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return {**asdict(self), "model": self.model.to_json()}
-
-    @classmethod
-    def from_json(cls, value: object) -> TrainConfig:
-        """The settings of `to_json`; those left out take their defaults.
-
-        Raises:
-            UsageError: an unknown key, a value of another type or out of its range.
-        """
-        return from_json(cls, value)
+        self._at_least(1, "noise_dim", "hidden", "critic_hidden", "epochs", "batch_size", "threads")
+        if not len(self.channels) == len(self.residual_blocks) == len(self.critic_channels) > 1:
+            raise UsageError(
+                "expected as many channels as residual_blocks and critic_channels, one for each of at least two sizes "
+                f"of picture, got {len(self.channels)}, {len(self.residual_blocks)} and {len(self.critic_channels)}"
+            )
+        self._at_least(1, "channels", "critic_channels")
+        self._at_least(0, "residual_blocks")
+        for name in ("learning_rate", "critic_learning_rate"):
+            self._in_range(f"a {name} above 0", getattr(self, name) > 0, name)
+        for name in ("class_shift", "consistency"):
+            self._in_range(f"{name} of 0 or more", getattr(self, name) >= 0, name)
+        for name in ("decay_from", "no_class_share"):
+            self._in_range(f"{name} from 0 to 1", 0 <= getattr(self, name) <= 1, name)
+        self._in_range("an average's decay from 0 to below 1", 0 <= self.average < 1, "average")
+        self._check_seed()
 
 
-Config = TypeVar("Config")
-
-
-def from_json(kind: type[Config], value: object) -> Config:
-    """Settings of a frozen dataclass from their JSON object.
-
-    Raises:
-        UsageError: an unknown key, a value of another type or out of its range.
-    """
-    if not isinstance(value, dict):
-        raise UsageError(f"expected settings as a JSON object, got {value!r}")
-    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    for key in value:
-        if key not in known:
-            raise UsageError(f"expected one of the settings {', '.join(known)}, got {key}")
-    hints = get_type_hints(kind)
-    return kind(**{key: _typed(hints[key], key, entry) for key, entry in value.items()})
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.to_json()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _typed(hint: Any, key: str, value: object) -> Any:
@@ -187,13 +214,29 @@ def _typed(hint: Any, key: str, value: object) -> Any:
         raise UsageError(f"expected {key} as a whole number or null, got {value!r}")
     if hint is float and type(value) is int:
         return float(value)
-    if type(value) is not hint:  # exactly: True is no number here
+    if type(value) is not hint:  # exactly this type, because True is an int in Python
         names = {int: "a whole number", float: "a number", bool: "true or false"}
         raise UsageError(f"expected {key} as {names[hint]}, got {value!r}")
     return value
 
 
-def at_least(name: str, value: int, low: int) -> None:
-    """Refuse a setting below `low`."""
-    if value < low:
-        raise UsageError(f"expected {name} of at least {low}, got {value}")
+PRESETS = {
+    "reference": TrainConfig(),
+    "flagship": TrainConfig(
+        model=ModelConfig(
+            residual_blocks=(1, 3),
+            encoder_hidden=128,
+            decoder_hidden=192,
+            refinement_steps=4,
+        ),
+        epochs=50,
+        learning_rate=2e-3,
+        schedule="cosine",
+        warmup_steps=500,
+        weight_decay=0.03,
+        average=0.999,
+        kl_warmup_epochs=5,
+        free_nats=0.25,
+    ),
+}
+"""The recipes that have a name. docs/quality.md shows what each setting of the flagship gained."""

@@ -10,8 +10,8 @@ import typer
 
 from vae_gen.internal.boundary import run_command
 
-from .detail.config import DetailConfig
-from .extra import require_train_extra
+from .config import DetailConfig
+from .options import require_train_extra
 
 DEFAULT = DetailConfig()
 

@@ -1,27 +1,52 @@
-"""Where to train, and with what compiled."""
+"""The device and the number of threads that training uses, and the loss as one function, compiled if wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vae_gen import UnavailableError
 
-from .config import Device, TrainConfig
+from .config import DetailConfig, Device, TrainConfig
 from .model import VAE
 from .objective import kl_nats, reconstruction_nats
 
 Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Images and noise to reconstruction, [batch], and KL of each dimension, [batch, 12], in nats."""
+"""A function of images and noise: the reconstruction, [batch], and the KL of each dimension, [batch, 12], in nats."""
+
+Config = TypeVar("Config", TrainConfig, DetailConfig)
+
+
+def settled_for_this_machine(config: Config) -> Config:
+    """The settings with the device that "auto" stands for here, and with PyTorch's number of threads for None.
+
+    Raises:
+        UnavailableError: this machine, or this build of PyTorch, does not have the device.
+    """
+    return replace(config, device=choose_device(config.device), threads=config.threads or torch.get_num_threads())
+
+
+@contextlib.contextmanager
+def use_threads(count: int | None) -> Iterator[None]:
+    """Let PyTorch use this many threads in the `with` block; with None, as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(name: Device) -> Device:
-    """The same name, where there is such a device; for auto the first there is of cuda, mps and cpu.
+    """The device of this name, if it exists here; for auto, the first existing one of cuda, mps and cpu.
 
     Raises:
-        UnavailableError: this machine, or this PyTorch, does not have it.
+        UnavailableError: this machine, or this build of PyTorch, does not have the device.
     """
     there: dict[Device, bool] = {
         "cuda": torch.cuda.is_available(),
@@ -40,13 +65,13 @@ def choose_device(name: Device) -> Device:
 
 
 def costs(vae: VAE, config: TrainConfig) -> Costs:
-    """The VAE with both parts of its loss as one function, in the settings' precision, compiled where they say so.
+    """Both parts of a VAE's loss as one function, in the precision of the settings, and compiled if `config.compile`.
 
-    Compiled with the network, what follows it costs next to nothing. It is tried once, so that a missing compiler
-    shows before the first step.
+    The loss is compiled together with the network, because then it costs next to nothing. A compiled function is
+    called once here, so that a missing compiler is reported before the first step.
 
     Raises:
-        UnavailableError: PyTorch finds nothing to compile with.
+        UnavailableError: PyTorch finds no compiler.
     """
     model, device = config.model, next(vae.parameters()).device
 
@@ -62,7 +87,7 @@ def costs(vae: VAE, config: TrainConfig) -> Costs:
     try:
         reconstruction, kl = compiled(image, torch.zeros(config.batch_size, model.latent_dim, device=device))
         (reconstruction.sum() + kl.sum()).backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever the compiler's back end says
+    except Exception as error:  # the compiler's back ends have no error in common
         raise UnavailableError(
             f"expected --compile to work with PyTorch {torch.__version__}, got {type(error).__name__} "
             f"({' '.join(str(error).split())[:150]}); install a C++ compiler or leave --compile out"

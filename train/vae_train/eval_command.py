@@ -1,6 +1,6 @@
 """`vae-eval`: the figures of a run (in PyTorch) or of a model folder (in ONNX Runtime) over the test images.
 
-With `--bench`, everything that `vae_train.quality` measures of a model folder.
+With `--quality`, everything that `vae_train.quality` measures of a model folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vae_gen import InputError, UsageError
 from vae_gen.internal.boundary import run_command
 from vae_gen.internal.files import write_file
 
-from .extra import require_train_extra
+from .options import require_train_extra
 
 if TYPE_CHECKING:
     from vae_gen import VAE
@@ -53,36 +53,36 @@ def evaluate(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads. [default: PyTorch's or the runtime's own choice]")
     ] = None,
-    bench: Annotated[
-        bool, typer.Option("--bench", help="Measure a model folder's likelihood bounds, samples and latent space too.")
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Measure likelihood bounds, samples and latent space of a model folder.")
     ] = False,
     only: Annotated[
-        str | None, typer.Option(help="With --bench: some of likelihood,samples,latent. [default: all]")
+        str | None, typer.Option(help="With --quality: some of likelihood,samples,latent. [default: all]")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="With --bench: write metrics.json, report.md and pictures to this folder.")
+        Path | None, typer.Option(help="With --quality: write metrics.json, report.md and pictures to this folder.")
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="With --bench: a model whose figures stand beside; none for no other. "
+        typer.Option(help="With --quality: a model whose figures stand beside; none for no other. "
                      f"[default: {REFERENCE}, if it is shipped]"),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(help="With --bench: seeds whose spread is reported. [default: 3]")
+        int | None, typer.Option(help="With --quality: seeds whose spread is reported. [default: 3]")
     ] = None,
-    samples: Annotated[int | None, typer.Option(help="With --bench: pictures in a set. [default: 10000]")] = None,
+    samples: Annotated[int | None, typer.Option(help="With --quality: pictures in a set. [default: 10000]")] = None,
     iwae_k: Annotated[
-        int | None, typer.Option(help="With --bench: draws an image for the bound. [default: 100]")
+        int | None, typer.Option(help="With --quality: draws an image for the bound. [default: 100]")
     ] = None,
     iwae_images: Annotated[
-        int | None, typer.Option(help="With --bench: test images for the bound. [default: 1000]")
+        int | None, typer.Option(help="With --quality: test images for the bound. [default: 1000]")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Measure a model on the 10000 test images: -ELBO, reconstruction and KL in nats an image, and active units.
 
     A run is measured in PyTorch and a model folder in ONNX Runtime, with the same noise: an export that is right
-    gives the same figures to 0.01 nats. With --bench a model folder is also measured by importance-weighted bounds,
+    gives the same figures to 0.01 nats. With --quality a model folder is also measured by importance-weighted bounds,
     by what two classifiers say of its samples, and by how smooth its latent space is.
     """
     if weights not in ("last", "best"):
@@ -93,14 +93,14 @@ def evaluate(
     chosen: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     if only is not None:
         chosen["parts"] = tuple(part.strip() for part in only.split(","))
-    if bench:
+    if quality:
         require_train_extra("sklearn")
-        text, page = _bench(path, data_dir, threads, chosen, reference, report)
+        text, page = _quality(path, data_dir, threads, chosen, reference, report)
         _put(text, page, as_json, output)
         return
     if chosen or report is not None or reference is not None:
         options = ("only", "report", "reference", "seeds", "samples", "iwae-k", "iwae-images")
-        raise UsageError(f"expected --bench with {', '.join(f'--{option}' for option in options)}; add --bench")
+        raise UsageError(f"expected --quality with {', '.join(f'--{option}' for option in options)}; add --quality")
     require_train_extra()
     header, evaluation = _run(path, data_dir, weights, threads) if _is_run(path) else _model(path, data_dir, threads)
     text = json.dumps(header | evaluation.to_json(), indent=2, allow_nan=False) + "\n"
@@ -149,7 +149,7 @@ def _run(path: Path, data_dir: Path | None, weights: str, threads: int | None) -
     import torch
 
     from .data import load_fashion_mnist
-    from .evaluation import evaluate_run
+    from .evaluation import evaluate_torch
     from .run_folder import load_run
 
     if threads is not None:
@@ -163,7 +163,7 @@ def _run(path: Path, data_dir: Path | None, weights: str, threads: int | None) -
         "weights": weights,
         "weights_sha256": run.weights_sha256,
     }
-    return report, evaluate_run(run, data)
+    return report, evaluate_torch(run.vae, data.test_images.numpy())
 
 
 def _model(path: Path, data_dir: Path | None, threads: int | None) -> tuple[dict[str, Any], Evaluation]:
@@ -174,7 +174,7 @@ def _model(path: Path, data_dir: Path | None, threads: int | None) -> tuple[dict
 
     model = VAE(path, threads=threads)
     data = load_fashion_mnist(data_dir)
-    return _header(model, data), evaluate_onnx(model, data)
+    return _header(model, data), evaluate_onnx(model, data.test_images.numpy())
 
 
 def _header(model: VAE, data: FashionMnist) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _header(model: VAE, data: FashionMnist) -> dict[str, Any]:
     }
 
 
-def _bench(
+def _quality(
     path: Path,
     data_dir: Path | None,
     threads: int | None,
@@ -197,18 +197,18 @@ def _bench(
     reference: str | None,
     folder: Path | None,
 ) -> tuple[str, str]:
-    """The bench's figures as JSON text and as Markdown; and all of it in the folder where one was named."""
+    """The quality figures as JSON text and as Markdown; and all of it in the folder where one was named."""
     import torch
 
     from vae_gen import VAE, shipped_models
 
     from .data import load_fashion_mnist
+    from .quality.measure import QualitySettings, measure_quality
     from .quality.report import markdown, to_json, write_report
-    from .quality.running import BenchSettings, run_bench
 
-    settings = BenchSettings(**chosen)
+    settings = QualitySettings(**chosen)
     if _is_run(path):
-        raise InputError(f"expected a model folder for --bench, got a run's folder, {path}; export it with vae-export")
+        raise InputError(f"expected a model folder for --quality, got a run's folder, {path}; run vae-export")
     if threads is not None:
         torch.set_num_threads(threads)
     model = VAE(path, threads=threads)
@@ -217,10 +217,10 @@ def _bench(
     other = None if reference in (None, "none") else VAE(reference, threads=threads)
     data = load_fashion_mnist(data_dir)
     header = {**_header(model, data), "reference": None if other is None else _header(other, data)["model"]}
-    bench = run_bench(model, data, settings, other, lambda line: typer.echo(line, err=True))
+    found = measure_quality(model, data, settings, other, lambda line: typer.echo(line, err=True))
     if folder is not None:
-        write_report(folder, header, bench)
-    return to_json(header, bench), markdown(header, bench)
+        write_report(folder, header, found)
+    return to_json(header, found), markdown(header, found)
 
 
 def main() -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +22,7 @@ import vae_gen
 from vae_gen import InputError, standard_normals
 
 if TYPE_CHECKING:
-    from .data import FashionMnist
     from .model import VAE
-    from .run_folder import Run
 
 NOISE_SEED = 0
 NOISE_STREAM = 2**32 - 1
@@ -126,11 +123,16 @@ def cost_of_probabilities(probabilities: NDArray[np.float32], image: NDArray[np.
     return _sums(-x * np.log(p) - (1 - x) * np.log1p(-p))
 
 
-def evaluate_vae(vae: VAE, images: NDArray[np.uint8]) -> Evaluation:
-    """The figures of a VAE in PyTorch, on whatever device it is, in float32."""
+def evaluate_torch(vae: VAE, images: NDArray[np.uint8]) -> Evaluation:
+    """The figures of a VAE in PyTorch over images, uint8 [n, channels, height, width].
+
+    Raises:
+        InputError: the model is for images of another size.
+    """
     import torch
 
-    device = next(vae.parameters()).device
+    model, device = vae.config, next(vae.parameters()).device
+    _check_size((model.channels, model.height, model.width), images)
 
     def encode(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         mean, log_variance = vae.encode(torch.from_numpy(image).to(device))
@@ -143,25 +145,13 @@ def evaluate_vae(vae: VAE, images: NDArray[np.uint8]) -> Evaluation:
         return evaluate(encode, cost, images)
 
 
-def evaluate_run(run: Run, data: FashionMnist) -> Evaluation:
-    """The figures of a trained run over the test images, in PyTorch."""
-    _check_size(str(run.path), data, (run.config.model.channels, run.config.model.height, run.config.model.width))
-    return evaluate_vae(run.vae, data.test_images.numpy())
-
-
-def evaluate_model_folder(path: Path, data: FashionMnist) -> Evaluation:
-    """The figures of an exported model over the test images, in ONNX Runtime.
+def evaluate_onnx(model: vae_gen.VAE, images: NDArray[np.uint8]) -> Evaluation:
+    """The figures of an exported model in ONNX Runtime over images, uint8 [n, channels, height, width].
 
     Raises:
-        ModelError: the folder is missing, incomplete or edited.
         InputError: the model is for images of another size.
     """
-    return evaluate_onnx(vae_gen.VAE(path), data)
-
-
-def evaluate_onnx(model: vae_gen.VAE, data: FashionMnist) -> Evaluation:
-    """The figures of a model that is loaded already, as `evaluate_model_folder`."""
-    _check_size(repr(model), data, model.manifest.image.shape)
+    _check_size(model.manifest.image.shape, images)
 
     def encode(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         posterior = model.encode(image)
@@ -170,15 +160,14 @@ def evaluate_onnx(model: vae_gen.VAE, data: FashionMnist) -> Evaluation:
     def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
         return cost_of_probabilities(model.decode(latent), image)
 
-    return evaluate(encode, cost, data.test_images.numpy())
+    return evaluate(encode, cost, images)
 
 
-def _check_size(where: str, data: FashionMnist, expected: tuple[int, int, int]) -> None:
-    found = tuple(data.test_images.shape[1:])
-    if found != expected:
+def _check_size(expected: tuple[int, int, int], images: NDArray[np.uint8]) -> None:
+    if images.shape[1:] != expected:
         raise InputError(
-            f"{where}: expected images of shape {list(expected)}, got {list(found)}; "
-            f"{data.name} is not what this model was trained on"
+            f"expected images of shape {list(expected)}, got {list(images.shape[1:])}; "
+            "evaluate the model on the data set that it was trained on"
         )
 
 

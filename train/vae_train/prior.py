@@ -6,7 +6,7 @@ described once more, class by class, from a few posterior samples of each traini
 changes. The mean of log p(z) over held-out posterior samples says how well: each nat it is above that of N(0, I) is a
 nat off the model's −ELBO.
 
-`bench/priors.py` compares families; bench/quality.md has the table that the default was chosen by.
+`bench/priors.py` compares families; docs/quality.md has the table that the default was chosen by.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VALIDATION_IMAGES = 5000
 """Held out of the fit, the images of `vae_train.data.split`, whatever the run itself held out."""
 
 COMPONENTS = 20
-"""Of each class; bench/quality.md says what other numbers reach, and why 20."""
+"""Of each class; docs/quality.md says what other numbers reach, and why 20."""
 
 DRAWS = 4
 """Posterior samples of each training image: the same image through other noise keeps components from following single

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-class Reporter(Protocol):
-    """Who is told how training goes. `training.train` calls these and nothing else."""
+class Reporter:
+    """Receives the progress of a training, and shows none of it. The classes below show it."""
 
     def note(self, line: str) -> None:
-        """Something to know, once."""
+        """Called with a line for the user."""
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """So many steps of an epoch are done; the loss is the last one's, in nats an image, or that of the critic."""
+        """Called when `step` of the `steps` of an epoch are done.
+
+        Args:
+            epoch: the epoch at hand, counted from 1.
+            epochs: the number of epochs in all.
+            step: how many steps of the epoch are done.
+            steps: the number of steps in an epoch.
+            loss: of the last step, in nats per image; for a detail stage, the critic's mean loss so far.
+        """
 
     def epoch(self, epochs: int, line: dict[str, Any], seconds: float) -> None:
-        """An epoch is done; `line` goes into metrics.jsonl."""
+        """Called when an epoch is done. `line` is its entry in metrics.jsonl."""
 
 
-class Silent:
-    """Says nothing."""
-
-    def note(self, line: str) -> None:
-        """Nothing."""
-
-    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """Nothing."""
-
-    def epoch(self, epochs: int, line: dict[str, Any], seconds: float) -> None:
-        """Nothing."""
-
-
-class PlainLines(Silent):
-    """A line for each epoch and note: for logs and pipes."""
+class PlainLines(Reporter):
+    """Prints a line for each epoch and each note: for logs and pipes."""
 
     def note(self, line: str) -> None:
         """The line."""

@@ -27,6 +27,7 @@ from typing import Any, Literal
 import safetensors
 import safetensors.torch
 import torch
+from torch import nn
 
 from vae_gen import InputError, UsageError
 from vae_gen.internal.files import replacing_folder, write_file
@@ -234,13 +235,13 @@ def read_config(path: Path) -> TrainConfig:
         raise InputError(f"{path / CONFIG}: {error}") from error
 
 
-def write_weights(path: Path, vae: VAE) -> None:
+def write_weights(path: Path, network: nn.Module) -> None:
     """The weights as safetensors, the same bytes for the same weights.
 
     Raises:
         OutputError: they cannot be written.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     write_file(path, safetensors.torch.save(tensors))
 
 

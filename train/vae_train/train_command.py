@@ -12,9 +12,8 @@ import typer
 from vae_gen import UsageError
 from vae_gen.internal.boundary import run_command
 
-from .config import ModelConfig, TrainConfig
-from .extra import require_train_extra
-from .presets import PRESETS
+from .config import PRESETS, ModelConfig, TrainConfig
+from .options import require_train_extra
 
 DEFAULT = TrainConfig()
 RUNS = Path("runs")

@@ -1,4 +1,4 @@
-"""The loop. The recipes and what they reach stand in bench/quality.md.
+"""The loop. The recipes and what they reach stand in docs/quality.md.
 
 A run is a function of its settings and its data. It may be stopped anywhere, and `resume` goes on from the last
 checkpoint with the same numbers, to the last digit on a CPU with the same threads: a checkpoint holds the weights,
@@ -8,11 +8,9 @@ file is written before the checkpoint of its epoch, so what a kill prevented is 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +18,17 @@ import torch
 from torch import Tensor
 
 from vae_gen import DivergedError, UsageError
+from vae_gen.internal.files import write_file
 
 from . import run_folder
 from .checkpoint import TrainingState
 from .config import TrainConfig
 from .data import FashionMnist, batches, split
-from .devices import Costs, choose_device, costs
-from .evaluation import Evaluation, evaluate_run, evaluate_vae
+from .devices import Costs, choose_device, costs, settled_for_this_machine, use_threads
+from .evaluation import Evaluation, evaluate_torch
 from .objective import charged_kl
-from .plots import write_curves, write_samples
-from .progress import Reporter, Silent
+from .plots import curves, sample_grid, write_png
+from .progress import Reporter
 from .run_folder import Run
 
 LOOK_STEPS = 10
@@ -60,23 +59,19 @@ def train(
         DivergedError: a loss or a weight is no longer finite.
         OutputError: a file cannot be written.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     _check_data(config, data)
     if not (resume and (path / run_folder.CONFIG).exists()):
-        config = replace(
-            config,
-            device=choose_device(config.device),
-            threads=config.threads or torch.get_num_threads(),
-        )
+        config = settled_for_this_machine(config)
     config = run_folder.open_folder(path, config, data, resume=resume)
-    with threads_for_a_while(config.threads):
+    with use_threads(config.threads):
         trainer = _Trainer.start(config, data, path, reporter)
         trainer.finish_epochs()
         run = run_folder.load_run(path)
         if (path / run_folder.EVALUATION).exists():
             reporter.note(f"{path} has its {config.epochs} epochs; train on with more --epochs and --resume")
         else:
-            evaluation = evaluate_run(run, data)
+            evaluation = evaluate_torch(run.vae, data.test_images.numpy())
             _write_evaluation(run, evaluation, data)
             reporter.note(
                 f"test -ELBO {evaluation.neg_elbo:.2f} nats (reconstruction {evaluation.reconstruction:.2f}, "
@@ -222,7 +217,7 @@ class _Trainer:
         epoch, step = state.epoch + 1, state.step
         self._check_weights()
         line = {"epoch": epoch, "learning_rate": state.optimizer.param_groups[0]["lr"], "train": self._train_figures()}
-        validation = None if self.validation is None else evaluate_vae(state.result, self.validation.numpy())
+        validation = None if self.validation is None else evaluate_torch(state.result, self.validation.numpy())
         line["validation"] = None if validation is None else _figures(validation)
         state.history = [*state.history, line]
         if validation is not None:
@@ -232,8 +227,8 @@ class _Trainer:
                 state.best = {"epoch": epoch, "neg_elbo": validation.neg_elbo}
                 run_folder.write_weights(path / run_folder.WEIGHTS["best"], state.result)
         run_folder.write_weights(path / run_folder.WEIGHTS["last"], state.result)
-        write_samples(path / run_folder.SAMPLES / f"epoch-{epoch:03d}.png", state.result)
-        write_curves(path / run_folder.CURVES, state.history)
+        write_png(path / run_folder.SAMPLES / f"epoch-{epoch:03d}.png", sample_grid(state.result))
+        write_file(path / run_folder.CURVES, curves(state.history))
         run_folder.write_metrics(path / run_folder.METRICS, state.history)
         seconds = state.seconds_in_epoch + time.perf_counter() - started
         state.seconds, state.seconds_in_epoch = [*state.seconds, round(seconds, 2)], 0.0
@@ -313,14 +308,3 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
 
 def _place(epoch: int, step: int) -> str:
     return f"epoch {epoch}" if step == 0 else f"{step} steps of epoch {epoch + 1}"
-
-
-@contextlib.contextmanager
-def threads_for_a_while(count: int | None) -> Iterator[None]:
-    """PyTorch's threads while the context lasts; the setting is the process's."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

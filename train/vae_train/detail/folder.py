@@ -11,25 +11,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
-import torch
 
-from vae_gen import InputError, UsageError, picture_grid, standard_normals, to_grey_levels
-from vae_gen.internal.files import replacing_folder, write_file
+from vae_gen import InputError, UsageError
+from vae_gen.internal.files import replacing_folder
 
+from ..config import DetailConfig
 from ..data import FashionMnist
-from ..run_folder import Run, first_difference, read_json, versions, write_json, write_metrics
-from .config import DetailConfig
+from ..run_folder import Run, first_difference, read_json, versions, write_json
 from .networks import DetailDecoder
-from .pairs import Pairs
-from .state import DetailState
 
 FORMAT = 1
 
@@ -41,10 +36,6 @@ CHECKPOINT = "checkpoint.pt"
 POSTERIOR = "posterior.safetensors"
 SAMPLES = "samples"
 
-SHOWN = 16
-"""Training images in a picture of samples."""
-DRAWN = 6
-"""Pictures drawn of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +54,6 @@ class Detail:
 def path_of(run: Run) -> Path:
     """Where a run's detail stage lies, if it has one."""
     return run.path / FOLDER
-
-
-def checkpoint(run: Run) -> Path:
-    """What a stopped stage goes on from."""
-    return path_of(run) / CHECKPOINT
 
 
 def open_folder(run: Run, config: DetailConfig, data: FashionMnist, *, resume: bool) -> DetailConfig:
@@ -138,39 +124,6 @@ def load_detail(run: Run) -> Detail:
         weights_sha256=hashlib.sha256(content).hexdigest(),
         metrics=[read_json(line.encode(), path_of(run) / METRICS) for line in metrics],
     )
-
-
-def write_epoch(run: Run, state: DetailState, pairs: Pairs) -> None:
-    """Weights, figures and a picture of the epoch that is done, and last the checkpoint.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    path = path_of(run)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.result.state_dict().items()}
-    write_file(path / WEIGHTS, safetensors.torch.save(tensors))
-    write_file(path / SAMPLES / f"epoch-{state.epoch:03d}.png", _samples(run, state.result, pairs))
-    write_metrics(path / METRICS, state.history)
-    state.save(path / CHECKPOINT)
-
-
-def _samples(run: Run, decoder: DetailDecoder, pairs: Pairs) -> bytes:
-    """A row for each of some training images: itself, its latent's mean picture, and drawings of the same latent."""
-    from PIL import Image
-
-    image, latent = pairs.images[:SHOWN], pairs.mean[:SHOWN]
-    device = latent.device
-    dimensions = decoder.noise_dim
-    rows = [image.cpu().numpy()]
-    with torch.no_grad():
-        rows.append(to_grey_levels(run.vae.decode(latent).cpu().numpy()))
-        for draw in range(DRAWN):
-            noise = torch.from_numpy(standard_normals(draw, 0, SHOWN, dimensions)).to(device)
-            rows.append(to_grey_levels(torch.sigmoid(decoder(latent, noise)).cpu().numpy()))
-    pictures = np.stack(rows, axis=1).reshape(-1, *image.shape[1:])  # image by image
-    buffer = io.BytesIO()
-    Image.fromarray(picture_grid(pictures, (2 + DRAWN) * 2)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _read_settings(run: Run) -> DetailConfig:

@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..config import ModelConfig
+from ..config import DetailConfig, ModelConfig
 from ..layers import Residual
 from ..model import output_padding
-from .config import DetailConfig
 
 SLOPE = 0.2
 """Of the critic's leaky ReLUs below 0."""

@@ -1,12 +1,13 @@
-"""Training a detail stage, after the VAE is frozen.
+"""The training of a detail stage, after the VAE is frozen.
 
-Pairs (x, z) with z ~ q(z|x) of the training images are what the critic calls real, and (G(z, ε), z) what the detail
-decoder G makes of the same latents. Where neither can gain any more, G's pictures are distributed as p(x|z)
-(Goodfellow et al. 2014, arXiv:1406.2661, proposition 2, for each z). The encoder keeps the decoder honest: what it
-says of a picture must be the latent that the picture was made from.
+The critic compares two kinds of pairs. The real ones are (x, z): a training image x and a latent z from its posterior
+q(z|x). The made ones are (G(z, ε), z): what the detail decoder G makes of the same latent and of noise ε. When neither
+network can improve any more, the pictures of G are distributed as p(x|z) (Goodfellow et al. 2014, arXiv:1406.2661,
+proposition 2, applied for each z). A further loss keeps the decoder from ignoring z: the encoder's posterior mean of a
+made picture must be close to the latent that the picture was made from.
 
-A stage is a function of its settings, the run and the data. Each epoch has random generators of its own, so that a
-stopped stage goes on from its last finished epoch with the same numbers.
+The result depends on the settings, the run and the data alone. Each epoch has random generators of its own, so that a
+stopped training goes on from its last finished epoch with the same numbers.
 """
 
 from __future__ import annotations
@@ -14,91 +15,154 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import safetensors
+import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_gen import DivergedError, UsageError, random_words
+from vae_gen import DivergedError, UsageError, picture_grid, random_words, standard_normals, to_grey_levels
+from vae_gen.internal.files import write_file
 
-from ..data import FashionMnist
-from ..devices import choose_device
-from ..progress import Reporter, Silent
-from ..run_folder import Run
-from ..training import threads_for_a_while
+from ..checkpoint import DetailState
+from ..config import DetailConfig
+from ..data import FashionMnist, split
+from ..devices import settled_for_this_machine, use_threads
+from ..plots import write_png
+from ..progress import Reporter
+from ..run_folder import Run, write_metrics, write_weights
 from . import folder
-from .config import DetailConfig
-from .networks import critic_loss
-from .pairs import Pairs
-from .state import DetailState
+from .networks import DetailDecoder, critic_loss
 
 EPOCH_STREAM = 2**32 - 9
-"""The stream of the seed contract's Philox that gives PyTorch's generators their seeds; the index is the epoch."""
+"""The stream of the seed contract's Philox from which PyTorch's generators get their seeds; the index is the epoch."""
 
 FARTHEST = 25.0
-"""A distance counts up to this many posterior variances, so that one lost picture does not rule its batch."""
+"""The largest squared distance, in posterior variances, that counts in the consistency loss of one dimension. Without
+this limit one picture that is far off would dominate its batch."""
 
 LOOK_STEPS = 20
-"""Steps between two looks at the losses."""
+"""How many steps pass between two checks and reports of the losses."""
+
+ENCODED_AT_ONCE = 500
+"""How many training images are encoded at a time."""
+
+SHOWN_IMAGES, SHOWN_PICTURES = 16, 6
+"""How many training images a picture of samples shows, and how many pictures of the stage beside each of them."""
 
 FIGURES = ("critic", "decoder", "consistency")
-"""What is said of an epoch, as means over its steps: the critic's loss, the critic's part of the decoder's, and the
-squared distance between a picture's posterior mean and its latent, in posterior variances a dimension."""
+"""The figures of an epoch, each a mean over its steps: the critic's loss; the part of the decoder's loss that comes
+from the critic; and the squared distance between a picture's posterior mean and its latent, in posterior variances, per
+dimension."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The training images with their posteriors and classes, on the device that trains."""
+
+    images: Tensor
+    """uint8 [n, 1, 28, 28]"""
+    mean: Tensor
+    """[n, 12]"""
+    log_variance: Tensor
+    """[n, 12]"""
+    labels: Tensor
+    """int64 [n]"""
+
+    @classmethod
+    def of(cls, run: Run, data: FashionMnist, device: torch.device, cache: Path) -> Pairs:
+        """The images that the run was trained on, encoded in float32 as `encoder.onnx` will encode them.
+
+        Args:
+            run: the trained VAE.
+            data: the data set that it was trained on.
+            device: the device of the result.
+            cache: a file that keeps the posteriors, since computing them takes minutes if the encoder refines them.
+                It must belong to the weights of this run, as every file in the stage's folder does.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        chosen = torch.arange(len(data.train_images))
+        if not run.config.full:
+            chosen, _ = split(len(chosen), run.config.validation_images)
+        images = data.train_images[chosen].to(device)
+        posterior = _read_posteriors(cache, len(images))
+        if posterior is None:
+            vae = run.vae.to(device)
+            with torch.no_grad():
+                batches = range(0, len(images), ENCODED_AT_ONCE)
+                parts = [vae.encode(images[at : at + ENCODED_AT_ONCE].float() / 255) for at in batches]
+            mean, log_variance = (torch.cat(part).cpu().contiguous() for part in zip(*parts, strict=True))
+            posterior = {"mean": mean, "log_variance": log_variance}
+            write_file(cache, safetensors.torch.save(posterior))
+        labels = data.train_labels[chosen].to(device)
+        return cls(images, posterior["mean"].to(device), posterior["log_variance"].to(device), labels)
+
+
+def _read_posteriors(cache: Path, count: int) -> dict[str, Tensor] | None:
+    """The posteriors of `count` images from a file; None if it has no such posteriors."""
+    try:
+        posterior = safetensors.torch.load(cache.read_bytes())
+    except (OSError, safetensors.SafetensorError):
+        return None
+    return posterior if len(posterior.get("mean", ())) == len(posterior.get("log_variance", ())) == count else None
 
 
 def train_detail(
     config: DetailConfig, run: Run, data: FashionMnist, *, resume: bool = False, reporter: Reporter | None = None
 ) -> folder.Detail:
-    """The finished detail stage of a run, in its folder `detail`.
+    """Train the detail stage of a run in the folder `detail` of the run, and return it.
 
     Args:
-        config: the settings; with `resume` they must be the stage's own.
-        run: whose latents and mean pictures it starts from. Nothing of it changes.
-        data: what the run was trained on.
-        resume: go on with a stage that is there; where there is none, begin it.
-        reporter: who is told how it goes.
+        config: the settings; with `resume` they must be those that the stage was started with.
+        run: the run whose latents and mean pictures the stage uses. None of its files is changed.
+        data: the data set that the run was trained on.
+        resume: go on with the stage that is in the folder, if there is one.
+        reporter: receives the progress.
 
     Raises:
-        UsageError: the run has a stage and `resume` is false, or the settings contradict it or the run.
-        InputError: what is there is no stage, or one of other weights.
-        UnavailableError: the device is not there.
+        UsageError: the run has a stage and `resume` is false, or the settings contradict the stage or the run.
+        InputError: the folder holds no stage, or one of other weights.
+        UnavailableError: this machine does not have the device.
         DivergedError: a loss is no longer finite.
         OutputError: a file cannot be written.
     """
-    reporter = reporter or Silent()
     _check(config, run, data)
-    config = replace(
-        config, device=choose_device(config.device), threads=config.threads or torch.get_num_threads()
-    )
-    config = folder.open_folder(run, config, data, resume=resume)
-    with threads_for_a_while(config.threads):
-        trainer = _Trainer(config, run, data, reporter)
+    config = folder.open_folder(run, settled_for_this_machine(config), data, resume=resume)
+    with use_threads(config.threads):
+        trainer = _Trainer(config, run, data, reporter or Reporter())
         while trainer.state.epoch < config.epochs:
             trainer.finish_epoch()
     return folder.load_detail(run)
 
 
 class _Trainer:
-    """A stage in memory."""
+    """A detail stage in memory, with what it is trained on."""
 
     def __init__(self, config: DetailConfig, run: Run, data: FashionMnist, reporter: Reporter) -> None:
         self.config, self.run, self.reporter = config, run, reporter
+        self.path = folder.path_of(run)
         self.device = torch.device(config.device)
         self.state = DetailState.new(config, run.config.model, len(data.class_names), self.device)
-        if folder.checkpoint(run).exists():
-            self.state.load(folder.checkpoint(run))
+        if (self.path / folder.CHECKPOINT).exists():
+            self.state.load(self.path / folder.CHECKPOINT)
             reporter.note(f"going on with the detail stage of {run.path} after epoch {self.state.epoch}")
         reporter.note("encoding the training images")
-        self.pairs = Pairs.of(run, data, self.device, folder.path_of(run) / folder.POSTERIOR)
+        self.pairs = Pairs.of(run, data, self.device, self.path / folder.POSTERIOR)
         self.vae = run.vae.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def steps(self) -> int:
-        """In an epoch; what is left over of the images waits for another order."""
+        """The number of steps in an epoch. Images that do not fill a last batch are left out of the epoch."""
         return max(1, len(self.pairs.images) // self.config.batch_size)
 
     def finish_epoch(self) -> None:
-        """The steps of the next epoch, its files, and last the checkpoint."""
+        """Do the steps of the next epoch, and write its files, the checkpoint last."""
         config, state = self.config, self.state
         started = time.perf_counter()
         sums = torch.zeros(len(FIGURES), device=self.device)
@@ -110,13 +174,16 @@ class _Trainer:
         means = (sums.cpu().double() / self.steps).tolist()
         line = {"epoch": state.epoch + 1, **dict(zip(FIGURES, means, strict=True))}
         state.epoch, state.history = state.epoch + 1, [*state.history, line]
-        folder.write_epoch(self.run, state, self.pairs)
+        write_weights(self.path / folder.WEIGHTS, state.result)
+        write_png(self.path / folder.SAMPLES / f"epoch-{state.epoch:03d}.png", self._samples())
+        write_metrics(self.path / folder.METRICS, state.history)
+        state.save(self.path / folder.CHECKPOINT)
         seconds = time.perf_counter() - started
         figures = ", ".join(f"{name} {value:.3f}" for name, value in zip(FIGURES, means, strict=True))
         self.reporter.note(f"epoch {state.epoch}/{config.epochs}  {figures}  {seconds:.1f} s")
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
-        """Images, latents, their standard deviations, labels and noise of each step of an epoch."""
+        """Yields images, latents, their standard deviations, labels and noise for each step of an epoch."""
         config, pairs = self.config, self.pairs
         for_order, for_noise, _, _ = random_words(config.seed, epoch, 1, 1, EPOCH_STREAM)[0, 0].tolist()
         order = torch.randperm(len(pairs.images), generator=torch.Generator().manual_seed(for_order))
@@ -125,14 +192,14 @@ class _Trainer:
             at = order[step * config.batch_size : (step + 1) * config.batch_size].to(self.device)
             mean, deviation = pairs.mean[at], torch.exp(0.5 * pairs.log_variance[at])
             latent = mean + deviation * torch.randn(mean.shape, generator=generator, device=self.device)
-            told = torch.rand(len(at), generator=generator, device=self.device) >= config.no_class_share
-            label = torch.where(told, pairs.labels[at], -1)
+            with_label = torch.rand(len(at), generator=generator, device=self.device) >= config.no_class_share
+            label = torch.where(with_label, pairs.labels[at], -1)
             noise = torch.randn(len(at), config.noise_dim, generator=generator, device=self.device)
             noise = with_class(noise, label, config.class_shift)
             yield pairs.images[at].float() / 255, latent, deviation, label, noise
 
     def _set_rates(self, step: int) -> None:
-        """Both learning rates: constant, then falling linearly to 0."""
+        """Set both learning rates for a step of the training: constant at first, then falling linearly to 0."""
         config, state = self.config, self.state
         share = step / (config.epochs * self.steps)
         factor = min(1.0, (1 - share) / max(1 - config.decay_from, 1e-9))
@@ -144,7 +211,7 @@ class _Trainer:
                 group["lr"] = rate * factor
 
     def _step(self, image: Tensor, latent: Tensor, deviation: Tensor, label: Tensor, noise: Tensor) -> Tensor:
-        """One step of the critic and one of the decoder; the step's `FIGURES`, [3]."""
+        """Do one step of the critic and one of the decoder; returns the `FIGURES` of the step, [3]."""
         state, config = self.state, self.config
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
@@ -174,15 +241,28 @@ class _Trainer:
         return torch.stack([loss_of_critic.detach(), adversarial.detach(), distance.detach().mean()])
 
     def _look(self, sums: Tensor, steps: int) -> None:
-        """Report the losses so far, and stop where one is not finite."""
+        """Report the mean losses of the epoch so far, and stop if one of them is not finite."""
         means = (sums / steps).tolist()
         if not all(map(math.isfinite, means)):
             raise DivergedError(
                 f"expected finite losses, got critic {means[0]:g} and decoder {means[1]:g} by step {steps} of epoch "
                 f"{self.state.epoch + 1} of the detail stage; the last finished epoch is kept; remove "
-                f"{folder.path_of(self.run)} and train it again with another --seed"
+                f"{self.path} and train it again with another --seed"
             )
         self.reporter.step(self.state.epoch + 1, self.config.epochs, steps, self.steps, means[0])
+
+    def _samples(self) -> NDArray[np.uint8]:
+        """The picture of samples: training images, each with its mean picture and with pictures of the stage."""
+        decoder: DetailDecoder = self.state.result
+        image, latent = self.pairs.images[:SHOWN_IMAGES], self.pairs.mean[:SHOWN_IMAGES]
+        columns = [image.cpu().numpy()]
+        with torch.no_grad():
+            columns.append(to_grey_levels(self.run.vae.decode(latent).cpu().numpy()))
+            for seed in range(SHOWN_PICTURES):
+                noise = torch.from_numpy(standard_normals(seed, 0, len(latent), decoder.noise_dim)).to(self.device)
+                columns.append(to_grey_levels(torch.sigmoid(decoder(latent, noise)).cpu().numpy()))
+        pictures = np.stack(columns, axis=1).reshape(-1, *image.shape[1:])  # image by image
+        return picture_grid(pictures, 2 * len(columns))
 
 
 def _check(config: DetailConfig, run: Run, data: FashionMnist) -> None:
@@ -199,14 +279,14 @@ def _check(config: DetailConfig, run: Run, data: FashionMnist) -> None:
 
 
 def with_class(noise: Tensor, label: Tensor, shift: float) -> Tensor:
-    """Noise [batch, 32] that says its class: `shift` is added at the class's own number, and nowhere without a class.
+    """Noise [batch, noise_dim] in which number `label[i]` of row i has `shift` added to it.
 
-    So all of it stays noise of variance 1, and N(0, I) itself is the noise of a picture of no class in particular.
+    So every number keeps its variance of 1, and unchanged noise N(0, I) stands for a picture of no particular class.
 
     Args:
         noise: standard normals.
-        label: int64 [batch], −1 for none.
-        shift: see `DetailConfig`.
+        label: int64 [batch], −1 for a picture without a class, whose noise stays as it is.
+        shift: what is added, see `DetailConfig.class_shift`.
     """
     numbers = torch.arange(noise.shape[1], device=noise.device)
     return noise + shift * (numbers == label[:, None]).to(noise.dtype)

@@ -1,4 +1,4 @@
-"""The bench's figures for people: one page of Markdown, and the folder with all of it."""
+"""The quality's figures for people: one page of Markdown, and the folder with all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from vae_gen import OutputError
 from vae_gen.internal.files import write_file
 
-from .running import Bench
+from .measure import Quality
 
 PUBLISHED = (
     # Test -log p(x) of binarised Fashion-MNIST, IWAE with 5000 draws: Norouzi et al. 2020, arXiv:2004.04795.
@@ -21,7 +21,7 @@ PUBLISHED = (
 )
 
 
-def write_report(folder: Path, header: dict[str, Any], bench: Bench) -> None:
+def write_report(folder: Path, header: dict[str, Any], quality: Quality) -> None:
     """`metrics.json`, `report.md` and the pictures, in a folder that is made where it is missing.
 
     Raises:
@@ -33,20 +33,20 @@ def write_report(folder: Path, header: dict[str, Any], bench: Bench) -> None:
         raise OutputError(
             f"{folder}: expected a folder to write to ({error.strerror}); make its parent first"
         ) from error
-    for name, content in bench.pictures.items():
+    for name, content in quality.pictures.items():
         write_file(folder / f"{name}.png", content)
-    write_file(folder / "metrics.json", to_json(header, bench))
-    write_file(folder / "report.md", markdown(header, bench, bench.pictures))
+    write_file(folder / "metrics.json", to_json(header, quality))
+    write_file(folder / "report.md", markdown(header, quality, quality.pictures))
 
 
-def to_json(header: dict[str, Any], bench: Bench) -> str:
+def to_json(header: dict[str, Any], quality: Quality) -> str:
     """All figures as JSON text."""
-    return json.dumps(header | bench.figures, indent=2, allow_nan=False) + "\n"
+    return json.dumps(header | quality.figures, indent=2, allow_nan=False) + "\n"
 
 
-def markdown(header: dict[str, Any], bench: Bench, pictures: Iterable[str] = ()) -> str:
+def markdown(header: dict[str, Any], quality: Quality, pictures: Iterable[str] = ()) -> str:
     """The figures as Markdown; `pictures` are the names of PNG files beside it."""
-    figures = bench.figures
+    figures = quality.figures
     lines = [f"# {header['model']}, measured", ""]
     lines += [f"{header['engine']}, {header['data']}, decoder {header['decoder_sha256'][:12]}.", ""]
     if header.get("reference"):

@@ -13,10 +13,19 @@ from torch import Tensor
 
 from ..data import FashionMnist
 from ..evaluation import to_unit_range
-from .classifiers import RECIPES, Described, accuracy, describe, load_classifier, new_classifier, train_classifier
-from .distances import frechet_distance, kernel_distance
-from .neighbours import manifold, nearest, squared_radii
-from .networks import CLASSES, NETWORKS, Classifier
+from .classifiers import (
+    CLASSES,
+    NETWORKS,
+    RECIPES,
+    Classifier,
+    Described,
+    accuracy,
+    describe,
+    load_classifier,
+    new_classifier,
+    train_classifier,
+)
+from .distances import frechet_distance, kernel_distance, manifold, nearest, squared_radii
 
 SURE = 0.9
 """A classifier is sure of a picture that it gives some class more than this."""

@@ -1,4 +1,4 @@
-"""`vae-eval --bench`: what it prints and writes for a tiny model, and the parts that its figures come from."""
+"""`vae-eval --quality`: what it prints and writes for a tiny model, and the parts that its figures come from."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from vae_train.config import ModelConfig
 from vae_train.data import load_fashion_mnist, split
 from vae_train.model import VAE, new_vae
 from vae_train.quality.classifiers import (
+    NETWORKS,
     WEIGHTS,
     Recipe,
     accuracy,
@@ -33,12 +34,11 @@ from vae_train.quality.classifiers import (
 )
 from vae_train.quality.latent_space import path_length, traversal_smoothness
 from vae_train.quality.likelihood import binarised_test_images, importance_bound
-from vae_train.quality.networks import NETWORKS
 from vae_train.quality.sample_sets import sample_sets
 from vae_train.quality.scores import Judge
 
 DATA = tiny_data(height=28, width=28, train=60, test=30)
-SMALL = ("--bench", "--samples", "40", "--seeds", "2", "--iwae-k", "3", "--iwae-images", "5", "--threads", "1")
+SMALL = ("--quality", "--samples", "40", "--seeds", "2", "--iwae-k", "3", "--iwae-images", "5", "--threads", "1")
 
 
 def vae_eval(*arguments: str) -> int:
@@ -55,7 +55,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_the_whole_bench_writes_figures_a_page_and_pictures(
+def test_measuring_quality_writes_figures_a_page_and_pictures(
     fitted_model_folder: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = (str(fitted_model_folder), *SMALL, "--reference", str(tiny_model_folder))
@@ -107,7 +107,9 @@ def test_the_whole_bench_writes_figures_a_page_and_pictures(
 
 
 @pytest.mark.usefixtures("small")
-def test_the_bench_gives_the_same_figures_again(tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_measuring_quality_again_gives_the_same_figures(
+    tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     texts = []
     for _ in range(2):
         assert vae_eval(str(tiny_model_folder), *SMALL, "--json", "--reference", "none") == 0
@@ -132,17 +134,17 @@ def test_a_part_alone_is_measured_alone(tiny_model_folder: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--bench", "--only", "looks"], 2, "expected parts of the bench among likelihood, samples, latent, got looks"),
-        (["--bench", "--samples", "5"], 2, "expected more than 5 samples, got 5"),
-        (["--bench", "--seeds", "0"], 2, "expected seeds of at least 1, got 0"),
-        (["--bench", "--iwae-k", "0"], 2, "expected iwae_k of at least 1, got 0"),
-        (["--bench", "--reference", "nowhere"], 4, "expected a model folder or one of "),
-        (["--bench", *SMALL[1:], "--only", "likelihood", "--report", "no/where"], 7, "expected a folder to write to"),
-        (["--samples", "50"], 2, "expected --bench with --only, --report, "),
-        (["--report", "folder"], 2, "expected --bench with --only, --report, "),
+        (["--quality", "--only", "looks"], 2, "expected parts among likelihood, samples, latent, got looks"),
+        (["--quality", "--samples", "5"], 2, "expected more than 5 samples, got 5"),
+        (["--quality", "--seeds", "0"], 2, "expected seeds of at least 1, got 0"),
+        (["--quality", "--iwae-k", "0"], 2, "expected iwae_k of at least 1, got 0"),
+        (["--quality", "--reference", "nowhere"], 4, "expected a model folder or one of "),
+        (["--quality", *SMALL[1:], "--only", "likelihood", "--report", "no/where"], 7, "expected a folder to write to"),
+        (["--samples", "50"], 2, "expected --quality with --only, --report, "),
+        (["--report", "folder"], 2, "expected --quality with --only, --report, "),
     ],
 )
-def test_what_the_bench_cannot_do_is_refused_in_one_line(
+def test_what_cannot_be_measured_is_refused_in_one_line(
     arguments: list[str], code: int, message: str, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert vae_eval(str(tiny_model_folder), *arguments) == code
@@ -155,8 +157,8 @@ def test_what_the_bench_cannot_do_is_refused_in_one_line(
 def test_a_run_is_to_be_exported_first(capsys: pytest.CaptureFixture[str]) -> None:
     Path("run").mkdir()
     Path("run", "config.json").write_text("{}")
-    assert vae_eval("run", "--bench") == 5
-    assert "got a run's folder, run; export it with vae-export" in capsys.readouterr().err
+    assert vae_eval("run", "--quality") == 5
+    assert "got a run's folder, run; run vae-export" in capsys.readouterr().err
 
 
 def flat_vae(constant: float) -> VAE:

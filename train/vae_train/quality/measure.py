@@ -1,4 +1,4 @@
-"""The whole bench, once: a model and perhaps a reference in, figures as JSON values and pictures out."""
+"""The whole quality, once: a model and perhaps a reference in, figures as JSON values and pictures out."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_gen import VAE, UsageError
+from vae_gen import VAE, UsageError, picture_grid
 
 from ..data import FashionMnist
 from ..evaluation import evaluate_onnx
-from . import pictures
-from .classifiers import WEIGHTS, describe
+from ..plots import latent_map, png
+from .classifiers import NETWORKS, WEIGHTS, describe
 from .latent_space import PATHS, path_length, posterior_map, traversal_smoothness
 from .likelihood import measure_likelihood
-from .networks import NETWORKS
 from .sample_sets import SampleSet, sample_sets
 from .scores import (
     CAS_EPOCHS,
@@ -43,7 +42,7 @@ Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class BenchSettings:
+class QualitySettings:
     """What to measure, and how finely."""
 
     parts: tuple[str, ...] = PARTS
@@ -56,7 +55,7 @@ class BenchSettings:
     def __post_init__(self) -> None:
         for part in self.parts:
             if part not in PARTS:
-                raise UsageError(f"expected parts of the bench among {', '.join(PARTS)}, got {part}")
+                raise UsageError(f"expected parts among {', '.join(PARTS)}, got {part}")
         for name, low in (("seeds", 1), ("iwae_k", 1), ("iwae_images", 1), ("cas_epochs", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"expected {name} of at least {low}, got {getattr(self, name)}")
@@ -65,7 +64,7 @@ class BenchSettings:
 
 
 @dataclass
-class Bench:
+class Quality:
     """What was measured so far."""
 
     figures: dict[str, Any]
@@ -74,47 +73,47 @@ class Bench:
     """PNG files by name without ending"""
 
 
-def run_bench(
-    model: VAE, data: FashionMnist, settings: BenchSettings, reference: VAE | None, note: Note
-) -> Bench:
+def measure_quality(
+    model: VAE, data: FashionMnist, settings: QualitySettings, reference: VAE | None, note: Note
+) -> Quality:
     """Measure `model`, with the figures of `reference` beside it.
 
     Raises:
         InputError: the data set is not what a model was trained on, or a classifier's file is missing.
     """
-    bench = Bench({"settings": asdict(settings)})
+    quality = Quality({"settings": asdict(settings)})
     models = {"model": model} if reference is None else {"model": model, "reference": reference}
     if "likelihood" in settings.parts:
-        bench.figures["likelihood"] = {}
+        quality.figures["likelihood"] = {}
         for role, one in models.items():
             note(f"likelihood of {one.manifest.name}: {settings.iwae_images} test images, k = {settings.iwae_k}")
-            bench.figures["likelihood"][role] = {
-                **evaluate_onnx(one, data).to_json(),
+            quality.figures["likelihood"][role] = {
+                **evaluate_onnx(one, data.test_images.numpy()).to_json(),
                 "iwae": measure_likelihood(one, data, settings.iwae_k, settings.iwae_images),
             }
     if "samples" in settings.parts or "latent" in settings.parts:
         note("real images, as the classifiers see them")
         all_judges = judges(data)
-        bench.figures["classifiers"] = {
+        quality.figures["classifiers"] = {
             name: json.loads((WEIGHTS / f"{name}.json").read_text("utf-8")) for name in NETWORKS
         }
     if "samples" in settings.parts:
-        bench.figures["samples"] = _samples(bench, model, data, settings, reference, all_judges, note)
+        quality.figures["samples"] = _samples(quality, model, data, settings, reference, all_judges, note)
     if "latent" in settings.parts:
-        bench.figures["latent"] = {}
+        quality.figures["latent"] = {}
         for role, one in models.items():
             note(f"latent space of {one.manifest.name}")
-            bench.figures["latent"][role] = _latent(one, data, settings, all_judges)
-        bench.pictures["latent-map"] = pictures.latent_map(*posterior_map(model, data), data.class_names)
-        bench.pictures["traversals"] = pictures.traversals(model)
-    return bench
+            quality.figures["latent"][role] = _latent(one, data, settings, all_judges)
+        quality.pictures["latent-map"] = latent_map(*posterior_map(model, data), data.class_names)
+        quality.pictures["traversals"] = traversals(model)
+    return quality
 
 
 def _samples(
-    bench: Bench,
+    quality: Quality,
     model: VAE,
     data: FashionMnist,
-    settings: BenchSettings,
+    settings: QualitySettings,
     reference: VAE | None,
     all_judges: Sequence[Judge],
     note: Note,
@@ -131,10 +130,10 @@ def _samples(
             figures, lookups = _one_run(sample_set, images, labels, data, settings, seed, all_judges, space)
             runs.append(figures)
             if seed == 0:
-                bench.pictures[f"samples-{sample_set.name}"] = pictures.grid(images)
+                quality.pictures[f"samples-{sample_set.name}"] = grid(images)
                 if lookups:
-                    pairs = pictures.nearest_pairs(images, lookups[0], data.train_images.numpy())
-                    bench.pictures[f"nearest-{sample_set.name}"] = pairs
+                    pairs = nearest_pairs(images, lookups[0], data.train_images.numpy())
+                    quality.pictures[f"nearest-{sample_set.name}"] = pairs
         sets[sample_set.name] = {"title": sample_set.title, "runs": len(runs), **spread(runs)}
     _add_shares(sets)
     test = {
@@ -159,7 +158,7 @@ def _one_run(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64] | None,
     data: FashionMnist,
-    settings: BenchSettings,
+    settings: QualitySettings,
     seed: int,
     all_judges: Sequence[Judge],
     space: Space,
@@ -193,10 +192,40 @@ def _add_shares(sets: dict[str, Any]) -> None:
 
 
 def _latent(
-    model: VAE, data: FashionMnist, settings: BenchSettings, all_judges: Sequence[Judge]
+    model: VAE, data: FashionMnist, settings: QualitySettings, all_judges: Sequence[Judge]
 ) -> dict[str, Any]:
     paths = min(PATHS, settings.samples)
     runs = [
         {judge.name: path_length(model, judge, seed, paths) for judge in all_judges} for seed in range(settings.seeds)
     ]
     return {"traversal": traversal_smoothness(model, data, all_judges), "path_length": spread(runs)}
+
+
+SHOWN, COLUMNS = 500, 25
+PAIRS = 25
+TRAVERSAL_STEPS = 17
+
+Pixels = NDArray[np.uint8]
+
+
+def grid(images: Pixels) -> bytes:
+    """The first 500 pictures, 25 in a row, in double size."""
+    return png(picture_grid(images[:SHOWN], COLUMNS, scale=2))
+
+
+def nearest_pairs(images: Pixels, lookup: Lookup, training: Pixels) -> bytes:
+    """The 25 pictures that are nearest to a training image, each above that image, the nearest first.
+
+    Args:
+        images: uint8 [n, channels, height, width], those that were looked up first.
+        lookup: of the first of them, in pixels.
+        training: the training images.
+    """
+    order = np.argsort(lookup.distances, kind="stable")[:PAIRS]
+    rows = [images[order], training[lookup.indices[order]]]
+    return png(picture_grid(np.concatenate(rows), len(order), scale=2))
+
+
+def traversals(model: VAE) -> bytes:
+    """A row for each latent dimension, most KL first, from −2.5 to 2.5 with the others at 0."""
+    return png(model.traverse(span=2.5, steps=TRAVERSAL_STEPS).grid(scale=2))

@@ -1,4 +1,4 @@
-"""The bench's formulas: against libraries, slow computations, and by hand."""
+"""The formulas behind the quality figures: against libraries, slow computations, and by hand."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from vae_gen import VAE, to_grey_levels
 from vae_train.evaluation import cost_of_probabilities
 from vae_train.quality import report
 from vae_train.quality.classifiers import augmented
-from vae_train.quality.distances import frechet_distance, kernel_distance
+from vae_train.quality.distances import frechet_distance, kernel_distance, manifold, nearest, squared_radii
 from vae_train.quality.latent_space import spherical, step_ratio
 from vae_train.quality.likelihood import log_likelihood, log_mean_exp
-from vae_train.quality.neighbours import manifold, nearest, squared_radii
 from vae_train.quality.scores import read_as_label, spread
 
 Floats = NDArray[np.float32]
@@ -85,7 +84,7 @@ def test_the_kernel_distance_of_subsets_is_the_mean_of_unbiased_estimates() -> N
 def test_precision_recall_density_and_coverage_are_those_of_a_slow_computation(
     k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_train.quality.neighbours.ROWS", 17)  # several chunks, the last one shorter
+    monkeypatch.setattr("vae_train.quality.distances.ROWS", 17)  # several chunks, the last one shorter
     real, samples = features(80, 0), features(70, 1, shift=1.0, scale=0.8)
     between = cdist(real, samples)
     real_radii = np.sort(cdist(real, real), axis=1)[:, k]  # column 0 is the picture itself

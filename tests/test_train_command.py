@@ -14,6 +14,7 @@ import vae_gen
 from tiny_training import CONFIG, tiny_data
 from vae_train import eval_command, train_command
 from vae_train.config import TrainConfig
+from vae_train.extra import install_command
 from vae_train.run_folder import load_run
 from vae_train.training import train
 
@@ -164,8 +165,33 @@ def test_without_the_extra_help_works_and_the_rest_says_what_to_install(module: 
     used = subprocess.run([*start, *arguments], capture_output=True, text=True, check=False)
     assert used.returncode == 3
     assert used.stderr.endswith(
-        ': expected the extra "train", found no torch; install it with: pip install "vae-gen[train]"\n'
+        f': expected the extra "train", found no torch; install it with: {install_command("train")}\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("recorded", "what"),
+    [
+        (None, '"vae-gen[train]"'),
+        ('{"url": "file:///home/a%20b/clone", "dir_info": {}}', '"/home/a b/clone[train]"'),
+        ('{"url": "file:///clone", "dir_info": {"editable": true}}', '-e "/clone[train]"'),
+        ('{"url": "file:///vae_gen-0.1.0-py3-none-any.whl", "archive_info": {}}',
+         '"/vae_gen-0.1.0-py3-none-any.whl[train]"'),
+        ('{"url": "https://host/a.whl", "archive_info": {}}', '"vae-gen[train] @ https://host/a.whl"'),
+        ('{"url": "https://host/vae-gen", "vcs_info": {"vcs": "git", "commit_id": "1f2e"}}',
+         '"vae-gen[train] @ git+https://host/vae-gen@1f2e"'),
+    ],
+)  # fmt: skip
+def test_the_hint_installs_the_extra_from_where_vae_gen_came(
+    recorded: str | None, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Distribution:
+        def read_text(self, name: str) -> str | None:
+            return recorded if name == "direct_url.json" else "another file"
+
+    monkeypatch.setattr("vae_train.extra.distribution", lambda name: Distribution())
+    monkeypatch.setattr(sys, "executable", "/venv/bin/python")
+    assert install_command("train") == f"/venv/bin/python -m pip install {what}"
 
 
 def test_evaluating_a_run_prints_a_table_or_json_that_agree_with_its_own(

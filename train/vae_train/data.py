@@ -28,8 +28,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_gen import InputError, UnavailableError, random_words
+from vae_gen import InputError, random_words
 from vae_gen.internal.files import write_file
+
+from .extra import require_train_extra
 
 NAME = "Fashion-MNIST"
 CLASS_NAMES = (
@@ -208,12 +210,9 @@ def _checked(path: Path, name: str, where: str = "") -> bytes:
 
 def _download(name: str, mirrors: Sequence[str]) -> bytes:
     """The checked content of one file from the first mirror that gives it, kept in the cache."""
-    try:
-        from torchvision.datasets.utils import download_url
-    except ImportError as error:
-        raise UnavailableError(
-            'expected the extra "train", which downloads the data; install it with: pip install "vae-gen[train]"'
-        ) from error
+    require_train_extra("torchvision")
+    from torchvision.datasets.utils import download_url
+
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for attempt in range(ATTEMPTS):

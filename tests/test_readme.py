@@ -1,15 +1,17 @@
-"""Every command and every line of Python in the README, run as it stands there.
+"""The README's blocks run as they stand there, one after the other, in a fresh copy of the repository.
 
-Two exceptions, because they make environments of their own: the commands marked `ci: install` and `ci: test` are run
-by `.ci/run`, which reads them from the README too. Training is run for one epoch instead of thirty.
+Only the block marked `ci: test` does not run here, because it starts these tests; `.ci/run` runs it. Training runs for
+one epoch instead of thirty. pip finds the packages of this environment in place of an index, so no network is needed.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -17,47 +19,80 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"(?:<!-- ci: (\w+) -->\n)?```(sh|python)\n(.*?)```", README, re.DOTALL)
-SHELL = [block.strip().splitlines() for mark, language, block in BLOCKS if language == "sh" and not mark]
+SHELL = [block for mark, language, block in BLOCKS if language == "sh" and mark != "test"]
 PYTHON = [block for _, language, block in BLOCKS if language == "python"]
 
 
-def run(commands: list[str], folder: Path) -> None:
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # One thread: on a busy machine several wait for each other, spinning, and an epoch takes minutes.
-    environment = {**os.environ, "PATH": programs, "OMP_NUM_THREADS": "1"}
-    for command in commands:
-        result = subprocess.run(
-            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, f"{command}\n{result.stderr}"
+def run(command: list[str], folder: Path) -> str:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # the `python3` of these tests
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages")),  # and its packages
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_BUILD_ISOLATION": "false",  # pip's way to say: build with the setuptools that is here
+        "OMP_NUM_THREADS": "1",  # on a busy machine several threads wait for each other, and an epoch takes minutes
+    }
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
-def test_the_two_marked_commands_are_those_that_ci_runs() -> None:
+def run_shell(block: str, folder: Path) -> None:
+    run(["bash", "-euo", "pipefail", "-c", re.sub("(?m)^vae-train .*$", r"\g<0> --epochs 1", block)], folder)
+    made = re.findall(r"(?:-o|--out) (\S+)", block)
+    assert made
+    assert all((folder / name).exists() for name in made)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository in which the README's first block has been run."""
+    folder = tmp_path_factory.mktemp("readme") / "clone"
+    left_out = (".git", ".venv", "venv", "node_modules", "build", "dist", "runs", "site", "*.egg-info", "*cache*")
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*left_out))
+    run_shell(SHELL[0], folder)
+    return folder
+
+
+def test_the_two_marked_blocks_are_those_that_ci_runs() -> None:
     marks = [mark for mark, _, _ in BLOCKS if mark]
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert marks == ["install", "test"]
-    assert all(f"readme_command {mark}" in script for mark in marks)
+    assert all(f"readme_commands {mark}" in script for mark in marks)
+    assert BLOCKS[0][0] == "install"
 
 
-@pytest.mark.parametrize("commands", [block for block in SHELL if "vae-train" not in " ".join(block)])
-def test_the_commands_that_make_pictures_run(commands: list[str], tmp_path: Path) -> None:
-    run(commands, tmp_path)
-    named = [word for command in commands for word in re.findall(r"-o (\S+)", command)]
-    assert named
-    assert all((tmp_path / name).exists() for name in named)
+def test_the_blocks_that_make_pictures_run(clone: Path) -> None:
+    blocks = [block for block in SHELL[1:] if "vae-train" not in block]
+    assert blocks
+    for block in blocks:
+        run_shell(block, clone)
+
+
+def test_the_python_runs(clone: Path) -> None:
+    assert PYTHON
+    for code in PYTHON:
+        assert run([str(clone / ".venv/bin/python"), "-c", code], clone).startswith("(50, 1, 28, 28) 7")
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("commands", [block for block in SHELL if "vae-train" in " ".join(block)])
-def test_the_road_from_training_to_pictures_runs(commands: list[str], tmp_path: Path) -> None:
-    shortened = [f"{command} --epochs 1" if command.startswith("vae-train") else command for command in commands]
-    run(shortened, tmp_path)
-    assert (tmp_path / "mine.png").exists()
+@pytest.mark.slow
+def test_the_blocks_from_training_to_pictures_run(clone: Path) -> None:
+    blocks = [block for block in SHELL[1:] if "vae-train" in block]
+    assert blocks
+    for block in blocks:
+        run_shell(block, clone)
 
 
-@pytest.mark.parametrize("code", PYTHON)
-def test_the_python_runs(code: str, tmp_path: Path) -> None:
-    (tmp_path / "example.py").write_text(code, "utf-8")
-    result = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("(50, 1, 28, 28) 7")
+def test_the_page_that_a_package_index_would_show_links_to_no_file_of_the_repository(clone: Path) -> None:
+    (file,) = clone.glob(".venv/lib/*/site-packages/vae_gen-*.dist-info/METADATA")
+    description = str(message_from_bytes(file.read_bytes()).get_payload())
+    assert description.lstrip().startswith("# vae-gen")
+    links = re.findall(r"""(?:\]\(|src=["']|href=["'])([^)\s"']+)""", description)
+    assert [link for link in links if not re.match("https?://", link)] == []
+
+
+def test_every_picture_and_page_that_the_readme_links_to_exists() -> None:
+    links = re.findall(r"\]\(([^)\s#]+)", README)
+    assert links
+    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []

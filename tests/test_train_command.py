@@ -14,7 +14,7 @@ import vae_gen
 from tiny_training import CONFIG, tiny_data
 from vae_train import eval_command, train_command
 from vae_train.config import TrainConfig
-from vae_train.extra import install_command
+from vae_train.options import install_command
 from vae_train.run_folder import load_run
 from vae_train.training import train
 
@@ -189,7 +189,7 @@ def test_the_hint_installs_the_extra_from_where_vae_gen_came(
         def read_text(self, name: str) -> str | None:
             return recorded if name == "direct_url.json" else "another file"
 
-    monkeypatch.setattr("vae_train.extra.distribution", lambda name: Distribution())
+    monkeypatch.setattr("vae_train.options.distribution", lambda name: Distribution())
     monkeypatch.setattr(sys, "executable", "/venv/bin/python")
     assert install_command("train") == f"/venv/bin/python -m pip install {what}"
 

@@ -31,7 +31,7 @@ from torch import Tensor
 from vae_gen import InputError, random_words
 from vae_gen.internal.files import write_file
 
-from .extra import require_train_extra
+from .options import require_train_extra
 
 NAME = "Fashion-MNIST"
 CLASS_NAMES = (

@@ -1,4 +1,4 @@
-"""The measuring bench behind `vae-eval --bench`: likelihood, samples and latent space of a model folder.
+"""Measures for `vae-eval --quality`: the likelihood, the samples and the latent space of a model folder.
 
 Read in this order: `classifiers` (whose features everything is measured in), `distances` and `neighbours` (the
 formulas), `sample_sets` (what is measured), `scores` (formulas on sets), `likelihood`, `latent_space`, then `running`

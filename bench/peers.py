@@ -75,8 +75,9 @@ def _rows(
 ) -> Iterator[Pair | str]:
     model = VAE(name)
     inputs = inputs_of(model, graph, count)
-    noise = inputs[1] if graph == "detail" else None
-    mine = model.decode(inputs[0], noise=noise)
+    detail = graph == "detail"
+    noise = inputs[1] if detail else None
+    mine = model.decode(inputs[0], noise=noise, detail=detail)
     peers = []
     for make in makers:
         candidates = []
@@ -100,7 +101,7 @@ def _rows(
     what = "one picture" if count == 1 else f"{count:,} pictures, its batch {batch}"
 
     def ours() -> object:
-        return model.decode(inputs[0], noise=noise)
+        return model.decode(inputs[0], noise=noise, detail=detail)
 
     times = scaled(TIMES, share) if count == 1 else scaled(0.3 / seconds(ours), share, 1)
     yield from compare(f"{title}, {what}", ours, peers, rounds=scaled(ROUNDS, share), times=times)

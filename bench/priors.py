@@ -137,7 +137,7 @@ class Looks:
         latents, labels = draw(self.count)
         detailed = self.model.manifest.details_by_default
         noise = self.model.detail_noise(self.count, 0, labels=labels) if detailed else None
-        pictures = to_grey_levels(self.model.decode(latents, noise=noise))
+        pictures = to_grey_levels(self.model.decode(latents, noise=noise, detail=detailed))
         found = [figures_of(describe(judge.network, pictures), None, judge) for judge in self.judges]
         return "".join(
             f" {figures['frechet']:.3f} | {figures['sure']:.1%} | {figures['coverage']:.3f} |" for figures in found

@@ -9,10 +9,12 @@ from typing import assert_type
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from PIL import Image
 
 from vae_gen import (
     VAE,
     Check,
+    Choice,
     FittedPrior,
     Manifest,
     Pictures,
@@ -43,5 +45,17 @@ assert_type(model.reconstruct(np.zeros((1, 1, 28, 28))), NDArray[np.float32])
 assert_type(model.traverse(3, around=mean, span=0.95, steps=7), Traversal)
 assert_type(model.traverse([0, 1]), Traversal)
 assert_type(model.interpolate(mean[0], mean[1], 9, "spherical"), Pictures)
+assert_type(model.traverse("1,z2", detail=False)[0], Traversal)
+assert_type(model.sample(), Samples)
+assert_type(model.sample(50)[:10], Samples)
+assert_type(model.sample(50)[0], Samples)
+assert_type([one.labels for one in model.sample(50)], list[NDArray[np.int64] | None])
+assert_type(model.sample(50).choice, Choice)
+assert_type(model.decode(model.sample(3)), NDArray[np.float32])
+assert_type(model.encode(["a.png", Path("b.png"), np.zeros((28, 28))], invert="no"), Posterior)
+assert_type((model.latent_dim, model.image_shape), tuple[int, tuple[int, int, int]])
+assert_type(model.class_names, tuple[str, ...])
+assert_type(model.sample(3).to_pil(), Image.Image | list[Image.Image])
+model.sample(3).save(Path("a.npz"))
 assert_type(standard_normals(7, 0, 10, 12), NDArray[np.float32])
 assert_type(verify("model"), list[Check])

@@ -95,8 +95,8 @@ def holds(sheet: np.ndarray, picture: np.ndarray) -> bool:
     ("line", "message"),
     [
         ("sample --prior normal --label blob",
-         "expected the fitted prior for the label blob, got normal, which knows no classes"),
-        ("sample --label shoe", "expected a class (blob, other blob) or its beginning, got 'shoe'"),
+         "expected the fitted prior for the label blob, got normal, which has no classes"),
+        ("sample --label shoe", "expected a class (blob, other blob) or part of its name, got 'shoe'"),
         ("sample --temperature -1", "expected a temperature from 0 to 100, got -1.0"),
         ("sample --temperature nan", "expected a temperature from 0 to 100, got nan"),
         ("traverse --label blob", "expected a --seed for --label blob, got none; name a seed or leave it out"),

@@ -40,22 +40,20 @@ def test_each_prior_gives_its_latents_whether_it_is_the_default_or_not(
     for sample in (model.sample(count, 3, 40, prior="fitted"), models["fitted"].sample(count, 3, 40)):
         np.testing.assert_allclose(sample.latents, latents, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(sample.labels, labels)
-        assert (sample.prior, sample.label, sample.temperature) == ("fitted", None, 1.0)
+        assert sample.choice == Choice("fitted")
     for sample in (model.sample(count, 3, 40, prior="normal"), models["normal"].sample(count, 3, 40)):
         np.testing.assert_allclose(sample.latents, standard_normals(3, 40, count, 12), rtol=0, atol=1e-5)
-        assert (sample.prior, sample.labels) == ("normal", None)
-    np.testing.assert_allclose(sample.images, model.decode(sample.latents), rtol=0, atol=1e-5)
+        assert (sample.choice.prior, sample.labels) == ("normal", None)
+    np.testing.assert_allclose(sample.images, model.decode(sample.latents, detail=False), rtol=0, atol=1e-5)
 
 
 def test_labels_are_found_when_first_asked_for_and_travel_with_a_copy(models: dict[str, VAE]) -> None:
     sample = models["fitted"].sample(70, 3)
-    assert "labels" not in sample.__dict__
+    assert sample._labels is None
     copy = pickle.loads(pickle.dumps(sample))
     np.testing.assert_array_equal(copy.labels, tiny_prior().latents(3, 0, 70)[1])
     np.testing.assert_array_equal(copy.images, sample.images)
     assert sample.labels is sample.labels
-    with pytest.raises(ValueError, match="read-only"):
-        sample.labels[0] = 0
 
 
 def test_the_normal_prior_is_the_same_to_the_byte_in_the_generator_and_in_the_latents_graph(
@@ -74,7 +72,7 @@ def test_a_label_gives_one_class_and_implies_the_fitted_prior(models: dict[str, 
         np.testing.assert_allclose(sample.latents, expected, rtol=0, atol=1e-5)
         assert sample.labels is not None
         assert set(sample.labels) == {1}
-        assert (sample.prior, sample.label) == ("fitted", 1)
+        assert (sample.choice.prior, sample.choice.label) == ("fitted", 1)
 
 
 def test_temperature_scales_the_noise_of_either_prior(models: dict[str, VAE]) -> None:
@@ -113,13 +111,13 @@ def test_a_stream_is_equal_to_the_byte_however_the_range_is_split(
     [
         ({"prior": "uniform"}, "expected the prior normal or fitted, got uniform"),
         ({"prior": "normal", "label": 0},
-         "expected the fitted prior for the label 0, got normal, which knows no classes"),
+         "expected the fitted prior for the label 0, got normal, which has no classes"),
         ({"label": 2}, "expected a label from 0 to 1, got 2"),
         ({"label": -1}, "expected a label from 0 to 1, got -1"),
         ({"label": True}, "expected a label as the name or the index of a class, got True"),
         ({"label": 1.0}, "expected a label as the name or the index of a class, got 1.0"),
-        ({"label": "shoe"}, "expected a class (blob, other blob) or its beginning, got 'shoe'"),
-        ({"label": ""}, "expected a class (blob, other blob) or its beginning, got ''"),
+        ({"label": "shoe"}, "expected a class (blob, other blob) or part of its name, got 'shoe'"),
+        ({"label": ""}, "expected a class (blob, other blob) or part of its name, got ''"),
         ({"temperature": -0.1}, "expected a temperature from 0 to 100, got -0.1"),
         ({"temperature": 100.5}, "expected a temperature from 0 to 100, got 100.5"),
         ({"temperature": float("nan")}, "expected a temperature from 0 to 100, got nan"),
@@ -150,23 +148,25 @@ def test_a_model_without_a_fitted_prior_says_so(old: VAE, choices: dict[str, Any
     assert str(raised.value) == (
         f"expected a model with a fitted prior for the {wanted}, got old 1, which has no latents.onnx; export it again"
     )
-    assert old.sample(1, seed=1, prior="normal").prior == "normal"
+    assert old.sample(1, seed=1, prior="normal").choice.prior == "normal"
     with pytest.raises(ModelError, match=r"expected a fitted prior, found no prior\.json"):
         old.fitted_prior()
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("sneak", 7), ("SNEAKER", 7), ("t-shirt", 0), ("Shirt", 6), ("b", 8), (" ankle boot ", 9), ("sa", 5)],
+    [("sneak", 7), ("SNEAKER", 7), ("t-shirt", 0), ("Shirt", 6), ("b", 8), (" ankle boot ", 9), ("sa", 5), ("boot", 9),
+     ("ankle-boot", 9), ("Ankle_Boot", 9), ("ankleboot", 9), ("tshirt", 0), ("t shirt", 0), ("top", 0),
+     ("shirt top", 0)],
 )
-def test_a_class_is_found_by_its_name_in_any_case_or_its_beginning(text: str, expected: int) -> None:
+def test_a_class_is_found_by_its_name_its_beginning_or_a_word_of_it(text: str, expected: int) -> None:
     assert find_label(FASHION, text) == expected
 
 
 def test_a_beginning_of_several_classes_names_them_and_a_whole_name_wins_over_a_beginning() -> None:
     with pytest.raises(UsageError) as raised:
         find_label(FASHION, "s")
-    assert str(raised.value) == "expected one class, got s, which begins Sandal, Shirt, Sneaker"
+    assert str(raised.value) == "expected one class, got s, which fits Sandal, Shirt, Sneaker"
     assert find_label(("Shirt dress", "Shirt"), "shirt") == 1
     with pytest.raises(UsageError) as raised:
         find_label((), "shirt")
@@ -215,6 +215,3 @@ def test_samples_say_what_they_are(models: dict[str, VAE]) -> None:
     )
     sample = models["normal"].sample(2, seed=7, label=1, temperature=0.5)
     assert repr(sample).endswith("start=0, prior='fitted', label=1, temperature=0.5>")
-    assert sample.labels is not None
-    with pytest.raises(ValueError, match="read-only"):
-        sample.labels[0] = 0

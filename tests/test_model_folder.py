@@ -209,7 +209,7 @@ def test_a_folder_from_before_fitted_priors_loads_verifies_and_draws_from_the_no
     assert [check.name for check in verify(old_model_folder) if not check.passed] == []
     model = VAE(old_model_folder)
     assert not model.manifest.has_fitted_prior
-    assert (model.manifest.latent.default_prior, model.sample(1, seed=1).prior) == ("normal", "normal")
+    assert (model.manifest.latent.default_prior, model.sample(1, seed=1).choice.prior) == ("normal", "normal")
 
 
 def test_a_folder_whose_default_is_the_fitted_prior_verifies(fitted_model_folder: Path) -> None:

@@ -152,7 +152,7 @@ def test_networks_of_pytorch_make_the_graphs_pictures(_: str, name: str, graph: 
     model = VAE(name)
     inputs = peers.inputs_of(model, graph, 5)
     (setting, *_rest) = peers._torch_settings("eager", networks.network(name, graph), 5)
-    expected = model.decode(inputs[0], noise=inputs[1] if graph == "detail" else None)
+    expected = model.decode(inputs[0], noise=inputs[1] if graph == "detail" else None, detail=graph == "detail")
     np.testing.assert_allclose(setting.run(inputs), expected, rtol=0, atol=1e-5)
 
 

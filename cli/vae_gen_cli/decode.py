@@ -59,7 +59,7 @@ def decode(
 
     def chunk(start: int) -> Pictures:
         part = rows[start : start + CHUNK]
-        images = generator.decode(part)
+        images = generator.decode(part, detail=False)
         return Pictures(images if dtype is options.Dtype.FLOAT32 else to_grey_levels(images), part)
 
     chunks = (chunk(start) for start in range(0, len(rows), CHUNK))
@@ -72,7 +72,7 @@ def decode(
         if show:
             preview(frames)
     else:
-        bulk = Bulk(chunks, len(rows), manifest.image.shape, manifest.latent.dimensions, dtype.value)
+        bulk = Bulk(chunks, len(rows))
         write_bulk(target, bulk, scale or SINGLE_SCALE, lambda index: note, console, show=show)
 
     console.say(f"{counted(len(rows))} of {counted(len(rows), 'latent')} → {target.name}")

@@ -40,7 +40,8 @@ def encode(
 
     import numpy as np
 
-    from .bulk import write_entry
+    from vae_gen.internal.saving import write_entry
+
     from .picture_files import read_pictures
 
     generator = options.ModelChoice(model, threads, provider).load("encoder")

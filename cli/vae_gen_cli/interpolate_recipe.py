@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_gen import VAE, Manifest, to_grey_levels
+from vae_gen import VAE, Manifest
 from vae_gen.internal.choice import Choice
 
 from .bulk import single
@@ -106,4 +106,5 @@ class InterpolateRecipe:
         return Frames.there_and_back(drawn, self.fps)
 
     def _way(self, model: VAE, a: Floats, b: Floats, noise: Floats | None) -> NDArray[np.uint8]:
-        return to_grey_levels(model.interpolate(a, b, self.steps, self.method, noise=noise).images)
+        way = model.interpolate(a, b, self.steps, self.method, noise=noise, detail=self.draw.detail)
+        return way.grey_levels()

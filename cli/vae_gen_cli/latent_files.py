@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from vae_gen import InputError
 from vae_gen.internal.arrays import as_latents
-
-from .inputs import cannot_open
+from vae_gen.internal.files import cannot_open
 
 KEYS = ("latents", "latent", "mean")
 """Where latents lie in an object or an archive, the first of them that is there."""
@@ -40,7 +39,7 @@ def read_latents(path: str, dimensions: int) -> NDArray[np.float32]:
             raise InputError(f"{name}: expected .npy, .npz or JSON, got a pickle, which could run code; save as .npy")
         else:
             value = _from_json(content, name)
-        return as_latents(value, dimensions)
+        return as_latents(value, dimensions).reshape(-1, dimensions)
     except InputError as error:
         raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from error
     except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError, zipfile.BadZipFile) as error:
@@ -52,7 +51,7 @@ def _read(path: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        raise cannot_open(path, "latents", error) from error
+        raise InputError(f"{path}: {cannot_open('latents', error)}") from error
 
 
 def _from_archive(content: bytes, name: str) -> NDArray[Any]:

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vae_gen import InputError, __version__
-
-from .inputs import cannot_open
+from vae_gen.internal.files import cannot_open
 
 if TYPE_CHECKING:
     from vae_gen import Manifest
@@ -73,7 +72,7 @@ def _find_chunk(path: str | os.PathLike[str]) -> bytes:
                         raise InputError(f"{path}: expected an intact {KEY} chunk, found a wrong checksum")
                     return text
     except OSError as error:
-        raise cannot_open(path, "a PNG", error) from error
+        raise InputError(f"{path}: {cannot_open('a PNG', error)}") from error
     raise InputError(
         f"{path}: expected a PNG with a {KEY} chunk, found none; "
         "only PNGs that vae-gen made, and that no other program has saved again, can be repeated"

@@ -56,7 +56,7 @@ def open_server(generator: VAE, port: int) -> PlayServer:
         OutputError: the port is taken.
         UsageError: a model that was not loaded from a folder.
     """
-    if generator._folder is None:
+    if generator._graphs.folder is None:
         raise UsageError("expected a model from a folder, got sessions")
     try:
         return PlayServer(generator, port)
@@ -91,7 +91,7 @@ def run_graph(generator: VAE, name: str, body: bytes) -> dict[str, Any]:
         if feed["count"] > MOST_ROWS:
             raise InputError(f"expected a count of at most {MOST_ROWS}, got {feed['count']}")
     names = [spec.name for spec in graph.outputs]
-    outputs = generator._session(name).run(names, feed)
+    outputs = generator._graphs[name].run(names, feed)
     return {"outputs": {key: _entry(np.asarray(value)) for key, value in zip(names, outputs, strict=True)}}
 
 
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _model_file(self, name: str) -> bytes | None:
-        folder = self.server.generator._folder
+        folder = self.server.generator._graphs.folder
         if folder is None:
             return None
         if name == "manifest.json":

@@ -75,9 +75,7 @@ def in_words(draw: Choice, manifest: Manifest) -> str:
 
 def seed_sample(model: VAE, seed: int, index: int, draw: Choice) -> Samples:
     """One sample, out of its whole aligned block as all that is written."""
-    (only,) = model.stream(
-        1, seed, index, prior=draw.prior, label=draw.label, temperature=draw.temperature, detail=draw.detail
-    )
+    (only,) = model._sampler(draw, seed).stream(index, 1)
     return only
 
 
@@ -91,12 +89,7 @@ def held_noise(model: VAE, draw: Choice, sample: Samples | None) -> Floats | Non
     """
     if not draw.detail:
         return None
-    if sample is None:
-        (noise,) = model.detail_noise(1, 0)
-    else:
-        (noise,) = model.detail_noise(1, sample.seed, sample.start, labels=sample.labels)
-    held: Floats = noise
-    return held
+    return None if sample is None else sample.noise
 
 
 def refuse_other_sources(fields: Fields, key: str) -> None:

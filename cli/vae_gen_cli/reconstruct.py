@@ -57,7 +57,7 @@ def reconstruct(
     check_drawing(2 * len(pictures.images), manifest.image, scale or SCALE)
     with target.open() as file:
         posterior = generator.encode(pictures.images)
-        made = generator.decode(posterior.mean)
+        made = generator.decode(posterior.mean, detail=False)
         reconstruction, kl = losses(pictures.images, made, posterior)
         stacked = to_grey_levels(np.stack([pictures.images, made], axis=1))  # [n, 2, channels, height, width]
         labels = [f"{loss:.1f} nats" for loss in reconstruction + kl]

@@ -22,13 +22,7 @@ def samples(
     model: VAE, seed: int, start: int, count: int, draw: Choice, dtype: Literal["uint8", "float32"] = "uint8"
 ) -> Bulk:
     """Pictures start … start+count−1 of a seed, in chunks of whole aligned blocks: the same bytes in any range."""
-    chunks = model.stream(
-        count, seed, start, dtype=dtype,
-        prior=draw.prior, label=draw.label, temperature=draw.temperature, detail=draw.detail,
-    )  # fmt: skip
-    manifest = model.manifest
-    labelled = draw.has_labels(manifest)
-    return Bulk(chunks, count, manifest.image.shape, manifest.latent.dimensions, dtype, seed, start, labelled)
+    return Bulk(model._sampler(draw, seed).stream(start, count, grey=dtype == "uint8"), count, start)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,9 @@ class TraverseRecipe:
         sample = None if self.seed is None else seed_sample(model, self.seed, self.start, self.draw)
         around: Sequence[float] | Floats | None = self.around if sample is None else sample.latents[0]
         noise = held_noise(model, self.draw, sample)
-        made = model.traverse(self.dimension, around=around, span=self.span, steps=self.steps, noise=noise)
+        made = model.traverse(
+            self.dimension, around=around, span=self.span, steps=self.steps, noise=noise, detail=self.draw.detail
+        )
         pictures = to_grey_levels(made.images)  # [rows, steps, channels, height, width]
         kl = model.manifest.latent.kl_nats
         labels = [f"z{row}  {kl[row]:.2f} nats" for row in made.dimensions]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ._pictures import Pictures, Posterior, Samples, Traversal
     from ._vae import VAE
     from ._verify import Check, verify
+    from .internal.choice import Choice
     from .internal.folder import ModelFolder, find_model, shipped_models
     from .internal.manifest import DetailSpec, GraphFile, ImageSpec, LatentSpec, Manifest, TensorSpec
     from .internal.philox import random_words, standard_normals
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Check": "_verify",
+    "Choice": "internal.choice",
     "DetailSpec": "internal.manifest",
     "FittedPrior": "internal.prior",
     "VAE": "_vae",
@@ -78,6 +80,7 @@ __all__ = [  # noqa: RUF022 - errors first, then by what they are about
     "Samples",
     "Traversal",
     "Posterior",
+    "Choice",
     "Manifest",
     "ImageSpec",
     "LatentSpec",

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from ._errors import UsageError
 from .internal.checks import whole
-
-METHODS = ("linear", "spherical")
+from .internal.choice import read_method
 
 
 def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
@@ -48,8 +47,7 @@ def interpolation_path(
         UsageError: fewer than two steps, or an unknown method.
     """
     steps = whole("steps", steps, 2)
-    if method not in METHODS:
-        raise UsageError(f"expected the method linear or spherical, got {method}")
+    method = read_method(method)
     t = np.linspace(0, 1, steps)[:, None]
     first, last = a.astype(np.float64), b.astype(np.float64)
     weight_a, weight_b = 1 - t, t

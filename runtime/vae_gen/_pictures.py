@@ -1,52 +1,77 @@
-"""What the model gives back: frozen values that behave as arrays and show themselves as pictures in a notebook."""
+"""The results of a model: pictures that behave as a NumPy array, keep what they were made from, and can be saved."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._grid import picture_grid, to_grey_levels
-from .internal.manifest import Prior
+from .internal.choice import Choice
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .internal.sessions import Graphs
 
 NOTEBOOK_LIMIT = 200
-"""A notebook shows at most so many pictures of a batch."""
+"""A notebook shows at most 200 pictures of a batch."""
+
+Self = TypeVar("Self", bound="Pictures")
 
 
 class Posterior(NamedTuple):
-    """What the encoder says of images: q(z|x) = N(mean, exp(log_variance)) for each latent dimension."""
+    """What the encoder predicts for images: q(z|x) = N(mean, exp(log_variance)) in each latent dimension."""
 
     mean: NDArray[np.float32]
     """float32 [n, dimensions]"""
     log_variance: NDArray[np.float32]
-    """float32 [n, dimensions], natural logarithm"""
+    """float32 [n, dimensions], natural logarithm of the variance"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Pictures:
-    """Decoded pictures and the latents they came from. NumPy takes it for its `images`."""
+class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
+    """Pictures and the latents that they were decoded from.
+
+    NumPy, PyTorch and Matplotlib take the value for the array of its images: `np.asarray(pictures)`,
+    `pictures * 255` and `pictures.mean()` give plain arrays and numbers. To select pictures, index it as an array:
+    `pictures[0]`, `pictures[:10]`, a mask and a list of indices give the same type, with the latents that belong to
+    them. A key that reaches into the pixels, such as `pictures[0, 0, 14, 14]`, gives a plain array or number.
+
+    >>> row = Pictures(np.zeros((5, 1, 28, 28)), np.zeros((5, 12)))
+    >>> row[:2].latents.shape, row[0].shape, (1 - row).max()
+    ((2, 12), (1, 28, 28), 1.0)
+    """
 
     images: NDArray[Any]
-    """float32 [..., channels, height, width] in [0, 1], or uint8 grey levels where those were asked for"""
+    """float32 [..., channels, height, width] in [0, 1], or uint8 grey levels if those were asked for"""
     latents: NDArray[np.float32]
     """float32 [..., dimensions]"""
 
-    def __post_init__(self) -> None:
-        self.images.flags.writeable = False
-        self.latents.flags.writeable = False
-
     def __repr__(self) -> str:
+        if self.images.ndim == 3:
+            return f"<picture of shape {list(self.shape)}>"
         return f"<{len(self)} pictures of shape {list(self.shape[1:])}>"
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of `images`."""
         return self.images.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of `images`: 4 for a batch, 3 for a single picture, 5 for a traversal."""
+        return self.images.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of values in `images`."""
+        return self.images.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -56,37 +81,117 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        result: NDArray[Any] = self.images[key]
-        return result
+    def __getitem__(self: Self, key: Any) -> Self:
+        if _axes(key) > self.images.ndim - 3:  # the key reaches into the pixels
+            values: Self = self.images[key]  # a plain array; typed as the common case
+            return values
+        return self._select(key)
 
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        return iter(self.images)
+    def __iter__(self: Self) -> Iterator[Self]:
+        return (self[at] for at in range(len(self)))
+
+    def _select(self: Self, key: Any) -> Self:
+        """The pictures of a key that stays within the leading axes, with everything that belongs to them."""
+        return replace(self, images=self.images[key], latents=self.latents[key])
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        # As NumPy's protocol has it: with copy=False, an array of its own is an error.
         converts = dtype is not None and np.dtype(dtype) != self.images.dtype
-        if converts and copy is False:
+        if converts and copy is False:  # NumPy's protocol asks for an error
             raise ValueError(f"expected {self.images.dtype} where no copy may be made, got {dtype!r}")
         return np.array(self.images, dtype=dtype) if copy or converts else self.images
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if "out" in options:  # `pictures *= 0.5` changes the images in place, as it would an array
+            target = options["out"][0]
+            options["out"] = tuple(map(_as_array, options["out"]))
+            getattr(ufunc, method)(*map(_as_array, inputs), **options)
+            return target
+        return getattr(ufunc, method)(*map(_as_array, inputs), **options)
+
+    def mean(self, *arguments: Any, **options: Any) -> Any:
+        """The mean of `images`, with the arguments of `numpy.ndarray.mean`."""
+        return self.images.mean(*arguments, **options)
+
+    def std(self, *arguments: Any, **options: Any) -> Any:
+        """The standard deviation of `images`, with the arguments of `numpy.ndarray.std`."""
+        return self.images.std(*arguments, **options)
+
+    def min(self, *arguments: Any, **options: Any) -> Any:
+        """The smallest value of `images`, with the arguments of `numpy.ndarray.min`."""
+        return self.images.min(*arguments, **options)
+
+    def max(self, *arguments: Any, **options: Any) -> Any:
+        """The largest value of `images`, with the arguments of `numpy.ndarray.max`."""
+        return self.images.max(*arguments, **options)
+
+    def reshape(self, *shape: Any) -> NDArray[Any]:
+        """`images` in another shape, as a plain array: `pictures.reshape(len(pictures), -1)` has a row for each."""
+        return self.images.reshape(*shape)
+
+    def astype(self, dtype: DTypeLike) -> NDArray[Any]:
+        """`images` converted to another dtype, as a plain array. For uint8 pixels use `grey_levels`."""
+        return self.images.astype(dtype)
+
     def grey_levels(self) -> NDArray[np.uint8]:
-        """The images as uint8, ⌊255·x + 0.5⌋."""
+        """The images as uint8 grey levels 0 … 255, which are ⌊255·x + 0.5⌋, in the shape of `images`."""
         return self.images if self.images.dtype == np.uint8 else to_grey_levels(self.images)
 
     def grid(self, columns: int | None = None, scale: int = 1) -> NDArray[np.uint8]:
-        """All pictures as one: uint8 [height, width], or [height, width, 3] for colour.
+        """All pictures side by side as one: uint8 [height, width], or [height, width, 3] for colour.
 
         Args:
-            columns: pictures in a row; by default one row for each row of a traversal, else ten.
-            scale: each pixel becomes scale × scale.
+            columns: pictures in a row; by default 10, and a traversal's own rows.
+            scale: each pixel becomes scale × scale pixels.
+
+        Raises:
+            UsageError: there are no pictures, or a number is out of its range.
         """
         if columns is None:
             columns = self.images.shape[1] if self.images.ndim == 5 else 10
         return picture_grid(self.grey_levels().reshape(-1, *self.images.shape[-3:]), columns, scale)
 
+    def to_pil(self) -> Image.Image | list[Image.Image]:
+        """The pictures for Pillow, mode L or RGB: one image for a single picture, else a list in order."""
+        from .internal.saving import to_image
+
+        images = [to_image(levels) for levels in self.grey_levels().reshape(-1, *self.images.shape[-3:])]
+        return images[0] if self.images.ndim == 3 else images
+
+    def save(self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None) -> None:
+        """Writes the pictures to a file or a folder, which the ending of the path decides.
+
+        A file is written beside its place and then renamed, so that it is never there by half.
+
+        Args:
+            path: `.png` and `.webp` hold a grid of all pictures, or a single picture without a border; a path that
+                ends in `/` is a folder of PNGs; `.npy` holds `images`; `.npz` holds `images`, `latents` and whatever
+                else belongs to them, by the names that they have here.
+            columns: pictures in a row of a grid, as in `grid`.
+            scale: each pixel becomes scale × scale pixels; by default 4 in a grid and 1 elsewhere.
+
+        Raises:
+            UsageError: another ending, or `columns` or `scale` for a format that has no use for them.
+            OutputError: the file cannot be written.
+        """
+        from .internal.saving import save
+
+        save(self, path, columns, scale)
+
+    def _rows(self) -> dict[str, NDArray[Any]]:
+        """What an .npz holds for each picture, besides the images."""
+        return {"latents": self.latents}
+
+    def _facts(self) -> dict[str, NDArray[Any]]:
+        """What an .npz holds once for all pictures."""
+        return {}
+
+    def _first_index(self) -> int:
+        """The number of the first picture in a folder of PNGs."""
+        return 0
+
     def _repr_png_(self) -> bytes:
-        from PIL import Image  # only a notebook asks for this
+        """The pictures as a notebook shows them: at most 200, in a grid."""
+        from PIL import Image
 
         flat = self.grey_levels().reshape(-1, *self.images.shape[-3:])[:NOTEBOOK_LIMIT]
         columns = self.images.shape[1] if self.images.ndim == 5 else 10
@@ -97,57 +202,141 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Samples(Pictures):
-    """Pictures start … start+n−1 of a seed: the same call gives them again, anywhere."""
+    """Pictures of a seed. The seed and the index of each make it again, with the same model, on any machine."""
 
     seed: int
-    start: int
-    find_labels: Callable[[], NDArray[np.int64] | None] | None = None
-    """gives `labels` once they are asked for; None where the prior knows no classes"""
-    prior: Prior = "normal"
-    label: int | None = None
-    """the class that was asked for"""
-    temperature: float = 1.0
-    detail: bool = False
-    """whether the detail stage drew them"""
+    """0 … 2⁶³−1"""
+    indices: NDArray[np.int64]
+    """int64 [n], each picture's index within the seed"""
+    choice: Choice
+    """prior, label, temperature and detail, as they were resolved for this model"""
+    # What the properties below return, once it is there; how the pictures were computed; and with which graphs.
+    _labels: NDArray[np.int64] | None = None
+    _noise: NDArray[np.float32] | None = None
+    _layout: tuple[int, int] | None = None
+    _graphs: Graphs | None = None
 
-    @cached_property
+    @property
+    def start(self) -> int:
+        """The index of the first picture."""
+        return int(np.ravel(self.indices)[0])
+
+    @property
     def labels(self) -> NDArray[np.int64] | None:
-        """int64 [n], each sample's class; None where the prior knows none, or a session to tell them is missing.
+        """int64 [n], the class of each picture; None if the prior has no classes.
 
-        Found when first asked for: that takes as long as a picture does, and most callers never look.
+        The model's default graph doesn't return the classes, so they are computed when first asked for. If the model
+        was made with `VAE.from_sessions`, that needs the session `latents`; without it they are None.
 
         Raises:
-            ModelError: the model's table of classes was changed since.
+            ModelError: a file of the model folder was changed since.
         """
-        found = self.find_labels() if self.find_labels else None
-        if found is not None:
-            found.flags.writeable = False
-        return found
+        if self._labels is None and self._graphs is not None and self.choice.has_labels(self._graphs.manifest):
+            from .internal.sampling import find_labels
+
+            found = find_labels(self._graphs, self.seed, np.ravel(self.indices))
+            object.__setattr__(self, "_labels", None if found is None else found.reshape(self.indices.shape)[()])
+        return self._labels
+
+    @property
+    def noise(self) -> NDArray[np.float32] | None:
+        """float32 [n, k], the noise that the detail stage drew each picture with; None for pictures without details.
+
+        Computed when first asked for, as `labels`. `vae.decode(samples.latents, noise=samples.noise)` makes the
+        pictures again to within rounding, and `vae.decode(samples)` to the byte.
+
+        Raises:
+            ModelError: a file of the model folder was changed since.
+        """
+        if self._noise is None and self._graphs is not None and self.choice.detail:
+            from .internal.sampling import find_noise
+
+            found = find_noise(self._graphs, self.choice, self.seed, np.ravel(self.indices), self._layout)
+            shaped = None if found is None else found.reshape(*self.indices.shape, found.shape[-1])
+            object.__setattr__(self, "_noise", shaped)
+        return self._noise
+
+    def _select(self, key: Any) -> Samples:
+        return replace(
+            self,
+            images=self.images[key],
+            latents=self.latents[key],
+            indices=self.indices[key],
+            _labels=None if self._labels is None else self._labels[key],
+            _noise=None if self._noise is None else self._noise[key],
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "labels": self.labels, "find_labels": None}  # a copy elsewhere has no model to ask
+        """A copy in another process has no model to ask, so it takes its labels and noise along."""
+        return {**self.__dict__, "_labels": self.labels, "_noise": self.noise, "_graphs": None}
 
     def __repr__(self) -> str:
-        choices = "" if self.prior == "normal" else ", prior='fitted'"
-        choices += "" if self.label is None else f", label={self.label}"
-        choices += "" if self.temperature == 1 else f", temperature={self.temperature:g}"
-        choices += ", detail=True" if self.detail else ""
-        return f"<{len(self)} samples of shape {list(self.shape[1:])}, seed={self.seed}, start={self.start}{choices}>"
+        choices = "" if self.choice.prior == "normal" else ", prior='fitted'"
+        choices += "" if self.choice.label is None else f", label={self.choice.label}"
+        choices += "" if self.choice.temperature == 1 else f", temperature={self.choice.temperature:g}"
+        choices += ", detail=True" if self.choice.detail else ""
+        if self.images.ndim == 3:
+            return f"<sample of shape {list(self.shape)}, seed={self.seed}, index={self.indices}{choices}>"
+        where = ""
+        if self.indices.size:
+            where = f", start={self.start}" if self._is_a_range() else f", indices from {self.start}"
+        return f"<{len(self)} samples of shape {list(self.shape[1:])}, seed={self.seed}{where}{choices}>"
+
+    def _is_a_range(self) -> bool:
+        flat = np.atleast_1d(self.indices)
+        return flat.ndim == 1 and flat.size > 0 and bool((np.diff(flat) == 1).all())
+
+    def _rows(self) -> dict[str, NDArray[Any]]:
+        rows = {"latents": self.latents, "labels": self.labels, "noise": self.noise}
+        rows |= {} if self._is_a_range() else {"indices": self.indices}
+        return {name: np.asarray(array) for name, array in rows.items() if array is not None}
+
+    def _facts(self) -> dict[str, NDArray[Any]]:
+        start = {"start": np.array(self.start, np.int64)} if self._is_a_range() else {}
+        return {"seed": np.array(self.seed, np.int64), **start}
+
+    def _first_index(self) -> int:
+        return self.start
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Traversal(Pictures):
-    """One row of pictures for each latent dimension, in which only that dimension changes."""
+    """A row of pictures for each latent dimension, in which only that dimension changes.
+
+    Indexing the first axis selects rows and keeps the type; `traversal[0]` is the first row. A key that also selects
+    steps, such as `traversal[0, 3]`, gives `Pictures`.
+    """
 
     dimensions: tuple[int, ...]
-    """the latent's own index of each row"""
+    """the latent dimension of each row"""
     values: NDArray[np.float32]
-    """float32 [steps], what the dimension is set to in each column"""
+    """float32 [steps], the values that the dimension takes from left to right"""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.values.flags.writeable = False
+    def _select(self, key: Any) -> Any:
+        images, latents = self.images[key], self.latents[key]
+        if self.images.ndim != 5 or isinstance(key, tuple):
+            return Pictures(images, latents)
+        rows = tuple(np.atleast_1d(np.array(self.dimensions)[key]).tolist())
+        return Traversal(images, latents, rows, self.values)
 
     def __repr__(self) -> str:
         low, high = float(self.values[0]), float(self.values[-1])
         return f"<traversal of dimensions {list(self.dimensions)} from {low:g} to {high:g} in {len(self.values)} steps>"
+
+    def _facts(self) -> dict[str, NDArray[Any]]:
+        return {"dimensions": np.array(self.dimensions, np.int64), "values": self.values}
+
+
+def _as_array(value: Any) -> Any:
+    return value.images if isinstance(value, Pictures) else value
+
+
+def _axes(key: Any) -> float:
+    """How many axes a key selects from; infinity for a key that only a plain array understands."""
+    total = 0.0
+    for part in key if isinstance(key, tuple) else (key,):
+        if part is None or part is Ellipsis or isinstance(part, bool | np.bool_):
+            return float("inf")
+        array = None if isinstance(part, int | slice) else np.asarray(part)
+        total += array.ndim if array is not None and array.dtype == bool else 1
+    return total

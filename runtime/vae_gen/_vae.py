@@ -1,10 +1,9 @@
-"""The model as an object: a folder or a few sessions in, pictures and latents out."""
+"""The model as an object: made from a folder or from an app's sessions, it makes pictures and finds latents."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,70 +12,67 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._errors import InputError, ModelError, UsageError
 from ._pictures import Pictures, Posterior, Samples, Traversal
-from .internal.arrays import as_images, as_latent, as_latents
+from .internal.arrays import as_latent, as_latents
 from .internal.blocks import BLOCK, BULK, FEW, in_order, usable_cores
 from .internal.checks import whole
-from .internal.choice import Choice, resolve_choice
+from .internal.choice import Choice, read_dimensions, resolve_choice, resolve_detail
 from .internal.folder import ModelFolder, find_model
 from .internal.manifest import DetailSpec, Manifest, Prior
 from .internal.philox import check_range
-from .internal.sampling import Sampler, run_latents
-from .internal.sessions import Session, open_session, run_float32
+from .internal.sampling import Layout, Sampler, batches
+from .internal.sessions import Graphs, Session, run_float32
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .internal.prior import FittedPrior
 
-DRAWN_SEED_LIMIT = 2**53
-"""A seed drawn here stays below this, so that it survives as a JavaScript number."""
+    Picture = str | os.PathLike[str] | Image.Image | ArrayLike
+
+RANDOM_SEED_LIMIT = 2**53
+"""A seed that is drawn at random stays below this, so that it is exact as a JavaScript number."""
 
 
 class VAE:
-    """A trained variational autoencoder on ONNX Runtime: it samples, encodes and decodes.
+    """A trained variational autoencoder on ONNX Runtime: it makes pictures of seeds and latents, and encodes pictures.
 
-    Safe to use from many threads at once: nothing in it changes after a graph was opened, opening is locked,
-    and ONNX Runtime's sessions may run in parallel. Graphs are opened when first needed.
+    Graphs are opened when first needed. A VAE may be used from many threads and after a fork; a copy or a pickle of it
+    is its path and options, and opens its own graphs.
+
+    >>> vae = VAE("fashion-mnist-12d-reference")
+    >>> vae.latent_dim, vae.image_shape, vae.class_names[7]
+    (12, (1, 28, 28), 'Sneaker')
     """
 
     def __init__(
         self, path: str | os.PathLike[str] | None = None, *, threads: int | None = None, provider: str = "cpu"
     ) -> None:
-        """The model of a folder; the shipped one by default.
+        """Loads a model folder, or the model that ships with the package.
 
         Args:
-            path: a model folder, or the name of a shipped model.
-            threads: cores for bulk work; by default one below 1024 pictures, all from there on.
+            path: a model folder, or the name of a shipped model (`shipped_models()` lists them).
+            threads: cores for many pictures; by default one below 1024 pictures and all from there on.
             provider: ONNX Runtime's execution provider: cpu, cuda, coreml, directml, openvino, or its full name.
 
         Raises:
             ModelError: the folder is missing, incomplete or edited.
             UnavailableError: the provider is not installed (raised when the first graph is opened).
 
-        >>> VAE().manifest.latent.dimensions
-        12
+        >>> VAE(threads=2)
+        VAE(threads=2)
         """
         folder = ModelFolder.open(find_model(path))
         arguments = [] if path is None else [repr(os.fspath(path))]
         arguments += [] if threads is None else [f"threads={threads}"]
         arguments += [] if provider == "cpu" else [f"provider={provider!r}"]
-        self._set(folder.manifest, folder, {}, threads, provider, f"VAE({', '.join(arguments)})")
+        self._set(Graphs(folder.manifest, folder, provider), threads, f"VAE({', '.join(arguments)})")
+        place = path if path is None or not Path(path).is_dir() else os.path.abspath(path)  # noqa: PTH100 - as given
+        self._options: tuple[Any, ...] | None = (place, threads, provider)
 
-    def _set(
-        self,
-        manifest: Manifest,
-        folder: ModelFolder | None,
-        sessions: dict[str, Session],
-        threads: int | None,
-        provider: str,
-        made_by: str,
-    ) -> None:
-        self._manifest = manifest
-        self._folder = folder
-        self._sessions = sessions
+    def _set(self, graphs: Graphs, threads: int | None, made_by: str) -> None:
+        self._graphs = graphs
         self._threads = None if threads is None else whole("threads", threads, 1)
-        self._provider = provider
         self._made_by = made_by
-        self._opening = threading.Lock()
-        self._prior: FittedPrior | None = None
 
     @classmethod
     def from_sessions(
@@ -90,17 +86,17 @@ class VAE:
         detail: Session | None = None,
         threads: int | None = 1,
     ) -> VAE:
-        """A model from sessions that the app already has; those it lacks limit what can be called.
+        """Makes a model from sessions that the app has opened itself. A missing session limits what can be called.
 
         Args:
             manifest: the manifest, or the path of a manifest.json.
-            generator: for `sample` and `stream` as the model draws by default.
-            decoder: for `decode`, `traverse`, `interpolate` and `reconstruct`.
+            generator: for `sample` and `stream` with the model's default options.
+            decoder: for mean pictures: `decode`, `traverse`, `interpolate` and `reconstruct` without details.
             encoder: for `encode` and `reconstruct`.
-            latents: with the decoder or the detail stage, for `sample` and `stream` of another choice than the
-                default; and for the labels of default samples, which are None without it.
-            detail: for pictures with details of other latents than a default sample's.
-            threads: calls of `run` at the same time in bulk work.
+            latents: with the decoder or the detail stage, for `sample` and `stream` with other options; and for the
+                `labels` and `noise` of default samples, which are None without it.
+            detail: for pictures with details, of latents that are not default samples.
+            threads: how many blocks of pictures are computed at the same time.
 
         Raises:
             ModelError: the manifest cannot be read or is malformed.
@@ -117,34 +113,53 @@ class VAE:
         sessions = {name: session for name, session in given.items() if session is not None}
         made_by = f"VAE.from_sessions({manifest.name!r}, {', '.join(f'{name}=…' for name in sessions)})"
         model = cls.__new__(cls)
-        model._set(manifest, None, sessions, threads, "cpu", made_by)
+        model._set(Graphs(manifest, sessions=sessions), threads, made_by)
+        model._options = None
         return model
 
     def __repr__(self) -> str:
         return self._made_by
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._options is None:
+            raise UsageError(
+                "expected a VAE of a model folder to copy or pickle, got one made from sessions, which stay in their "
+                "process; call VAE.from_sessions there"
+            )
+        return _load, self._options
+
     @property
     def manifest(self) -> Manifest:
-        """Everything that the model folder says of the model."""
-        return self._manifest
+        """The model's description: name, version, image and latent shapes, classes, files."""
+        return self._graphs.manifest
+
+    @property
+    def latent_dim(self) -> int:
+        """The number of latent dimensions."""
+        return self.manifest.latent.dimensions
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of one image: (channels, height, width)."""
+        return self.manifest.image.shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes of the training data, in the order of their labels; empty without classes."""
+        return self.manifest.class_names
 
     def fitted_prior(self) -> FittedPrior:
-        """The tables of the fitted prior, for what is to be drawn or judged in NumPy.
+        """The tables of the fitted prior, for latents and densities in NumPy.
 
         Raises:
-            ModelError: the model has none, or its file was changed.
+            ModelError: the model has no fitted prior, or its file was changed.
             UsageError: the model was made from sessions, without a folder.
         """
-        if self._folder is None:
-            raise UsageError("expected a model folder for the fitted prior, got sessions; use FittedPrior.parse")
-        with self._opening:
-            if self._prior is None:
-                self._prior = self._folder.read_prior()
-            return self._prior
+        return self._graphs.prior()
 
     def sample(
         self,
-        n: int,
+        n: int = 1,
         seed: int | None = None,
         start: int = 0,
         *,
@@ -153,35 +168,33 @@ class VAE:
         temperature: float = 1.0,
         detail: bool | None = None,
     ) -> Samples:
-        """Pictures start … start+n−1 of a seed, float32 [n, channels, height, width] in [0, 1].
+        """Makes pictures start … start+n−1 of a seed, float32 [n, channels, height, width] in [0, 1].
 
-        Below 64 pictures just these are computed, for speed; from there on, and in `stream`, whole aligned blocks,
-        so that a picture is the same to the byte in whatever range it was asked.
+        For fewer than 64 pictures only these are computed, for speed. From 64 on, and in `stream`, whole blocks of 32
+        are computed, so that a picture is equal to the byte whatever range it is made in.
 
         Args:
-            n: how many, at least 1.
-            seed: 0 … 2⁶³−1; drawn at random below 2⁵³ when None, and kept in the result.
-            start: index of the first, 0 … 2⁶³−1; start + n may reach 2⁶³.
-            prior: what latents are drawn from: "normal", which is N(0, I), or "fitted", the density of the latents of
-                real images; the model's default when None.
-            label: samples of one class: its index, its name in any case, or an unambiguous beginning of that. Implies
-                the fitted prior.
-            temperature: what the latents' noise is multiplied with, 0 to 100; below 1 more typical, above more varied.
-            detail: whether the detail stage draws the pictures, or the decoder their means; the model's default when
-                None.
+            n: number of pictures, at least 1.
+            seed: 0 … 2⁶³−1. None draws a seed below 2⁵³ at random, which the result keeps.
+            start: index of the first picture, 0 … 2⁶³−1; start + n may reach 2⁶³.
+            prior: the distribution of the latents: "normal" is N(0, I), and "fitted" is the density of the latents of
+                real images. None means the model's default.
+            label: makes pictures of one class: its index, its name, or an unambiguous part of its name, such as
+                "boot". Implies the fitted prior.
+            temperature: the factor of the latents' noise, 0 to 100; below 1 for more typical pictures, above 1 for
+                more varied ones.
+            detail: whether the detail stage makes the pictures; False gives the decoder's mean pictures. None means
+                the model's default.
 
         Raises:
-            UsageError: a number out of its range, or a choice that the model does not have.
+            UsageError: a number out of its range, or an option that the model doesn't have.
 
         >>> VAE().sample(2, seed=7, prior="normal")
         <2 samples of shape [1, 28, 28], seed=7, start=0, detail=True>
         """
-        draw = resolve_choice(self._manifest, prior, label, temperature, detail)
-        n, start, sampler = self._sampler(n, seed, start, draw)
-        if n < FEW:
-            sampler.open()
-            return sampler.joined([sampler.run(start, n)], start)
-        return sampler.joined(list(sampler.blocks(start, n, self._workers(n), grey=False)), start)
+        choice = resolve_choice(self.manifest, prior, label, temperature, detail)
+        n, start, sampler = self._checked(n, seed, start, choice)
+        return sampler.sample(start, n)
 
     def stream(
         self,
@@ -196,227 +209,330 @@ class VAE:
         temperature: float = 1.0,
         detail: bool | None = None,
     ) -> Iterator[Samples]:
-        """The same pictures as `sample`, in chunks, so that memory does not grow with n.
+        """Makes any number of pictures in chunks, so that memory doesn't grow with n.
 
         Args:
-            n: how many in all, at least 1.
-            seed: as in `sample`; one seed is drawn for all chunks.
+            n: number of pictures in all, at least 1.
+            seed: as in `sample`; a seed that is drawn at random serves all chunks.
             start: as in `sample`.
-            chunk: pictures in a chunk (the first and the last may be smaller), a multiple of 32.
-            dtype: float32 in [0, 1], or uint8 grey levels, which are computed in parallel too.
+            chunk: pictures in a chunk, a multiple of 32; the first and the last chunk may be smaller.
+            dtype: "float32" for values in [0, 1], or "uint8" for grey levels 0 … 255.
             prior: as in `sample`.
             label: as in `sample`.
             temperature: as in `sample`.
             detail: as in `sample`.
 
         Raises:
-            UsageError: a number out of its range, at the call and not at the first chunk.
+            UsageError: a number out of its range, when `stream` is called and not at the first chunk.
+
+        >>> [len(part) for part in VAE("fashion-mnist-12d-reference").stream(100, seed=7, chunk=64)]
+        [64, 36]
         """
-        draw = resolve_choice(self._manifest, prior, label, temperature, detail)
-        n, start, sampler = self._sampler(n, seed, start, draw)
+        choice = resolve_choice(self.manifest, prior, label, temperature, detail)
+        n, start, sampler = self._checked(n, seed, start, choice)
         if whole("chunk", chunk) < BLOCK or chunk % BLOCK:
             raise UsageError(f"expected a chunk that is a multiple of {BLOCK}, got {chunk}")
         if dtype not in ("float32", "uint8"):
             raise UsageError(f"expected the dtype float32 or uint8, got {dtype}")
-        return sampler.chunks(start, n, chunk, self._workers(n), grey=dtype == "uint8")
+        return sampler.stream(start, n, chunk, grey=dtype == "uint8")
 
-    def decode(self, latents: ArrayLike, *, noise: ArrayLike | None = None) -> NDArray[np.float32]:
-        """The mean pictures of latents, or with noise one that the detail stage draws of each.
+    def decode(
+        self, latents: ArrayLike | Pictures, *, noise: ArrayLike | None = None, detail: bool | None = None
+    ) -> NDArray[np.float32]:
+        """Makes the pictures of latents.
+
+        `decode(samples)` makes samples again: with the noise that they were drawn with, and equal to the byte if this
+        is their model. Other latents get details from one noise that all of them share, that of picture 0 of seed 0,
+        unless `noise` is given.
 
         Args:
-            latents: [n, dimensions] or [dimensions], any float or integer dtype.
-            noise: [n, k], or [k] for all of them, see `detail_noise`; the mean pictures without it.
+            latents: float or integer [..., dimensions], or `Samples` or other pictures of this library.
+            noise: float [..., k] with a row for each latent, or [k] for all of them; implies `detail`.
+            detail: whether the detail stage makes the pictures; False gives the decoder's mean pictures. None means
+                as samples were made, and the model's default for other latents.
 
         Returns:
-            float32 [n, channels, height, width] in [0, 1].
+            float32 [..., channels, height, width] in [0, 1], with the leading axes of the latents; a single latent
+            [dimensions] gives [1, channels, height, width].
 
         Raises:
             InputError: another width, or values that are not finite.
-            UsageError: noise for a model without a detail stage.
+            UsageError: details from a model without a detail stage, or noise with `detail=False`.
+
+        >>> vae = VAE("fashion-mnist-12d-reference")
+        >>> samples = vae.sample(3, seed=7)
+        >>> bool((vae.decode(samples) == samples).all()), vae.decode(np.zeros(12)).shape
+        (True, (1, 1, 28, 28))
         """
-        rows = as_latents(latents, self._manifest.latent.dimensions)
-        graph, feed = "decoder", {"latent": rows}
+        rows = as_latents(latents.latents if isinstance(latents, Pictures) else latents, self.latent_dim)
+        shape = rows.shape[:-1] if rows.ndim > 1 or isinstance(latents, Pictures) else (1,)
+        rows = rows.reshape(-1, self.latent_dim)
+        indices: NDArray[np.int64] = np.arange(len(rows))
+        layout: Layout = (0, len(rows)) if len(rows) < FEW else None
+        if isinstance(latents, Samples):
+            indices, layout = np.ravel(latents.indices), latents._layout
+            if noise is None and latents.choice.detail and detail is not False and self.manifest.detail is not None:
+                noise = _noise_of(latents)
+            if detail is None and noise is None:
+                detail = latents.choice.detail and self.manifest.detail is not None
+        feed = {"latent": rows}
         if noise is not None:
-            width = self._detail_spec().noise
-            own = as_latents(noise, width, "rows of noise")
-            if len(own) not in (1, len(rows)):
-                raise InputError(
-                    f"expected noise for each of {len(rows)} latents or for all of them, got {len(own)} rows"
-                )
-            graph, feed = "detail", {"latent": rows, "noise": np.broadcast_to(own, (len(rows), width))}
-        return self._in_batches(graph, ["image"], feed)[0]
+            feed["noise"] = self._given_noise(noise, len(rows), detail)
+        elif resolve_detail(self.manifest, detail):
+            feed["noise"] = np.broadcast_to(self.detail_noise(1, 0), (len(rows), self._detail_spec().noise))
+        images = self._in_batches("detail" if "noise" in feed else "decoder", feed, indices, layout)
+        return images.reshape(*shape, *self.image_shape)
 
     def detail_noise(
         self, n: int, seed: int, start: int = 0, *, labels: ArrayLike | int | None = None
     ) -> NDArray[np.float32]:
-        """The noise that pictures start … start+n−1 of a seed give the detail stage, float32 [n, k].
+        """Computes in NumPy the noise that pictures start … start+n−1 of a seed give the detail stage.
+
+        It differs from `Samples.noise` by rounding only, if `labels` are the samples' own.
 
         Args:
-            n: how many, at least 1.
+            n: number of pictures, at least 1.
             seed: 0 … 2⁶³−1.
-            start: index of the first.
-            labels: the class of each, [n], or of all; None or −1 where there is none. The `labels` of samples give
-                those samples' noise.
+            start: index of the first picture.
+            labels: int [n], the class of each picture, or one class for all; None or −1 for no class.
+
+        Returns:
+            float32 [n, k].
 
         Raises:
-            UsageError: a model without a detail stage, or a number out of its range.
+            UsageError: the model has no detail stage, or a number is out of its range.
+
+        >>> VAE().detail_noise(2, seed=7).shape
+        (2, 32)
         """
         from .internal.noise import detail_noise
 
         spec = self._detail_spec()
         return detail_noise(spec, seed, start, n, None if labels is None else np.asarray(labels, np.int64))
 
-    def encode(self, images: ArrayLike) -> Posterior:
-        """Mean and log-variance of the posterior q(z|x), each float32 [n, dimensions].
+    def encode(
+        self, images: Picture | Sequence[object], *, invert: Literal["auto", "yes", "no"] | bool = "auto"
+    ) -> Posterior:
+        """Finds the latents of pictures: mean and log-variance of the posterior q(z|x), each float32 [n, dimensions].
+
+        A file and a Pillow image may have any size and mode: it is turned as its EXIF data asks, made grey or RGB,
+        made negative if its border is bright (Fashion-MNIST's garments lie on black), scaled to fit, and padded with
+        black. An array must have the model's shape, because nothing says what its axes mean; for an array of another
+        size pass `PIL.Image.fromarray(array)`.
 
         Args:
-            images: uint8 in 0 … 255 or floats in [0, 1], with or without the leading axes.
+            images: a path (.png, .jpg, …, .npy), a Pillow image, an array, `Samples`, or a list of these. Arrays are
+                uint8 in 0 … 255 or floats in [0, 1], [..., channels, height, width]; the channel axis may be missing
+                if the model has one channel.
+            invert: "auto" as above, "yes" or True to make all pictures negative, "no" or False for none.
 
         Raises:
-            InputError: another shape, dtype or range.
-        """
-        pictures = as_images(images, self._manifest.image)
-        return Posterior(*self._in_batches("encoder", ["mean", "log_variance"], {"image": pictures}))
+            InputError: a file that can't be read, or an array of another shape, dtype or range.
+            UsageError: another word for `invert`.
 
-    def reconstruct(self, images: ArrayLike, *, noise: ArrayLike | None = None) -> NDArray[np.float32]:
-        """The pictures decoded from the posterior means of images, float32 [n, channels, height, width] in [0, 1].
+        >>> vae = VAE("fashion-mnist-12d-reference")
+        >>> vae.encode(vae.sample(3, seed=7)).mean.shape
+        (3, 12)
+        """
+        from .internal.fitting import fit_pictures
+
+        pictures = fit_pictures(images, self.manifest.image, invert).images
+        blocks = [{"image": pictures[at : at + BLOCK]} for at in range(0, len(pictures), BLOCK)]
+        session = self._graphs["encoder"]
+        parts = in_order(
+            lambda feed: run_float32(session, ["mean", "log_variance"], feed), blocks, self._workers(len(pictures))
+        )
+        return Posterior(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+
+    def reconstruct(
+        self,
+        images: Picture | Sequence[object],
+        *,
+        noise: ArrayLike | None = None,
+        detail: bool | None = None,
+        invert: Literal["auto", "yes", "no"] | bool = "auto",
+    ) -> NDArray[np.float32]:
+        """Encodes pictures and decodes their posterior means, float32 [n, channels, height, width] in [0, 1].
 
         Args:
             images: as in `encode`.
             noise: as in `decode`.
+            detail: as in `decode`; a loss needs the mean pictures, which False gives.
+            invert: as in `encode`.
 
         Raises:
             InputError: as in `encode`.
+            UsageError: as in `decode` and `encode`.
+
+        >>> VAE("fashion-mnist-12d-reference").reconstruct(np.zeros((28, 28))).shape
+        (1, 1, 28, 28)
         """
-        return self.decode(self.encode(images).mean, noise=noise)
+        return self.decode(self.encode(images, invert=invert).mean, noise=noise, detail=detail)
 
     def traverse(
         self,
-        dimensions: int | Sequence[int] | None = None,
+        dimensions: int | str | Sequence[int | str] | None = None,
         *,
         around: ArrayLike | None = None,
         span: float = 2.5,
         steps: int = 11,
         noise: ArrayLike | None = None,
+        detail: bool | None = None,
     ) -> Traversal:
-        """What each latent dimension does: it takes each value of a range while the others stay.
+        """Shows what latent dimensions do: a row for each, in which only that dimension changes.
 
         Args:
-            dimensions: the latent's own index, or several; all of them, ordered by KL, when None.
-            around: the latent whose other dimensions are kept, [dimensions]; the prior's mean 0 when None.
-            span: from 1 on, prior standard deviations; below 1, the central share of the prior.
+            dimensions: 5 or "z5"; several as [1, 2] or "1,2"; None or "all" for all of them, ordered by their KL.
+            around: the latent whose other dimensions are kept, [dimensions]; None for the prior's mean 0.
+            span: from 1 on, the largest value in standard deviations of the prior; below 1, the central share of the
+                prior.
             steps: pictures in a row, at least 2.
-            noise: [k], for the detail stage to draw all pictures with; their means without it.
+            noise: [k], the noise of all pictures, as in `decode`.
+            detail: as in `decode`.
 
         Returns:
-            images float32 [rows, steps, channels, height, width] and latents [rows, steps, dimensions].
+            images float32 [rows, steps, channels, height, width] and latents float32 [rows, steps, dimensions].
 
         Raises:
-            UsageError: a dimension that the model does not have, a span or steps out of range.
+            UsageError: a dimension that the model doesn't have, or a span or steps out of range.
             InputError: `around` has another width or is not finite.
+
+        >>> VAE("fashion-mnist-12d-reference").traverse("z5", steps=3)
+        <traversal of dimensions [5] from -2.5 to 2.5 in 3 steps>
         """
         from ._paths import traversal_values
 
-        width = self._manifest.latent.dimensions
-        wanted: Any = self._manifest.latent.order if dimensions is None else dimensions
-        several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
-        rows = tuple(whole("a dimension", row, 0, width - 1) for row in (wanted if several else [wanted]))
-        if not rows:
-            raise UsageError("expected at least one dimension, got none; leave them out for all")
+        rows = read_dimensions(dimensions, self.manifest.latent)
         values = traversal_values(span, steps)
+        width = self.latent_dim
         centre = np.zeros(width, np.float32) if around is None else as_latent(around, width)
         latents = np.tile(centre, (len(rows), steps, 1))  # [rows, steps, dimensions]
         for at, row in enumerate(rows):
             latents[at, :, row] = values
-        images = self.decode(latents.reshape(-1, width), noise=noise)
-        shaped = images.reshape(len(rows), steps, *self._manifest.image.shape)
-        return Traversal(shaped, latents, rows, values)
+        return Traversal(self.decode(latents, noise=noise, detail=detail), latents, rows, values)
 
     def interpolate(
         self,
         a: ArrayLike,
         b: ArrayLike,
         steps: int = 11,
-        method: Literal["linear", "spherical"] = "linear",
+        method: Literal["linear", "spherical", "slerp"] = "linear",
         *,
         noise: ArrayLike | None = None,
+        detail: bool | None = None,
     ) -> Pictures:
-        """Pictures on the way from latent a to latent b, both included.
+        """Makes pictures on the way from latent a to latent b, both included.
 
         Args:
             a: the first latent, [dimensions].
             b: the last latent, [dimensions].
-            steps: pictures in all, at least 2.
-            method: a straight line, or the arc between the two (which stays at the prior's typical radius).
-            noise: [k], for the detail stage to draw all pictures with; their means without it.
+            steps: number of pictures, at least 2.
+            method: "linear" for a straight line; "spherical", which "slerp" also means, for the arc between the two,
+                which stays at the distance from 0 that is typical of the prior.
+            noise: [k], the noise of all pictures, as in `decode`.
+            detail: as in `decode`.
+
+        Returns:
+            images float32 [steps, channels, height, width] and latents float32 [steps, dimensions].
 
         Raises:
-            UsageError: fewer than two steps, or an unknown method.
+            UsageError: fewer than two steps, or another method.
             InputError: a latent of another width, or not finite.
+
+        >>> vae = VAE("fashion-mnist-12d-reference")
+        >>> vae.interpolate(*vae.sample(2, seed=7).latents, steps=5, method="slerp")
+        <5 pictures of shape [1, 28, 28]>
         """
         from ._paths import interpolation_path
 
-        width = self._manifest.latent.dimensions
-        latents = interpolation_path(as_latent(a, width), as_latent(b, width), steps, method)
-        return Pictures(self.decode(latents, noise=noise), latents)
+        latents = interpolation_path(as_latent(a, self.latent_dim), as_latent(b, self.latent_dim), steps, method)
+        return Pictures(self.decode(latents, noise=noise, detail=detail), latents)
 
     def open(self, *names: str) -> None:
-        """Open these graphs now rather than when they are first needed, to meet their errors early.
+        """Opens graphs now rather than when they are first needed, so that their errors appear early.
+
+        Args:
+            names: generator, decoder, encoder, latents or detail.
 
         Raises:
             ModelError: a graph was changed or cannot be loaded.
             UnavailableError: the execution provider is not installed.
         """
         for name in names:
-            self._session(name)
+            _ = self._graphs[name]
 
-    def _session(self, name: str) -> Session:
-        with self._opening:
-            if name not in self._sessions:
-                if self._folder is None:
-                    raise UsageError(f"expected a session for {name}, got none; pass {name}= to from_sessions")
-                content = self._folder.read_graph(name)
-                self._sessions[name] = open_session(content, self._manifest.graphs[name], self._provider)
-            return self._sessions[name]
+    def _sampler(self, choice: Choice, seed: int) -> Sampler:
+        """What computes the samples of a seed, for a choice that `resolve_choice` made."""
+        return Sampler(self._graphs, choice, seed, self._threads)
 
-    def _sampler(self, n: int, seed: int | None, start: int, draw: Choice) -> tuple[int, int, Sampler]:
-        """The checked range, and what computes it."""
+    def _checked(self, n: int, seed: int | None, start: int, choice: Choice) -> tuple[int, int, Sampler]:
+        """The range after it was checked, and what computes it."""
         seed = draw_seed() if seed is None else seed
         n, seed, start = whole("n", n), whole("seed", seed), whole("start", start)
         check_range(seed, start, n)
-        return n, start, Sampler(self._manifest, self._session, draw, seed, self._default_labels)
-
-    def _default_labels(self, seed: int, start: int, count: int) -> NDArray[np.int64] | None:
-        """The classes of default samples: in NumPy where there is a folder, which costs no session."""
-        if self._folder is not None:
-            return self.fitted_prior().draw_labels(seed, start, count)
-        if "latents" not in self._sessions:
-            return None
-        return run_latents(self._sessions["latents"], seed, start, count, resolve_choice(self._manifest)).labels
+        return n, start, self._sampler(choice, seed)
 
     def _detail_spec(self) -> DetailSpec:
-        if self._manifest.detail is None:
+        if self.manifest.detail is None:
             raise UsageError(
-                f"expected a model with a detail stage for noise, got {self._manifest.name} {self._manifest.version}, "
+                f"expected a model with a detail stage for noise, got {self.manifest.name} {self.manifest.version}, "
                 "which has none; leave noise out"
             )
-        return self._manifest.detail
+        return self.manifest.detail
+
+    def _given_noise(self, noise: ArrayLike, count: int, detail: bool | None) -> NDArray[np.float32]:
+        if detail is not None and not detail:
+            raise UsageError("expected noise only for pictures with details, got noise and detail=False; leave one out")
+        width = self._detail_spec().noise
+        own = as_latents(noise, width, "rows of noise").reshape(-1, width)
+        if len(own) not in (1, count):
+            raise InputError(f"expected noise for each of {count} latents or for all of them, got {len(own)} rows")
+        return np.broadcast_to(own, (count, width))
 
     def _workers(self, count: int) -> int:
-        if self._threads is not None:
-            return self._threads
-        return usable_cores() if count >= BULK else 1
+        return self._threads or (usable_cores() if count >= BULK else 1)
 
     def _in_batches(
-        self, graph: str, outputs: Sequence[str], feed: Mapping[str, NDArray[np.float32]]
-    ) -> list[NDArray[np.float32]]:
-        """A graph's outputs for all rows of its inputs, computed in blocks of 32, the last one shorter."""
-        session, count = self._session(graph), len(next(iter(feed.values())))
-        parts = ({name: rows[at : at + BLOCK] for name, rows in feed.items()} for at in range(0, count, BLOCK))
-        results = list(in_order(lambda part: run_float32(session, outputs, part), parts, self._workers(count)))
-        return [np.concatenate(blocks) for blocks in zip(*results, strict=True)]
+        self, graph: str, feed: Mapping[str, NDArray[np.float32]], indices: NDArray[np.int64], layout: Layout
+    ) -> NDArray[np.float32]:
+        """Decodes rows at the places of the batches that their pictures were computed in (see `sampling`).
+
+        Args:
+            graph: "decoder" or "detail".
+            feed: the graph's inputs, each with a row for each picture.
+            indices: int64 [n], the index of each picture.
+            layout: how the pictures were computed.
+        """
+        session = self._graphs[graph]
+        images = np.empty((len(indices), *self.image_shape), np.float32)
+
+        def decode(batch: tuple[int, int, NDArray[np.int64]]) -> None:
+            first, size, rows = batch
+            places = indices[rows] - first
+            padded = {name: np.zeros((size, values.shape[1]), np.float32) for name, values in feed.items()}
+            for name, values in feed.items():
+                padded[name][places] = values[rows]
+            images[rows] = run_float32(session, ["image"], padded)[0][places]
+
+        for _ in in_order(decode, batches(indices, layout), self._workers(len(indices))):
+            pass
+        return images
+
+
+def _load(path: str | None, threads: int | None, provider: str) -> VAE:
+    """The VAE of a pickle."""
+    return VAE(path, threads=threads, provider=provider)
+
+
+def _noise_of(samples: Samples) -> NDArray[np.float32]:
+    if samples.noise is None:
+        raise UsageError(
+            "expected samples that carry their noise, got some of a VAE that was made without the session latents; "
+            "pass latents= to from_sessions, or decode samples.latents"
+        )
+    return samples.noise
 
 
 def draw_seed() -> int:
-    """A random seed below 2⁵³, of the system's own randomness."""
-    return int.from_bytes(os.urandom(7)) % DRAWN_SEED_LIMIT  # 56 bits, cut to 53
+    """A random seed below 2⁵³, from the operating system's source of randomness."""
+    return int.from_bytes(os.urandom(7)) % RANDOM_SEED_LIMIT  # 56 bits, cut to 53

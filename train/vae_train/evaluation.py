@@ -158,7 +158,7 @@ def evaluate_onnx(model: vae_gen.VAE, images: NDArray[np.uint8]) -> Evaluation:
         return posterior.mean, posterior.log_variance
 
     def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
-        return cost_of_probabilities(model.decode(latent), image)
+        return cost_of_probabilities(model.decode(latent, detail=False), image)
 
     return evaluate(encode, cost, images)
 

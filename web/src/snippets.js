@@ -15,7 +15,7 @@ export function python(state, latent, model) {
   lines.push(
     state.detail
       ? `image = model.decode(latent, noise=model.detail_noise(1, sample.seed, sample.start, labels=sample.labels))`
-      : "image = model.decode(latent)",
+      : "image = model.decode(latent, detail=False)",
     `print(image.shape)  # float32 in [0, 1]`,
   );
   return lines.join("\n");

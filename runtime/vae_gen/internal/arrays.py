@@ -1,6 +1,8 @@
-"""The gate through which arrays come in: any float or uint8 dtype, with or without leading axes, checked once."""
+"""Arrays that callers pass in: any float or uint8 dtype, with or without leading axes, checked once."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,24 +14,27 @@ LARGEST_LATENT = 1e6
 
 
 def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
-    """The pictures as float32 [n, channels, height, width] in [0, 1].
+    """Checks pictures and returns them as float32 [n, channels, height, width] in [0, 1].
 
     Args:
         images: uint8 in 0 … 255, or any float dtype in [0, 1]; one picture or many; the channel axis may be left
-            out where the model has one channel.
+            out if the model has one channel.
+        spec: the model's images.
 
     Raises:
-        InputError: another dtype or shape, a value that is not finite or outside [0, 1].
+        InputError: another dtype or shape, or a value that is not finite or outside [0, 1].
     """
     array = _array(images, "images")
     channels, height, width = spec.shape
-    expected = f"images of shape [n, {channels}, {height}, {width}]"
     if channels == 1 and array.ndim in (2, 3) and array.shape[-2:] == (height, width):
         array = array.reshape(-1, 1, height, width)
-    elif array.shape == spec.shape:
-        array = array[None]
+    elif array.ndim >= 3 and array.shape[-3:] == spec.shape:
+        array = array.reshape(-1, *spec.shape)
     if array.ndim != 4 or array.shape[1:] != spec.shape or len(array) == 0:
-        raise InputError(f"expected {expected}, got shape {list(array.shape)}; resize or reshape them first")
+        raise InputError(
+            f"expected images of shape [n, {channels}, {height}, {width}], got shape {list(array.shape)}; "
+            f"{_advice(array, spec)}"
+        )
     if array.dtype == np.uint8:
         return array.astype(np.float32) / np.float32(255)
     if not np.issubdtype(array.dtype, np.floating):
@@ -44,8 +49,20 @@ def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
     return array.astype(np.float32)
 
 
+def _advice(array: NDArray[Any], spec: ImageSpec) -> str:
+    """What to do about an array of another shape."""
+    channels, height, width = spec.shape
+    if array.size == 0:
+        return "pass at least one picture"
+    if array.shape[-3:] == (height, width, channels):
+        return "move the channel axis to the front with numpy.moveaxis(images, -1, -3)"
+    if array.ndim and array.shape[-1] == channels * height * width:
+        return f"reshape them with images.reshape(-1, {channels}, {height}, {width})"
+    return "to fit a picture of another size, pass PIL.Image.fromarray(array) or the path of its file"
+
+
 def as_latents(latents: ArrayLike, dimensions: int, what: str = "latents") -> NDArray[np.float32]:
-    """The latents, or other rows called `what`, as float32 [n, dimensions]; a single vector becomes one row.
+    """Checks latents, or other rows called `what`, and returns them as float32 [..., dimensions].
 
     Raises:
         InputError: another width, no rows, not numbers, or a value that is not finite or beyond ±1e6.
@@ -53,9 +70,7 @@ def as_latents(latents: ArrayLike, dimensions: int, what: str = "latents") -> ND
     array = _array(latents, what)
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise InputError(f"expected {what} as numbers, got {array.dtype}; convert them to float32 first")
-    if array.ndim == 1:
-        array = array[None]
-    if array.ndim != 2 or array.shape[1] != dimensions or len(array) == 0:
+    if array.ndim == 0 or array.shape[-1] != dimensions or array.size == 0:
         raise InputError(
             f"expected {what} of shape [n, {dimensions}], got {list(array.shape)}; "
             f"this model's {what} have that width"
@@ -74,20 +89,30 @@ def as_latents(latents: ArrayLike, dimensions: int, what: str = "latents") -> ND
 
 
 def as_latent(latent: ArrayLike, dimensions: int) -> NDArray[np.float32]:
-    """One latent as float32 [dimensions].
+    """Checks a single latent, [dimensions] or [1, dimensions], and returns it as float32 [dimensions].
 
     Raises:
         InputError: as `as_latents`, or more than one row.
     """
-    rows = as_latents(latent, dimensions)
+    rows = as_latents(latent, dimensions).reshape(-1, dimensions)
     if len(rows) != 1:
         raise InputError(f"expected one latent of {dimensions} numbers, got {len(rows)} of them")
     first: NDArray[np.float32] = rows[0]
     return first
 
 
-def _array(value: ArrayLike, what: str) -> NDArray[np.generic]:
+def _array(value: Any, what: str) -> NDArray[Any]:
+    """The value as an array of numbers; NumPy's own errors for what can't be one are replaced by a sentence."""
     try:
-        return np.asarray(value)
-    except ValueError as error:  # rows of different lengths
+        array = np.asarray(value)
+    except ValueError as error:
         raise InputError(f"expected {what} as an array, got rows of different lengths; make them equal") from error
+    except (TypeError, RuntimeError) as error:  # PyTorch's, for a tensor on a GPU or one that requires a gradient
+        raise InputError(
+            f"expected {what} as an array, got a {type(value).__name__} that NumPy can't read; "
+            "for a PyTorch tensor, pass tensor.detach().cpu()"
+        ) from error
+    if array.dtype == object or array.dtype.kind in "USV":
+        shown = repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__}"
+        raise InputError(f"expected {what} as an array of numbers, got {shown}")
+    return array

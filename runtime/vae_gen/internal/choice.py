@@ -1,43 +1,56 @@
-"""How samples are drawn: prior, perhaps one class, temperature, decoder; checked once, against the model."""
+"""What callers ask for in their own words: prior, class, temperature, details; dimensions; the shape of a path.
+
+The readers here turn it into checked values, once, for the library and the command line. A `Choice` is such a value:
+whoever receives one need not check it again.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import UsageError
-from .manifest import Manifest, Prior
+from .checks import whole
+from .manifest import LatentSpec, Manifest, Prior
 
 LARGEST_TEMPERATURE = 100.0
 """Far beyond what makes pictures, and low enough that no sum in a network overflows."""
 
+METHODS = ("linear", "spherical")
+
 
 @dataclass(frozen=True)
 class Choice:
-    """A choice that the model can make."""
+    """How samples are made: the caller's options after the model's defaults were filled in.
+
+    Attributes:
+        prior: "normal" for N(0, I), or "fitted" for the density of the latents of real images.
+        label: the index of the class of all samples; None for any class.
+        temperature: the factor of the latents' noise, 0 to 100.
+        detail: whether the detail stage makes the pictures; otherwise the decoder makes mean pictures.
+    """
 
     prior: Prior
     label: int | None = None
-    """the class of all samples; None for any"""
     temperature: float = 1.0
     detail: bool = False
-    """whether the detail stage draws the picture; the decoder otherwise, which gives the mean one"""
 
     def is_default(self, manifest: Manifest) -> bool:
-        """Whether `generator.onnx` makes it."""
+        """Whether this is the model's own default, which `generator.onnx` makes by itself."""
         return self == Choice(manifest.latent.default_prior, detail=manifest.details_by_default)
 
     @property
     def decoder(self) -> str:
-        """The graph that makes pictures of its latents."""
+        """The name of the graph that turns latents into pictures: "detail" or "decoder"."""
         return "detail" if self.detail else "decoder"
 
     def graphs(self, manifest: Manifest) -> tuple[str, ...]:
-        """The graphs that make it."""
+        """The names of the graphs to run, in order."""
         return ("generator",) if self.is_default(manifest) else ("latents", self.decoder)
 
     def has_labels(self, manifest: Manifest) -> bool:
@@ -45,7 +58,7 @@ class Choice:
         return self.prior == "fitted" and bool(manifest.class_names)
 
     def feed(self) -> dict[str, NDArray[np.generic]]:
-        """What `latents.onnx` takes beside the range."""
+        """The inputs of `latents.onnx` besides seed, start and count."""
         return {
             "prior": np.array(self.prior == "fitted", np.int64),
             "label": np.array(-1 if self.label is None else self.label, np.int64),
@@ -60,17 +73,17 @@ def resolve_choice(
     temperature: float = 1.0,
     detail: bool | None = None,
 ) -> Choice:
-    """The draw that these arguments mean to this model.
+    """Checks these options against the model and fills in its defaults.
 
     Args:
-        manifest: the model's.
-        prior: normal or fitted; the model's default when None, and fitted when there is a label.
-        label: a class's index, its name in any case, or an unambiguous beginning of it.
-        temperature: what the noise is multiplied with, 0 to 100.
-        detail: whether the detail stage draws; the model's default when None.
+        manifest: the model's manifest.
+        prior: "normal" or "fitted"; None means fitted with a label, and otherwise the model's default.
+        label: a class, as `find_label` reads it.
+        temperature: the factor of the latents' noise, 0 to 100.
+        detail: whether the detail stage makes the pictures; None means the model's default.
 
     Raises:
-        UsageError: an unknown or impossible choice, or two that contradict each other.
+        UsageError: an unknown option, one that the model doesn't have, or two that contradict each other.
     """
     if prior not in (None, "normal", "fitted"):
         raise UsageError(f"expected the prior normal or fitted, got {prior}")
@@ -79,7 +92,7 @@ def resolve_choice(
     if not (math.isfinite(temperature) and 0 <= temperature <= LARGEST_TEMPERATURE):
         raise UsageError(f"expected a temperature from 0 to {LARGEST_TEMPERATURE:g}, got {temperature}")
     if label is not None and prior == "normal":
-        raise UsageError(f"expected the fitted prior for the label {label}, got normal, which knows no classes")
+        raise UsageError(f"expected the fitted prior for the label {label}, got normal, which has no classes")
     if not manifest.has_fitted_prior and (prior == "fitted" or label is not None or temperature != 1):
         wanted = f"temperature {temperature:g}" if label is None else f"label {label}"
         wanted = "prior fitted" if prior == "fitted" and label is None else wanted
@@ -87,28 +100,40 @@ def resolve_choice(
             f"expected a model with a fitted prior for the {wanted}, got {manifest.name} {manifest.version}, "
             "which has no latents.onnx; export it again"
         )
-    if detail and manifest.detail is None:
-        raise UsageError(
-            f"expected a model with a detail stage, got {manifest.name} {manifest.version}, which has no detail.onnx; "
-            "train one with vae-detail and export it, or leave detail out"
-        )
     index = None if label is None else find_label(manifest.class_names, label)
     chosen: Prior = "fitted" if prior == "fitted" or index is not None else "normal"
     return Choice(
         prior=manifest.latent.default_prior if prior is None and index is None else chosen,
         label=index,
         temperature=float(temperature),
-        detail=manifest.details_by_default if detail is None else detail,
+        detail=resolve_detail(manifest, detail),
     )
 
 
-def find_label(class_names: Sequence[str], label: int | str) -> int:
-    """The index of a class, given as that, by its name in any case, or by an unambiguous beginning of it.
+def resolve_detail(manifest: Manifest, detail: bool | None) -> bool:
+    """Whether the detail stage makes the pictures; None means the model's default.
 
     Raises:
-        UsageError: no such class, more than one, or a model without classes.
+        UsageError: the model has no detail stage.
+    """
+    if detail and manifest.detail is None:
+        raise UsageError(
+            f"expected a model with a detail stage, got {manifest.name} {manifest.version}, which has no detail.onnx; "
+            "train one with vae-detail and export it, or leave detail out"
+        )
+    return manifest.details_by_default if detail is None else bool(detail)
 
-    >>> find_label(["Shirt", "Shoe", "Bag"], "bAg"), find_label(["Shirt", "Shoe", "Bag"], "shi")
+
+def find_label(class_names: Sequence[str], label: int | str) -> int:
+    """Finds a class by its index, its name, or part of its name, and returns its index.
+
+    Upper and lower case, spaces, hyphens and underscores don't matter. A whole name is preferred to the beginning of
+    a name, and that to a whole word anywhere in a name.
+
+    Raises:
+        UsageError: no class fits, several do, or the model has no classes.
+
+    >>> find_label(["T-shirt/top", "Shirt", "Ankle boot"], "boot"), find_label(["Shirt", "Shoe", "Bag"], "shi")
     (2, 0)
     """
     known = ", ".join(class_names)
@@ -120,13 +145,73 @@ def find_label(class_names: Sequence[str], label: int | str) -> int:
         return int(label)
     if not isinstance(label, str):
         raise UsageError(f"expected a label as the name or the index of a class, got {label!r}")
-    wanted = label.strip().casefold()
-    names = [name.casefold() for name in class_names]
-    if wanted in names:
-        return names.index(wanted)
-    found = [at for at, name in enumerate(names) if wanted and name.startswith(wanted)]
-    if len(found) > 1:
-        raise UsageError(f"expected one class, got {label}, which begins {', '.join(class_names[at] for at in found)}")
+    wanted, names = "".join(_words(label)), [_words(name) for name in class_names]
+    exactly = [at for at, name in enumerate(class_names) if name.casefold() == label.strip().casefold()]
+    whole_names = [at for at, words in enumerate(names) if "".join(words) == wanted]
+    beginnings = [at for at, words in enumerate(names) if wanted and "".join(words).startswith(wanted)]
+    of_words = [at for at, words in enumerate(names) if _has_words(words, wanted)]
+    found = next((some for some in (exactly, whole_names, beginnings, of_words) if some), [])
     if not found:
-        raise UsageError(f"expected a class ({known}) or its beginning, got {label!r}")
+        raise UsageError(f"expected a class ({known}) or part of its name, got {label!r}")
+    if len(found) > 1:
+        raise UsageError(f"expected one class, got {label}, which fits {', '.join(class_names[at] for at in found)}")
     return found[0]
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text without case and punctuation: ["t", "shirt", "top"] for "T-shirt/top"."""
+    return "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()
+
+
+def _has_words(words: Sequence[str], wanted: str) -> bool:
+    """Whether some neighbouring words, written together, are the wanted ones."""
+    ends = range(len(words) + 1)
+    return any(wanted and "".join(words[low:high]) == wanted for low in ends for high in ends)
+
+
+def read_dimensions(dimensions: Any, latent: LatentSpec) -> tuple[int, ...]:
+    """The latent dimensions that a caller names.
+
+    Args:
+        dimensions: an index such as 5, "5" or "z5"; several as a list or separated by commas; "all" or None for all
+            dimensions, the one with the highest KL first.
+        latent: the model's latent space.
+
+    Raises:
+        UsageError: an index that the model doesn't have, or something else.
+
+    >>> read_dimensions("z1, 0", LatentSpec(3, (0.1, 0.2, 0.3), (2, 1, 0)))
+    (1, 0)
+    """
+    if dimensions is None or (isinstance(dimensions, str) and dimensions.strip().casefold() == "all"):
+        return latent.order
+    if isinstance(dimensions, np.ndarray):
+        dimensions = dimensions.tolist()
+    if isinstance(dimensions, str):
+        wanted: list[Any] = dimensions.split(",")
+    else:
+        wanted = list(dimensions) if isinstance(dimensions, Iterable) else [dimensions]
+    if not wanted:
+        raise UsageError("expected at least one dimension, got none; leave them out for all")
+    return tuple(_dimension(one, latent.dimensions) for one in wanted)
+
+
+def _dimension(value: Any, width: int) -> int:
+    if isinstance(value, str):
+        digits = value.strip().casefold().removeprefix("z")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+            raise UsageError(f"expected a dimension such as 5 or z5, or all, got {value!r}")
+        value = int(digits)
+    return whole("a dimension", value, 0, width - 1)
+
+
+def read_method(method: str) -> str:
+    """The shape of a path between two latents, "linear" or "spherical"; "slerp" is another name for "spherical".
+
+    Raises:
+        UsageError: another word.
+    """
+    name = "spherical" if method == "slerp" else method
+    if name not in METHODS:
+        raise UsageError(f"expected the method linear, spherical or slerp, got {method}")
+    return name

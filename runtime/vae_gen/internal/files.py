@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .._errors import OutputError
+from .._errors import InputError, OutputError
 
 
 @contextlib.contextmanager
@@ -93,6 +93,36 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+
+
+@contextlib.contextmanager
+def filling_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write files into, which come to `path` together when the block ends well.
+
+    Other files of an existing folder stay; a folder that doesn't exist is made, if its parent exists.
+
+    Raises:
+        OutputError: no such parent folder, `path` is a file, no permission, or the disk is full.
+    """
+    if not Path(path).is_dir():
+        with replacing_folder(path) as folder:
+            yield folder
+        return
+    aside: Path | None = None
+    try:
+        with _naming_failures(path):
+            aside = Path(tempfile.mkdtemp(prefix=".vae-gen.", suffix=".part", dir=path))
+            yield aside
+            for file in sorted(aside.iterdir()):
+                file.replace(Path(path) / file.name)
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def cannot_open(expected: str, error: OSError) -> InputError:
+    """The error for a file that can't be opened: what it should be, and the system's reason."""
+    return InputError(f"expected {expected}, cannot open it ({error.strerror or error}); check its name")
 
 
 @contextlib.contextmanager

@@ -1,18 +1,23 @@
-"""ONNX Runtime sessions as this project opens them."""
+"""The graphs of a model as ONNX Runtime sessions. This is the one place where a graph is opened."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import ModelError, UnavailableError
-from .manifest import GraphFile
+from .._errors import ModelError, UnavailableError, UsageError
+from .folder import ModelFolder
+from .manifest import GraphFile, Manifest
 
 if TYPE_CHECKING:
     import onnxruntime
+
+    from .prior import FittedPrior
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -22,28 +27,117 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-"""Short names of ONNX Runtime's execution providers; its own names are understood too."""
-
+"""Short names of ONNX Runtime's execution providers. Its own long names are accepted too."""
 
 ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
-"""ONNX Runtime's names of the dtypes that the contract has."""
+"""ONNX Runtime's names for the two dtypes that our graphs use."""
 
 
 class Session(Protocol):
-    """The part of `onnxruntime.InferenceSession` that is used: anything with this method will do."""
+    """The only method of `onnxruntime.InferenceSession` that this library calls; any object that has it will do."""
 
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> Sequence[Any]:
-        """The named outputs for the named inputs."""
+        """Computes the named outputs from the named inputs."""
+
+
+class Graphs:
+    """The graphs of one model, each opened when it is first needed and then kept.
+
+    Safe to use from many threads, and in a process that was forked after graphs were opened: such a process opens
+    its own sessions, because a session of the parent may be in the middle of a run.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        folder: ModelFolder | None = None,
+        provider: str = "cpu",
+        sessions: Mapping[str, Session] | None = None,
+    ) -> None:
+        """Takes the model's description and, instead of a folder, the sessions that an app has opened itself.
+
+        Args:
+            manifest: the model's manifest.
+            folder: where the graphs are read from; None if the app brings its own sessions.
+            provider: ONNX Runtime's execution provider, by its short or its full name.
+            sessions: the app's own sessions by the graph's name.
+        """
+        self.manifest, self.folder, self._provider = manifest, folder, provider
+        self._sessions: dict[str, Session] = dict(sessions or {})
+        self._prior: FittedPrior | None = None
+        self._lock, self._process = threading.Lock(), os.getpid()
+        self._of_parent: dict[str, Session] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the graph can be run: it lies in the folder, or the app brought a session."""
+        return name in (self._sessions if self.folder is None else self.manifest.graphs)
+
+    def __getitem__(self, name: str) -> Session:
+        """The session of a graph, opened now if it was not before.
+
+        Raises:
+            ModelError: the model has no such graph, or its file was changed or cannot be loaded.
+            UnavailableError: the execution provider is not installed.
+            UsageError: the app brought no session for this graph.
+        """
+        if self._process != os.getpid():
+            self._start_again_after_a_fork()
+        session = self._sessions.get(name)
+        if session is None:
+            with self._lock:
+                if name not in self._sessions:
+                    self._sessions[name] = self._open(name)
+            return self._sessions[name]
+        return session
+
+    def prior(self) -> FittedPrior:
+        """The tables of the fitted prior, read once. Their arrays are read-only, because they are kept here.
+
+        Raises:
+            ModelError: the model has no fitted prior, or its file was changed.
+            UsageError: the model was made from sessions, without a folder.
+        """
+        if self.folder is None:
+            raise UsageError("expected a model folder for the fitted prior, got sessions; use FittedPrior.parse")
+        if self._prior is None:
+            prior = self.folder.read_prior()  # two threads at once may both read it, with the same result
+            for table in vars(prior).values():
+                if isinstance(table, np.ndarray):
+                    table.flags.writeable = False
+            self._prior = prior
+        return self._prior
+
+    def _open(self, name: str) -> Session:
+        if self.folder is None:
+            raise UsageError(f"expected a session for {name}, got none; pass {name}= to from_sessions")
+        session: Session = open_session(self.folder.read_graph(name), self.manifest.graphs[name], self._provider)
+        return session
+
+    def _start_again_after_a_fork(self) -> None:
+        """Forgets what belongs to the parent process: a lock that may be held for ever, and sessions that may be busy.
+
+        The old sessions are kept without being used, because to close them here could wait for threads that only the
+        parent has. Sessions that the app brought stay in use, because only the app could open them again.
+        """
+        self._lock = threading.Lock()
+        if self.folder is not None:
+            self._of_parent, self._sessions = self._sessions, {}
+        self._process = os.getpid()
 
 
 def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onnxruntime.InferenceSession:
-    """A session with one thread of its own: callers bring the parallelism (see `blocks`).
+    """Opens a graph in a session that computes on one thread; `blocks.in_order` runs several blocks at a time.
+
+    Args:
+        content: the bytes of the ONNX file.
+        graph: the manifest's description of the file.
+        provider: ONNX Runtime's execution provider, by its short or its full name.
 
     Raises:
         UnavailableError: the execution provider is not in this installation of ONNX Runtime.
         ModelError: ONNX Runtime cannot load the graph, or its inputs and outputs are not the manifest's.
     """
-    import onnxruntime  # 0.2 s: only when a graph is really needed
+    import onnxruntime  # takes 0.2 s, so only when a graph is really needed
 
     wanted = PROVIDERS.get(provider.lower(), provider)
     available = onnxruntime.get_available_providers()
@@ -66,8 +160,8 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
             f"expected the execution provider {wanted} to start, got {', '.join(session.get_providers())}; "
             "check its driver and libraries, or leave --provider out"
         )
-    session.disable_fallback()  # to another provider, which is not the one that was asked for
-    session._model_bytes = None  # it keeps the whole file for that fallback alone: 3.6 MB of the default model's 96
+    session.disable_fallback()  # otherwise a failed run is silently repeated with another provider
+    session._model_bytes = None  # kept only for that repetition: 3.6 MB of the default model's 96 MB in memory
     for kind, promised, found in (
         ("inputs", graph.inputs, session.get_inputs()),
         ("outputs", graph.outputs, session.get_outputs()),
@@ -80,5 +174,5 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
 
 
 def run_float32(session: Session, names: Sequence[str], feed: Mapping[str, Any]) -> list[NDArray[np.float32]]:
-    """The named outputs of one run, as float32 arrays."""
+    """Runs a session once and returns the named outputs as float32 arrays."""
     return [np.asarray(output, np.float32) for output in session.run(list(names), feed)]

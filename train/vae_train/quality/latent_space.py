@@ -52,7 +52,7 @@ def traversal_smoothness(model: VAE, data: FashionMnist, judges: Sequence[Judge]
     bases = [np.zeros(width, np.float32), *model.encode(data.test_images.numpy()[first]).mean]
     ratios: dict[str, list[NDArray[np.float64]]] = {}
     for base in bases:
-        images = model.traverse(range(width), around=base, span=SPAN, steps=STEPS).images
+        images = model.traverse(range(width), around=base, span=SPAN, steps=STEPS, detail=False).images
         rows, steps = images.shape[:2]
         spaces = {"pixels": images} | {judge.name: _features(judge, images) for judge in judges}
         for name, points in spaces.items():
@@ -79,7 +79,9 @@ def path_length(model: VAE, judge: Judge, seed: int, paths: int = PATHS) -> dict
     words = random_words(seed, 0, paths, 1, PATH_STREAM - 1)[:, 0, 0]
     t = words.astype(np.float64) / 2**32
     places = [spherical(ends[::2], ends[1::2], at) for at in (t, t + EPSILON)]
-    before, after = (describe(judge.network, model.decode(place.astype(np.float32))).features for place in places)
+    before, after = (
+        describe(judge.network, model.decode(place.astype(np.float32), detail=False)).features for place in places
+    )
     lengths = ((after.astype(np.float64) - before) ** 2).sum(1) / EPSILON**2
     low, high = np.quantile(lengths, [0.01, 0.99])
     return {

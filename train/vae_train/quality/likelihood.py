@@ -110,7 +110,7 @@ def _log_weights(
     noise = standard_normals(NOISE_SEED, first * k, count * k, dimensions, IWAE_STREAM)
     noise = noise.reshape(count, k, dimensions)
     latents = mean[:, None] + np.exp(np.float32(0.5) * log_variance)[:, None] * noise  # [n, k, dimensions]
-    pixels = model.decode(latents.reshape(-1, dimensions)).reshape(count, k, -1)  # [n, k, pixels]
+    pixels = model.decode(latents.reshape(-1, dimensions), detail=False).reshape(count, k, -1)  # [n, k, pixels]
     wide = latents.astype(np.float64)
     ratio = 0.5 * (noise.astype(np.float64) ** 2 - wide**2 + log_variance.astype(np.float64)[:, None]).sum(2)
     log_weights: NDArray[np.float64] = ratio + log_likelihood(pixels, images.reshape(count, -1))

@@ -228,4 +228,4 @@ def nearest_pairs(images: Pixels, lookup: Lookup, training: Pixels) -> bytes:
 
 def traversals(model: VAE) -> bytes:
     """A row for each latent dimension, most KL first, from −2.5 to 2.5 with the others at 0."""
-    return png(model.traverse(span=2.5, steps=TRAVERSAL_STEPS).grid(scale=2))
+    return png(model.traverse(span=2.5, steps=TRAVERSAL_STEPS, detail=False).grid(scale=2))

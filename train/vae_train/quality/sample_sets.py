@@ -51,7 +51,7 @@ def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | Non
         return _real(data, count, seed)
 
     def from_mean(_: int) -> Made:
-        return to_grey_levels(model.reconstruct(images)), labels
+        return to_grey_levels(model.reconstruct(images, detail=False)), labels
 
     def from_posterior(seed: int, detail: bool = False) -> Made:
         return _sampled_reconstructions(model, images, seed, detail), labels
@@ -125,4 +125,5 @@ def _sampled_reconstructions(
     mean, log_variance = model.encode(images)
     noise = standard_normals(seed, 0, len(images), mean.shape[1], NOISE_STREAM)
     latents = mean + np.exp(np.float32(0.5) * log_variance) * noise
-    return to_grey_levels(model.decode(latents, noise=model.detail_noise(len(images), seed) if detail else None))
+    own_noise = model.detail_noise(len(images), seed) if detail else None
+    return to_grey_levels(model.decode(latents, noise=own_noise, detail=detail))

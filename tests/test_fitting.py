@@ -1,4 +1,4 @@
-"""Pictures that come in: every size and mode becomes what the model takes, and each step is said."""
+"""Fitting pictures to a model: every size and mode becomes what the model takes, and each step is recorded."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from PIL import Image
 
 from cli_runner import Command
 from vae_gen import ImageSpec, InputError
-from vae_gen_cli.console import Console
-from vae_gen_cli.options import Invert
-from vae_gen_cli.picture_files import FORMATS, PictureSet, read_pictures
+from vae_gen.internal.fitting import FORMATS, fit_pictures
 
 GREY, COLOUR = ImageSpec(1, 28, 28), ImageSpec(3, 28, 28)
 
 
 @pytest.fixture
-def read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[np.ndarray, str]]:
-    """A picture, written to a file and read back: grey levels [channels, height, width], and what was said."""
+def read(tmp_path: Path) -> Callable[..., tuple[np.ndarray, str]]:
+    """A picture, written to a file and read back: grey levels [channels, height, width], and the steps."""
 
     def write_and_read(
-        image: Image.Image, name: str = "a.png", spec: ImageSpec = GREY, invert: Invert = Invert.AUTO, **options: object
+        image: Image.Image, name: str = "a.png", spec: ImageSpec = GREY, invert: str = "auto", **options: object
     ) -> tuple[np.ndarray, str]:
         path = tmp_path / name
         image.save(path, **options)
-        pictures = read_pictures([str(path)], spec, invert, Console(as_json=False, quiet=False))
-        assert isinstance(pictures, PictureSet)
+        pictures = fit_pictures(path, spec, invert)
         assert pictures.images.shape == (1, *spec.shape)
         assert pictures.images.dtype == np.float32
-        return np.rint(pictures.images[0] * 255).astype(int), capsys.readouterr().err.removeprefix(f"{path}: ").rstrip()
+        return np.rint(pictures.images[0] * 255).astype(int), ", ".join(
+            step for name, steps in pictures.steps for step in steps if name == str(path)
+        )
 
     return write_and_read
 
@@ -95,7 +94,7 @@ def test_exif_turns_the_picture(read: Read, orientation: int, turn: int) -> None
     pixels[2:6, 2:20] = 255
     found, said = read(Image.fromarray(pixels), exif=exif)
     np.testing.assert_array_equal(found[0], np.rot90(pixels, turn))
-    assert said == ("" if orientation == 1 else "turned as its EXIF says")
+    assert said == ("" if orientation == 1 else "turned as its EXIF data asks")
 
 
 def test_alpha_lies_on_black(read: Read) -> None:
@@ -137,10 +136,10 @@ def test_a_bright_border_makes_it_negative_unless_told_otherwise(read: Read) -> 
     found, said = read(white)
     np.testing.assert_array_equal(found[0], ramp())
     assert said == "made negative for its bright border"
-    found, said = read(white, invert=Invert.NO)
+    found, said = read(white, invert="no")
     np.testing.assert_array_equal(found[0], 255 - ramp())
     assert said == ""
-    found, said = read(white, invert=Invert.YES)
+    found, said = read(white, invert="yes")
     np.testing.assert_array_equal(found[0], ramp())
     assert said == "made negative"
 
@@ -173,7 +172,7 @@ def test_formats_that_start_other_programs_are_not_opened(tmp_path: Path) -> Non
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
     with pytest.raises(InputError, match="got another kind of file"):
-        read_pictures([str(path)], GREY, Invert.AUTO, Console(as_json=False, quiet=True))
+        fit_pictures(path, GREY)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.webp", "a.bmp", "a.tiff"])
@@ -188,7 +187,7 @@ def test_a_file_cut_anywhere_is_read_or_refused_in_one_line(tmp_path: Path, name
             damaged[random.integers(0, len(damaged))] ^= int(random.integers(1, 256))
         path.write_bytes(damaged)
         try:
-            read_pictures([str(path)], GREY, Invert.AUTO, Console(as_json=False, quiet=True))
+            fit_pictures(path, GREY)
         except InputError as error:
             assert "\n" not in str(error)
 
@@ -200,7 +199,7 @@ def test_an_npy_holds_one_picture_or_several(tmp_path: Path) -> None:
         (np.stack([ramp(), ramp()]).astype(np.float64) / 255, (f"{path}[0]", f"{path}[1]")),
     ):
         np.save(path, array)
-        pictures = read_pictures([path], GREY, Invert.AUTO, Console(as_json=False, quiet=True))
+        pictures = fit_pictures([path], GREY)
         assert pictures.names == names
         np.testing.assert_allclose(pictures.images[-1, 0] * 255, ramp(), atol=1e-4)
 

@@ -1,0 +1,170 @@
+"""Pictures in files: PNG and WebP, folders of PNGs, .npy and .npz, for the library and the command line.
+
+Arrays and folders are written chunk by chunk, so that memory doesn't grow with the number of pictures.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .._errors import UsageError
+from .checks import whole
+from .files import filling_folder, replacing
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .._pictures import Pictures
+
+GRID_SCALE = 4
+"""Pixels of a grid for each pixel of a picture."""
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+"""The earliest date that a zip file can hold: a real date would make the bytes of each run different."""
+
+
+def save(pictures: Pictures, path: str | os.PathLike[str], columns: int | None, scale: int | None) -> None:
+    """Writes pictures as the ending of the path asks; `Pictures.save` describes the formats and errors."""
+    text = os.fspath(path)
+    ending = "/" if text.endswith(("/", os.sep)) else Path(text).suffix.lower()
+    if ending not in ("/", ".png", ".webp", ".npy", ".npz"):
+        raise UsageError(f"expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got {text!r}")
+    is_grid = ending in (".png", ".webp") and pictures.ndim > 3
+    if columns is not None and not is_grid:
+        raise UsageError(f"expected a grid (.png or .webp) for columns, got {text!r}; leave columns out")
+    if scale is not None and ending in (".npy", ".npz"):
+        raise UsageError(f"expected pictures for scale, got the array {text!r}; leave scale out")
+    size = whole("scale", (GRID_SCALE if is_grid else 1) if scale is None else scale, 1)
+    if ending in (".npy", ".npz"):
+        with replacing(text) as file:
+            write_npy(file, [pictures]) if ending == ".npy" else write_npz(file, [pictures])
+        return
+    levels = pictures.grey_levels().reshape(-1, *pictures.shape[-3:])  # [n, channels, height, width]
+    if ending == "/":
+        first = pictures._first_index() if len(levels) else 0
+        write_folder(text, ((first + at, _encoded(to_image(one, size), "PNG")) for at, one in enumerate(levels)),
+                     first + len(levels) - 1)  # fmt: skip
+        return
+    image = _from_pixels(pictures.grid(columns, size)) if is_grid else to_image(levels[0], size)
+    with replacing(text) as file:
+        file.write(_encoded(image, ending.removeprefix(".").upper()))
+
+
+def to_image(levels: NDArray[np.uint8], scale: int = 1) -> Image.Image:
+    """One picture uint8 [channels, height, width] as a Pillow image, without the border that a grid has."""
+    pixels = levels.transpose(1, 2, 0).repeat(scale, axis=0).repeat(scale, axis=1)
+    return _from_pixels(np.ascontiguousarray(pixels[..., 0] if len(levels) == 1 else pixels))
+
+
+def write_folder(path: str | os.PathLike[str], files: Iterable[tuple[int, bytes]], last: int) -> None:
+    """Writes one PNG for each picture, named by its index; other files of the folder stay.
+
+    Args:
+        path: the folder, which may exist; its parent must.
+        files: the index and the content of each file.
+        last: the largest index, which decides how many digits the names have.
+    """
+    digits = max(6, len(str(last)))
+    with filling_folder(path) as folder:
+        for index, content in files:
+            (folder / f"{index:0{digits}}.png").write_bytes(content)
+
+
+def write_npy(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = None) -> None:
+    """Writes the images of all chunks as one .npy array.
+
+    Args:
+        file: where to.
+        chunks: the pictures, at least one chunk.
+        count: the pictures of all chunks together; None if there is only one chunk.
+    """
+    for number, chunk in enumerate(chunks):
+        if number == 0:
+            _write_header(file, _shape(chunk.images, count), chunk.dtype)
+        file.write(_bytes(chunk.images))
+
+
+def write_npz(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = None, near: str | None = None) -> None:
+    """Writes all chunks as one .npz: `images`, `latents`, and what else belongs to the pictures.
+
+    Samples add `seed` and `start` (int64; `indices` int64 [n] in place of `start` if they are not consecutive),
+    `labels` (int64 [n]) if the prior has classes, and `noise` (float32 [n, k]) if the detail stage drew them.
+
+    Args:
+        file: where to.
+        chunks: the pictures, at least one chunk.
+        count: the pictures of all chunks together; None if there is only one chunk.
+        near: a folder for temporary files, which hold everything but the images until those are written.
+    """
+    with ExitStack() as stack, zipfile.ZipFile(file, "w") as archive:
+        waiting: dict[str, IO[bytes]] = {}
+        headers: dict[str, tuple[tuple[int, ...], DTypeLike]] = {}
+        facts: dict[str, NDArray[Any]] = {}
+        with _entry(archive, "images") as entry:
+            for number, chunk in enumerate(chunks):
+                rows = chunk._rows()
+                if number == 0:
+                    _write_header(entry, _shape(chunk.images, count), chunk.dtype)
+                    facts = chunk._facts()
+                    headers = {name: (_shape(array, count), array.dtype) for name, array in rows.items()}
+                    waiting = {name: stack.enter_context(tempfile.TemporaryFile(dir=near)) for name in rows}
+                entry.write(_bytes(chunk.images))
+                for name, array in rows.items():
+                    waiting[name].write(_bytes(array))
+        for name, (shape, dtype) in headers.items():
+            waiting[name].seek(0)
+            with _entry(archive, name) as entry:
+                _write_header(entry, shape, dtype)
+                shutil.copyfileobj(waiting[name], entry, 1 << 20)
+        for name, array in facts.items():
+            write_entry(archive, name, array)
+
+
+def write_entry(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
+    """Adds a whole array to an .npz file."""
+    with _entry(archive, name) as entry:
+        _write_header(entry, array.shape, array.dtype)
+        entry.write(_bytes(array))
+
+
+@contextmanager
+def _entry(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
+    """An array's place in an .npz; with 64-bit sizes always, because they are written before they are known."""
+    with archive.open(zipfile.ZipInfo(f"{name}.npy", ZIP_DATE), "w", force_zip64=True) as entry:
+        yield entry
+
+
+def _shape(array: NDArray[Any], count: int | None) -> tuple[int, ...]:
+    return array.shape if count is None else (count, *array.shape[1:])
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    description = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": shape})
+
+
+def _bytes(array: NDArray[Any]) -> memoryview | bytes:
+    """The array's own memory, row by row, without a copy if that is possible."""
+    return array.tobytes() if array.ndim == 0 or array.dtype.kind == "U" else np.ascontiguousarray(array).data
+
+
+def _from_pixels(pixels: NDArray[np.uint8]) -> Image.Image:
+    from PIL import Image  # only needed to show or save pictures
+
+    return Image.fromarray(pixels)
+
+
+def _encoded(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"lossless": True, "method": 4} if kind == "WEBP" else {"compress_level": 6}))
+    return buffer.getvalue()

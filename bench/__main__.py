@@ -18,8 +18,7 @@ import typer
 
 from .machine import HERE, commit, head
 from .page import page
-from .part import PARTS, read
-from .results import Part
+from .parts import PARTS, Part, read
 
 
 def main(
@@ -51,7 +50,7 @@ def run(name: str, share: float) -> tuple[Part, int]:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.jsonl"
-        command = [sys.executable, "-m", "bench.part", name, str(file), str(share)]
+        command = [sys.executable, "-m", "bench.parts", name, str(file), str(share)]
         code = subprocess.run(command, cwd=HERE.parent, check=False).returncode
         part = read(file)
     if code:

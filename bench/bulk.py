@@ -13,9 +13,8 @@ from vae_gen import find_model
 from .graphs import SIDES, matmul_rates, multiplications
 from .machine import DEFAULT, REFERENCE, cores
 from .pairs import Pair, Peer, compare, scaled
-from .processes import process
-from .results import Table
-from .sessions import one_session, session, side_by_side, window
+from .parts import Table
+from .running import one_session, process, session, side_by_side, window
 
 COUNTS = {REFERENCE: 1_000_000, DEFAULT: 100_000}
 """The default makes some 4000 a second: a tenth of the million, whose start-up then counts ten times as much."""

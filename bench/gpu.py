@@ -24,8 +24,8 @@ from vae_train.training import train
 
 from .machine import DEFAULT, REFERENCE
 from .pairs import Pair, Peer, compare, scaled
-from .processes import process
-from .results import Cell, Table
+from .parts import Cell, Table
+from .running import process
 
 NOT_MEASURED = "not measured"
 WAYS = ("eager", "compiled", "CUDA graph")

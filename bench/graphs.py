@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from .sessions import Feed, session
+from .running import Feed, session
 
 SIDES = (512, 1024, 2048)
 """Of the square matrices: small ones are overhead, large ones may leave the cache."""

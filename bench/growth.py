@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .bulk import command
 from .machine import DEFAULT, REFERENCE
-from .processes import cost
-from .results import Cell, Table
+from .parts import Cell, Table
+from .running import cost
 
 LARGEST = {REFERENCE: 1_000_000, DEFAULT: 100_000}
 

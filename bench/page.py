@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from .pairs import Pair
-from .results import Cell, Part, Table
+from .parts import Cell, Part, Table
 
 TITLES = {
     "start": "Start-up and memory",

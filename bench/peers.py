@@ -22,7 +22,7 @@ from vae_gen import VAE, find_model
 
 from .machine import DEFAULT, REFERENCE, cores, named
 from .pairs import Pair, Peer, compare, fastest, scaled, seconds
-from .sessions import session
+from .running import session
 
 GRAPHS = (("reference decoder", REFERENCE, "decoder"), ("default decoder", DEFAULT, "decoder"),
           ("default detail stage", DEFAULT, "detail"))

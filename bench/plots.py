@@ -11,7 +11,7 @@ from PIL import Image
 
 from .page import significant
 from .pairs import Pair
-from .results import Part, Table
+from .parts import Part, Table
 
 INK, OURS, OTHER, MISSED = "#333333", "#1f6f8b", "#e08e45", "#b3362b"
 

@@ -26,8 +26,8 @@ from vae_train.evaluation import cost_of_probabilities, evaluate
 
 from .machine import DEFAULT, REFERENCE
 from .pairs import Pair, Peer, compare, scaled
-from .results import Cell, Table
-from .sessions import session
+from .parts import Cell, Table
+from .running import session
 
 Feed = Mapping[str, NDArray[np.float32]]
 

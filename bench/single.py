@@ -13,7 +13,7 @@ from vae_gen import VAE, find_model
 
 from .machine import REFERENCE
 from .pairs import Pair, Peer, compare, scaled
-from .sessions import session, window
+from .running import session, window
 
 ROUNDS = 21
 TIMES = 200

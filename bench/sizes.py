@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .machine import HERE
-from .results import Cell, Table
+from .parts import Cell, Table
 
 COMMANDS = (
     ("--help",), ("sample", "-n", "50", "-o", "x.png"), ("sample", "-n", "2000", "-o", "x.npz"),

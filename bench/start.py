@@ -13,7 +13,7 @@ from vae_gen import find_model
 
 from .machine import DEFAULT, HERE, REFERENCE
 from .pairs import Pair, Peer, compare, scaled
-from .processes import peak_megabytes, process
+from .running import peak_megabytes, process
 
 ROUNDS = 21
 MEMORY_ROUNDS = 5

@@ -20,6 +20,7 @@ from vae_train.quality.classifiers import augmented
 from vae_train.quality.distances import frechet_distance, kernel_distance, manifold, nearest, squared_radii
 from vae_train.quality.latent_space import spherical, step_ratio
 from vae_train.quality.likelihood import log_likelihood, log_mean_exp
+from vae_train.quality.priors import Flow
 from vae_train.quality.scores import read_as_label, spread
 
 Floats = NDArray[np.float32]
@@ -192,3 +193,29 @@ def test_grey_levels_are_what_is_measured() -> None:
 
     levels = to_grey_levels(np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 1, 16, 16))
     np.testing.assert_allclose(as_tensor(levels).numpy().ravel(), np.arange(256) / 255, atol=1e-7)
+
+
+def test_a_flows_density_is_that_of_its_latents_by_the_change_of_variables() -> None:
+    torch.manual_seed(0)
+    flow = Flow(dimensions=5, classes=3, layers=4, hidden=8)
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    noise, label = torch.randn(2, 5), torch.tensor([0, 2])
+    latents = flow.latents(noise, label)
+    back = latents
+    for layer in flow.layers:
+        back, _ = layer(back, torch.nn.functional.one_hot(label, 3).float())
+    torch.testing.assert_close(back, noise, rtol=0, atol=1e-5)
+    for at in range(2):
+
+        def to_latent(one: torch.Tensor, at: int = at) -> torch.Tensor:
+            condition = torch.nn.functional.one_hot(label[at : at + 1], 3).float()
+            for layer in reversed(flow.layers):
+                one = layer.inverse(one, condition)
+            return one
+
+        jacobian = torch.autograd.functional.jacobian(to_latent, noise[at : at + 1]).reshape(5, 5)
+        normal = -0.5 * (noise[at].square() + math.log(2 * math.pi)).sum()
+        expected = normal - torch.linalg.slogdet(jacobian).logabsdet
+        found = flow.log_density(latents[at : at + 1], label[at : at + 1])
+        torch.testing.assert_close(found[0], expected, rtol=0, atol=1e-4)

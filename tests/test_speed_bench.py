@@ -14,14 +14,14 @@ import onnx
 import pytest
 import torch
 from bench import __main__ as command
-from bench import bulk, gpu, growth, networks, part, peers, quantised, sessions, single, sizes, start, training
+from bench import bulk, gpu, growth, networks, parts, peers, quantised, running, single, sizes, start, training
 from bench.graphs import matmul_rates, multiplications
-from bench.loops import NotebookVae, in_memory_loop, notebook_loop, plain_step
 from bench.page import TITLES, page
 from bench.pairs import Pair, Peer, compare, fastest, paired
+from bench.parts import PARTS, Part, Table
 from bench.plots import write_plots
-from bench.processes import peak_megabytes
-from bench.results import Part, Table
+from bench.running import peak_megabytes
+from bench.training import NotebookVae, in_memory_loop, notebook_loop, plain_step
 from onnx import TensorProto, helper, numpy_helper
 
 from tiny_training import CONFIG, tiny_data
@@ -121,8 +121,8 @@ def test_plain_sessions_make_every_picture_once(monkeypatch: pytest.MonkeyPatch)
     def run(_: object, feed: dict[str, np.ndarray]) -> None:
         made.append(range(int(feed["start"]), int(feed["start"] + feed["count"])))
 
-    monkeypatch.setattr(sessions, "session", lambda *_: SimpleNamespace(run=run))
-    for work in (sessions.one_session(Path("x"), 2500), sessions.side_by_side(Path("x"), 2500, threads=3)):
+    monkeypatch.setattr(running, "session", lambda *_: SimpleNamespace(run=run))
+    for work in (running.one_session(Path("x"), 2500), running.side_by_side(Path("x"), 2500, threads=3)):
         made.clear()
         work()
         assert sorted(itertools.chain(*made)) == list(range(2500))
@@ -243,12 +243,12 @@ def test_a_peer_that_makes_other_pictures_is_not_timed(monkeypatch: pytest.Monke
 
 def test_smaller_decoders_load_and_stay_near(tmp_path: Path) -> None:
     source = find_model(REFERENCE) / "decoder.onnx"
-    wanted = quantised.run(sessions.session(source, 1), {"latent": LATENTS})
+    wanted = quantised.run(running.session(source, 1), {"latent": LATENTS})
     files = quantised.variants(source, tmp_path, {"latent": LATENTS})
     bounds = {"float16 weights": (1, 0.02), "int8 dynamic": (40, 1.0), "int8 static": (100, 4.0)}
     assert list(files) == list(bounds)
     for name, file in files.items():
-        pictures = quantised.run(sessions.session(file, 1), {"latent": LATENTS})
+        pictures = quantised.run(running.session(file, 1), {"latent": LATENTS})
         assert pictures.shape == (64, 1, 28, 28)
         worst, mean = quantised.grey_errors(pictures, wanted)
         assert 0 < mean < bounds[name][1]
@@ -266,7 +266,7 @@ def test_a_smaller_decoders_bound_is_that_of_the_evaluation() -> None:
 
     expected = evaluate(lambda image: tuple(model.encode(image)), cost, images).neg_elbo
     found = quantised.neg_elbos(model, images)
-    assert found(sessions.session(find_model(REFERENCE) / "decoder.onnx", 1)) == pytest.approx(expected, abs=1e-3)
+    assert found(running.session(find_model(REFERENCE) / "decoder.onnx", 1)) == pytest.approx(expected, abs=1e-3)
     zero = SimpleNamespace(run=lambda _, feed: [np.full((len(feed["latent"]), 1, 28, 28), 0.5, np.float32)])
     assert found(zero) > expected + 100  # type: ignore[arg-type]
 
@@ -396,7 +396,7 @@ def test_the_page_says_goals_and_whether_they_were_met() -> None:
         *(f"## {title}" for title in TITLES.values()),
     ):
         assert line in written
-    assert list(TITLES) == list(part.PARTS)
+    assert list(TITLES) == list(PARTS)
 
 
 def test_what_a_part_gave_before_it_broke_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,14 +410,14 @@ def test_what_a_part_gave_before_it_broke_is_kept(tmp_path: Path, monkeypatch: p
 
         return run
 
-    monkeypatch.setattr(part.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("nowhere.x")))
-    part.main("start", file, 1.0)
-    found = part.read(file)
+    monkeypatch.setattr(parts.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("nowhere.x")))
+    parts.main("start", file, 1.0)
+    found = parts.read(file)
     assert (found.pairs, found.tables) == ([pair], [Table("T", ["a"], [[1]])])
     assert found.notes == ["start: not measured, because nowhere.x is not installed."]
-    monkeypatch.setattr(part.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("vae_gen.x")))
+    monkeypatch.setattr(parts.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("vae_gen.x")))
     with pytest.raises(ModuleNotFoundError):  # a mistake of ours is none of a peer that is missing
-        part.main("start", file, 1.0)
+        parts.main("start", file, 1.0)
 
 
 def test_parts_measured_before_stay_if_the_machine_is_the_same(

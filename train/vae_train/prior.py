@@ -6,7 +6,8 @@ described once more, class by class, from a few posterior samples of each traini
 changes. The mean of log p(z) over held-out posterior samples says how well: each nat it is above that of N(0, I) is a
 nat off the model's −ELBO.
 
-`bench/priors.py` compares families; docs/quality.md has the table that the default was chosen by.
+`vae_train.quality.priors` compares families of densities; docs/quality.md has its table, by which the default was
+chosen.
 """
 
 from __future__ import annotations
@@ -45,19 +46,31 @@ Floats = NDArray[np.float32]
 
 
 def posterior_samples(encode: Encode, images: NDArray[np.uint8], draws: int = 1) -> Floats:
-    """Draws of q(z|x), float32 [draws, n, dimensions]; image i always takes the same noise.
+    """Samples of q(z|x), float32 [draws, n, dimensions]. The noise of an image depends on its index alone.
 
     Args:
         encode: float32 images in [0, 1] to mean and log-variance.
         images: uint8 [n, channels, height, width].
-        draws: of each image.
+        draws: the number of samples of each image.
     """
-    parts = []
-    for start, _, mean, log_variance in encoded(encode, images):
-        count, width = mean.shape
-        noise = np.stack([standard_normals(draw, start, count, width, NOISE_STREAM) for draw in range(draws)])
-        parts.append(mean + np.exp(np.float32(0.5) * log_variance) * noise)
-    return np.concatenate(parts, axis=1)
+    return np.concatenate(
+        [
+            samples_of_posteriors(mean, log_variance, draws, start)
+            for start, _, mean, log_variance in encoded(encode, images)
+        ],
+        axis=1,
+    )
+
+
+def samples_of_posteriors(mean: Floats, log_variance: Floats, draws: int, first: int = 0) -> Floats:
+    """Samples of normals, float32 [draws, n, dimensions], from their mean and log-variance [n, dimensions].
+
+    `first` is the index of the first image, which chooses the noise.
+    """
+    count, width = mean.shape
+    noise = np.stack([standard_normals(draw, first, count, width, NOISE_STREAM) for draw in range(draws)])
+    samples: Floats = mean + np.exp(np.float32(0.5) * log_variance) * noise
+    return samples
 
 
 def fit_prior(

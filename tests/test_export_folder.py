@@ -1,0 +1,423 @@
+"""What `export_run` does with a proof: nothing is written after a miss, and what is written are measured figures.
+
+The graphs are linear and written by hand (`tiny_proof`); those of torch's exporter are test_export's.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tiny_proof import (
+    DIMENSIONS,
+    IMAGE,
+    SPEC,
+    LinearStage,
+    LinearVae,
+    Place,
+    changed,
+    graphs_of,
+    linear_run,
+    tiny_pictures,
+    unit_pictures,
+)
+from vae_export import command, package
+from vae_export.graphs import Graphs
+from vae_export.package import export_run
+from vae_gen import (
+    VAE,
+    ExportMismatchError,
+    ModelFolder,
+    picture_grid,
+    random_words,
+    standard_normals,
+    to_grey_levels,
+)
+from vae_gen.internal.noise import detail_noise
+from vae_train.data import FashionMnist
+from vae_train.evaluation import evaluate_torch
+
+Floats = NDArray[np.float32]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+VAE_TORCH, STAGE = LinearVae(), LinearStage()
+RUN = linear_run(VAE_TORCH)
+DATA = tiny_pictures()
+DETAIL: Any = SimpleNamespace(
+    decoder=STAGE,
+    weights_sha256="1" * 64,
+    config=SimpleNamespace(
+        noise_dim=SPEC.noise,
+        class_shift=SPEC.class_shift,
+        to_json=lambda: {"epochs": 3, "consistency": 20.0, "average": 0.9},
+    ),
+)
+ELBO = "test −ELBO in ONNX Runtime and in PyTorch"
+
+
+def as_they_are(graphs: Graphs) -> Graphs:
+    return graphs
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the export build the linear graphs, spoilt by a function, and `vae-export` find a run and data."""
+
+    def using(spoil: Callable[[Graphs], Graphs] = as_they_are, data: FashionMnist = DATA) -> None:
+        encoder = spoil(graphs_of(VAE_TORCH)).encoder
+
+        def build(vae: LinearVae, _: object, prior: Any, default: Any, detail: Any = None) -> Graphs:
+            return spoil(graphs_of(vae, None if detail is None else detail[0], prior, default))
+
+        monkeypatch.setattr(package, "build_encoder", lambda *_: encoder)
+        monkeypatch.setattr(package, "build_graphs", build)
+        monkeypatch.setattr("vae_train.run_folder.load_run", lambda *_, **__: RUN)
+        monkeypatch.setattr("vae_train.data.load_fashion_mnist", lambda *_: data)
+        monkeypatch.setattr("vae_train.detail.folder.saved_settings", lambda _: None)
+
+    return using
+
+
+def encoder_wrong_at(image: Floats, output: str, by: float) -> Callable[[Graphs], Graphs]:
+    return lambda graphs: changed(graphs, "encoder", lambda model: Place().row("image", image).wrong(
+        model, output, by, 2))  # fmt: skip
+
+
+def vae_export(*arguments: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["vae-export", "run", *map(str, arguments)])
+        return command.main()
+
+
+def test_an_elbo_that_the_value_checks_cannot_see_is_compared_over_all_test_images(
+    use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = tiny_pictures(1010)  # the value checks look at the first 1000
+    data = replace(DATA, test_images=more.test_images, test_labels=more.test_labels)
+    use(encoder_wrong_at(unit_pictures(data)[1005], "log_variance", 3.0), data)
+    assert vae_export("--out", tmp_path / "model") == 6
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1] == (
+        f"vae-export: expected graphs that agree with PyTorch, got a miss in {ELBO}; nothing was written"
+    )
+    assert [line for line in error if line.startswith("MISS")] == [next(line for line in error if ELBO in line)]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("apart", "missed"), [(0.0099, []), (0.0101, [ELBO]), (-0.0099, []), (-0.0101, [ELBO])])
+def test_the_elbo_in_onnx_runtime_may_differ_by_a_hundredth_of_a_nat(
+    use: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: float, missed: list[str]
+) -> None:
+    use()
+    measured = package.evaluate_torch
+    monkeypatch.setattr(package, "evaluate_torch", lambda vae, images: replace(
+        (found := measured(vae, images)), neg_elbo=found.neg_elbo + apart))  # fmt: skip
+    monkeypatch.setattr(package, "_files", lambda *_: pytest.fail("it would be written") if missed else {})
+    monkeypatch.setattr(package, "verify", lambda _: [])
+    report, _ = export_run(RUN, DATA, tmp_path / "model", name="m", version="1")
+    assert report.misses() == missed
+    assert (tmp_path / "model").exists() == (not missed)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (encoder_wrong_at(unit_pictures(DATA)[85], "mean", 3e-4), "encoder on test images"),
+        (lambda graphs: changed(graphs, "latents", lambda model: setattr(model.graph, "doc_string", "/home/ann")),
+         "latents: nothing of the machine that made it"),
+    ],
+)  # fmt: skip
+def test_a_miss_of_a_value_or_of_the_structure_leaves_the_old_folder_as_it_was(
+    use: Callable[..., None], spoil: Callable[[Graphs], Graphs], name: str, tmp_path: Path,
+    exported: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    before = {path.name: path.read_bytes() for path in exported.iterdir()}
+    use(spoil)
+    assert vae_export("--out", exported, "--quiet") == 6
+    assert capsys.readouterr().err == (
+        f"vae-export: expected graphs that agree with PyTorch, got a miss in {name}"
+        f"{'; ' + name if name.startswith('encoder') else ''}; nothing was written\n"
+    )
+    assert {path.name: path.read_bytes() for path in exported.iterdir()} == before
+    assert [path.name for path in exported.parent.iterdir()] == [exported.name]
+
+
+def test_a_folder_that_does_not_verify_is_not_left_there(
+    use: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use()
+    golden = package.golden_vectors
+
+    def of_another_model(name: str, graphs: Graphs, vae: LinearVae, *rest: Any) -> dict[str, Any]:
+        other = LinearVae()
+        other.pixels.mul_(1.3)
+        return golden(name, graphs, other, *rest)
+
+    monkeypatch.setattr(package, "golden_vectors", of_another_model)
+    with pytest.raises(ExportMismatchError, match=r"^expected a folder that verifies, got .*pictures.*allowed 1$"):
+        export_run(RUN, DATA, tmp_path / "model", name="m", version="1")
+    assert vae_export("--out", tmp_path / "model") == 6
+    assert "got pictures of the generator, grey levels" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a detail stage, whose graphs are off by less than is allowed: so one sees what comes from them."""
+    out = tmp_path_factory.mktemp("exported") / "model"
+
+    def off(graphs: Graphs) -> Graphs:
+        graphs = changed(graphs, "encoder", lambda model: Place().wrong(model, "mean", OFF_MEAN, 2))
+        return changed(graphs, "decoder", lambda model: Place().wrong(model, "image", OFF_IMAGE, 4))
+
+    with pytest.MonkeyPatch.context() as patch:
+        encoder = off(graphs_of(VAE_TORCH)).encoder
+        patch.setattr(package, "build_encoder", lambda *_: encoder)
+        patch.setattr(package, "build_graphs", lambda vae, _, prior, default, detail: off(
+            graphs_of(vae, detail[0], prior, default)))  # fmt: skip
+        report, _ = export_run(RUN, DATA, out, name="m", version="2.0", detail=DETAIL, details_by_default=True)
+    assert report.misses() == []
+    return out
+
+
+OFF_MEAN, OFF_IMAGE = 5e-5, 4e-6
+
+
+def document(folder: Path, file: str = "manifest.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / file).read_text("utf-8"))
+    return found
+
+
+def tensor(values: Any) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32))
+
+
+def posterior(images: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and log-variance by PyTorch."""
+    mean, log_variance = VAE_TORCH.encode(tensor(images))
+    return mean.double().numpy(), log_variance.double().numpy()
+
+
+def grey_levels(entry: dict[str, Any]) -> NDArray[np.uint8]:
+    return np.frombuffer(base64.b64decode(entry["base64"]), np.uint8).reshape(entry["count"], *IMAGE)
+
+
+def apart(found: NDArray[np.uint8], expected: Any) -> int:
+    """The largest difference of grey levels."""
+    levels = to_grey_levels(np.asarray(expected))
+    assert found.shape == levels.shape
+    return int(np.abs(found.astype(int) - levels).max())
+
+
+def test_the_figures_in_the_manifest_are_those_of_the_graphs_that_are_shipped(exported: Path) -> None:
+    mean, log_variance = posterior(unit_pictures(DATA))
+    kl = 0.5 * ((mean + OFF_MEAN) ** 2 + np.exp(log_variance) - log_variance - 1)
+    manifest = document(exported)
+    test = manifest["metrics"]["test"]
+    assert test["kl_per_dimension"] == pytest.approx(kl.mean(0).tolist(), abs=5e-6)
+    in_torch = np.array(evaluate_torch(VAE_TORCH, DATA.test_images.numpy()).kl_per_dimension)
+    assert np.abs(in_torch - test["kl_per_dimension"]).max() > 2e-5
+    assert manifest["latent"]["kl_nats"] == test["kl_per_dimension"]
+    assert manifest["latent"]["order"] == np.argsort(-kl.mean(0)).tolist()
+    assert test["images"] == len(DATA.test_images)
+    assert test["neg_elbo"] == pytest.approx(test["reconstruction"] + test["kl"])
+    assert test["kl"] == pytest.approx(sum(test["kl_per_dimension"]))
+
+
+def test_the_manifest_names_data_training_and_detail_stage(exported: Path) -> None:
+    manifest = document(exported)
+    assert manifest["model"] == {"name": "m", "version": "2.0", "licence": "MIT"}
+    assert manifest["data"] == {"name": "pictures", "licence": "unknown", "sha256": dict(DATA.sha256)}
+    assert manifest["image"] == {"channels": 1, "height": 4, "width": 3, "range": [0, 1]}
+    assert (manifest["latent"]["dimensions"], manifest["latent"]["default_prior"]) == (DIMENSIONS, "fitted")
+    assert manifest["class_names"] == list(DATA.class_names)
+    assert manifest["detail"] == {"noise": SPEC.noise, "class_shift": SPEC.class_shift, "default": True}
+    training = manifest["training"]
+    assert training["recipe"] == RUN.config.to_json()
+    assert (training["versions"], training["weights_sha256"]) == (RUN.record["versions"], "0" * 64)
+    assert training["detail"] == {"recipe": DETAIL.config.to_json(), "weights_sha256": "1" * 64}
+    prior = ModelFolder.open(exported).read_prior()
+    assert manifest["fitted_prior"]["components"] == list(prior.sizes)
+    assert (manifest["fitted_prior"]["images"], manifest["fitted_prior"]["held_out_images"]) == (68, 22)
+    assert [entry["name"] for entry in document(exported, "prior.json")["mixtures"]] == list(DATA.class_names)
+    for name in ("encoder", "decoder", "generator", "latents", "detail"):
+        content = (exported / f"{name}.onnx").read_bytes()
+        model = onnx.load_model_from_string(content)
+        facts = {entry.key: entry.value for entry in model.metadata_props}
+        assert (facts["model"], facts["version"], facts["data"]) == ("m", "2.0", "pictures")
+        assert (facts["weights_sha256"], json.loads(facts["detail"])["noise"]) == ("0" * 64, SPEC.noise)
+        entry = manifest["graphs"][name]
+        assert (entry["opset"], entry["ir_version"]) == (model.opset_import[0].version, model.ir_version) == (18, 8)
+        assert (entry["sha256"], entry["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+def test_the_report_in_the_manifest_is_the_proof_at_both_levels(exported: Path) -> None:
+    report = document(exported)["export"]
+    assert ELBO in [check["name"] for check in report["structure"]]
+    assert all(check["passed"] for check in [*report["structure"], *report["values"]])
+    assert [check["optimisation"] for check in report["values"]] == (
+        ["default"] * (len(report["values"]) // 2) + ["none"] * (len(report["values"]) // 2)
+    )
+    largest = {check["output"]: check["max"] for check in report["values"] if check["name"] == "encoder on test images"}
+    assert largest["mean"] == pytest.approx(OFF_MEAN, rel=0.1)
+    assert largest["log_variance"] < OFF_MEAN / 10
+
+
+def test_golden_vectors_hold_what_pytorch_and_numpy_give_and_not_the_graphs(exported: Path) -> None:
+    golden = document(exported, "golden.json")
+    assert golden["tolerances"] == {"latent": 1e-5, "grey_levels": 1, "mean": 1e-4, "log_variance": 1e-4}
+    encodings = golden["encodings"]
+    images = grey_levels(encodings["images"])
+    np.testing.assert_array_equal(images, DATA.test_images.numpy()[:4])
+    mean, log_variance = posterior(images.astype(np.float32) / 255)
+    np.testing.assert_allclose(encodings["mean"], mean, atol=1e-5)  # the graph's are 5e-5 off
+    np.testing.assert_allclose(encodings["log_variance"], log_variance, atol=1e-5)
+
+    decodings = golden["decodings"]
+    np.testing.assert_allclose(decodings["latents"], [np.zeros(DIMENSIONS), *mean[:2]], atol=6e-5)  # four digits
+    assert apart(grey_levels(decodings["images"]), VAE_TORCH.decode(tensor(decodings["latents"]))) == 0
+
+    prior = ModelFolder.open(exported).read_prior()
+    assert [(case["seed"], case["start"], case["count"]) for case in golden["samples"]] == [
+        ("0", "0", 3), ("7", "0", 2), (str(2**53 - 1), str(2**32 - 1), 2), (str(2**63 - 1), str(2**63 - 2), 2),
+    ]  # fmt: skip
+    for case in golden["samples"]:
+        window = int(case["seed"]), int(case["start"]), case["count"]
+        latents, labels = prior.latents(*window)
+        np.testing.assert_allclose(case["latents"], latents, atol=1e-6)
+        words = random_words(*window, blocks=1)[:, 0]
+        assert case["first_words"] == [[f"{word:08x}" for word in row] for row in words]
+        noise = detail_noise(SPEC, *window, labels)
+        drawn = torch.sigmoid(STAGE(tensor(latents), tensor(noise)))
+        assert apart(grey_levels(case["images"]), drawn[:1]) <= 1
+
+    details = golden["details"]
+    assert details["latents"] == decodings["latents"]
+    np.testing.assert_allclose(details["noise"], detail_noise(SPEC, 0, 0, 3), atol=6e-5)
+    drawn = torch.sigmoid(STAGE(tensor(details["latents"]), tensor(details["noise"])))
+    assert apart(grey_levels(details["images"]), drawn) == 0
+
+
+def test_golden_choices_of_latents_are_both_priors_a_class_and_temperatures(exported: Path) -> None:
+    prior = ModelFolder.open(exported).read_prior()
+    seen = set()
+    for case in document(exported, "golden.json")["latents"]:
+        window = int(case["seed"]), int(case["start"]), case["count"]
+        seen.add((case["prior"], case["label"], case["temperature"]))
+        if case["prior"] == "normal":
+            latents = case["temperature"] * standard_normals(*window, DIMENSIONS)
+            labels = np.full(case["count"], -1)
+        else:
+            latents, labels = prior.latents(*window, case["label"], case["temperature"])
+        np.testing.assert_allclose(case["latents"], latents, atol=1e-6)
+        assert case["labels"] == labels.tolist()
+        np.testing.assert_allclose(case["noise"], detail_noise(SPEC, *window, labels), atol=1e-6)
+    assert seen == {
+        ("normal", -1, 1.0), ("normal", -1, 0.5), ("fitted", -1, 1.0), ("fitted", -1, 1.25), ("fitted", 1, 0.75),
+    }  # fmt: skip
+
+
+def test_the_preview_is_fifty_samples_of_seed_0_ten_in_a_row(exported: Path) -> None:
+    expected = picture_grid(VAE(exported).sample(50, seed=0).grey_levels(), 10, 3)
+    with Image.open(exported / "preview.png") as picture:
+        found = np.asarray(picture).astype(int)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_the_worst_pictures_cost_most_above_their_floor_and_stand_over_their_reconstructions(exported: Path) -> None:
+    x = unit_pictures(DATA).astype(np.float64)
+    with torch.no_grad():
+        mean, _ = VAE_TORCH.encode(tensor(x))
+        p = VAE_TORCH.decode(mean).double().numpy()
+    # The entropy of a pixel, which is 0 at 0 and 1.
+    inside = np.clip(x, 1e-12, 1 - 1e-12)
+    floor = -(inside * np.log(inside) + (1 - inside) * np.log(1 - inside)).sum((1, 2, 3))
+    excess = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)) - floor
+    worst = np.argsort(-excess)[:10]
+    assert len(np.unique(np.round(np.sort(excess)[-11:], 2))) == 11  # no two so alike that rounding decides
+    expected = picture_grid(to_grey_levels(np.concatenate([x[worst], p[worst]]).astype(np.float32)), 10, 3)
+    with Image.open(exported / "worst.png") as picture:
+        found = np.asarray(picture).astype(int)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_the_card_says_what_the_manifest_says(exported: Path) -> None:
+    card, manifest = (exported / "README.md").read_text("utf-8"), document(exported)
+    test, prior = manifest["metrics"]["test"], manifest["fitted_prior"]
+    for line in (
+        f"| −ELBO | {test['neg_elbo']:.2f} |",
+        f"| reconstruction (BCE summed over pixels) | {test['reconstruction']:.2f} |",
+        f"| KL to the prior N(0, I) | {test['kl']:.2f} |",
+        f"| floor of the reconstruction (the pixels' own entropy) | {test['floor_nats']:.2f} |",
+        f"| under N(0, I) | {prior['held_out_nats_normal']:.2f} |",
+        f"| under the fitted prior | {prior['held_out_nats_fitted']:.2f} |",
+        f"| under the fitted prior, given the class | {prior['held_out_nats_fitted_of_class']:.2f} |",
+        "\n".join(
+            f"| {at} | {test['kl_per_dimension'][at]:.3f} | {test['posterior_mean_variance'][at]:.3f} |"
+            for at in manifest["latent"]["order"]
+        ),
+    ):
+        assert line in card
+    assert len({f"{test[key]:.2f}" for key in ("neg_elbo", "reconstruction", "kl", "floor_nats")}) == 4
+    largest = {
+        output: max(check["max"] for check in manifest["export"]["values"] if check["output"] == output)
+        for output in ("image", "mean", "log_variance", "latent")
+    }
+    for output, kind in (("image", "on pictures in [0, 1]"), ("mean", "on\nposterior means"),
+                         ("log_variance", "on log-variances"), ("latent", "on latents")):  # fmt: skip
+        assert " ".join(f"{largest[output]:.1e} {kind}".split()) in " ".join(card.split())
+    assert f"| `encoder.onnx` | {(exported / 'encoder.onnx').stat().st_size / 1024:.0f} KiB |" in card
+
+
+def test_the_options_of_the_command_reach_the_export(
+    use: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    weights: list[str] = []
+
+    def record(*arguments: Any, **options: Any) -> Any:
+        calls.append((arguments, options))
+        raise ExportMismatchError("recorded")
+
+    use()
+    monkeypatch.setattr(package, "export_run", record)
+    monkeypatch.setattr("vae_train.run_folder.load_run", lambda _, weights: stored(weights))
+
+    def stored(which: str) -> Any:
+        weights.append(which)
+        return RUN
+
+    monkeypatch.setattr("vae_train.detail.folder.saved_settings", lambda _: "a stage")
+    monkeypatch.setattr("vae_train.detail.folder.load_detail", lambda _: DETAIL)
+    out = tmp_path / "my-model"
+    for options in ((), ("--name", "n", "--model-version", "3", "--weights", "best", "--prior", "normal"),
+                    ("--detail", "available"), ("--detail", "none")):  # fmt: skip
+        assert vae_export("--out", out, *options) == 6
+    assert weights == ["last", "best", "last", "last"]
+    assert all(arguments == (RUN, DATA, out) for arguments, _ in calls)
+    plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "detail": DETAIL,
+             "details_by_default": True}  # fmt: skip
+    assert [options for _, options in calls] == [
+        plain,
+        {**plain, "name": "n", "version": "3", "default_prior": "normal"},
+        {**plain, "details_by_default": False},
+        {**plain, "detail": None, "details_by_default": False},
+    ]  # fmt: skip

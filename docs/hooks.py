@@ -15,13 +15,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import griffe
 from latex2mathml.converter import convert as to_mathml
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = "examples/walkthrough.ipynb"
+DOCTEST = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)\s#]+)")
 FORMULA = re.compile(r'(?<=class="arithmatex">)\\([(\[])(.*?)\\[)\]]', re.DOTALL)
+
+
+class Doctests(griffe.Extension):
+    """Shows the examples of docstrings as code. Markdown alone reads >>> as a quotation."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Fence each example of one docstring."""
+        if obj.docstring:
+            obj.docstring.value = DOCTEST.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -51,10 +62,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
-    """The page with its formulas as MathML, which browsers draw without a script."""
-    return FORMULA.sub(
+    """The page with its formulas as MathML, which browsers draw without a script, and with | in the code of tables."""
+    content = FORMULA.sub(
         lambda match: to_mathml(html.unescape(match[2]), display="inline" if match[1] == "(" else "block"), content
     )
+    # GitHub needs \\| for a bar inside a table's code; Python-Markdown leaves the backslash there.
+    return re.sub("<td.*?</td>", lambda cell: cell[0].replace("\\|", "|"), content, flags=re.DOTALL)
 
 
 def named(nav: Any) -> Iterator[str]:

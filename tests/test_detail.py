@@ -25,7 +25,7 @@ from vae_gen import (
     to_grey_levels,
     verify,
 )
-from vae_gen.internal.noise import detail_noise
+from vae_gen.internal.latents import detail_noise
 from vae_gen.internal.philox import DETAIL_STREAM
 
 SPEC = DetailSpec(5, 4.0, True)

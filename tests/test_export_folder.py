@@ -48,7 +48,7 @@ from vae_gen import (
     standard_normals,
     to_grey_levels,
 )
-from vae_gen.internal.noise import detail_noise
+from vae_gen.internal.latents import detail_noise
 from vae_train.data import FashionMnist
 from vae_train.evaluation import evaluate_torch
 

@@ -22,7 +22,7 @@ from vae_gen import (
     picture_grid,
     to_grey_levels,
 )
-from vae_gen.internal.blocks import BULK, block_ranges, grouped
+from vae_gen.internal.sampling import BULK, block_ranges, grouped
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tiny_training import CONFIG, tiny_data
 from vae_export import command as export_command
 from vae_export.package import export_run
 from vae_gen import VAE, DetailSpec, DivergedError, InputError, UsageError, verify
-from vae_gen.internal.noise import detail_noise
+from vae_gen.internal.latents import detail_noise
 from vae_train import detail_command
 from vae_train.config import DetailConfig
 from vae_train.detail import training

@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from vae_export.latent_checks import golden_latents
 from vae_export.latent_graphs import default_latent_graph, latent_graph, prior_graph
 from vae_gen import DetailSpec, FittedPrior, random_words, standard_normals, to_grey_levels
+from vae_gen.internal.latents import detail_noise
 from vae_gen.internal.manifest import PRIOR_FILE, Prior, essentials
-from vae_gen.internal.noise import detail_noise
 from vae_gen.internal.prior import Mixture
 
 Floats = NDArray[np.float32]

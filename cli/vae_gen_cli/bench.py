@@ -62,7 +62,7 @@ def bench(
 
 def thread_counts() -> list[int]:
     """1, 2, 4, … and the number of cores that this process may use."""
-    from vae_gen.internal.blocks import usable_cores
+    from vae_gen.internal.sampling import usable_cores
 
     cores = usable_cores()
     return sorted({2**power for power in range(cores.bit_length()) if 2**power <= cores} | {cores})

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import VAE, InputError, OutputError, UsageError, VaeGenError
+from vae_gen.internal.choice import check_range
 from vae_gen.internal.manifest import TensorSpec
-from vae_gen.internal.philox import check_range
 
 LARGEST_BODY = 8 << 20
 """Bytes; a thousand images are 4 MB in base64."""

@@ -49,7 +49,7 @@ def sample(
         options.refuse_idle(context, "--columns", "a grid")
 
     from vae_gen._vae import draw_seed
-    from vae_gen.internal.philox import check_range
+    from vae_gen.internal.choice import check_range
 
     from .ahead import import_drawing_ahead
 

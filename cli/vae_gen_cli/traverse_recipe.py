@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from vae_gen import VAE, Manifest, UsageError, to_grey_levels
-from vae_gen._paths import traversal_values
 from vae_gen.internal.choice import Choice
+from vae_gen.internal.paths import traversal_values
 
 from .frames import MAX_PICTURES, Frames, check_drawing
 from .metadata import Fields

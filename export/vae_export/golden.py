@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import DetailSpec, random_words, to_grey_levels
-from vae_gen.internal.noise import detail_noise
+from vae_gen.internal.latents import detail_noise
 from vae_train.detail.networks import DetailDecoder
 from vae_train.evaluation import to_unit_range
 from vae_train.model import VAE

@@ -28,16 +28,14 @@ __version__ = "0.1.0"
 """The package's version; pyproject.toml reads it from this line."""
 
 if TYPE_CHECKING:
-    from ._grid import picture_grid, to_grey_levels
-    from ._pictures import Pictures, Posterior, Samples, Traversal
+    from ._pictures import Pictures, Posterior, Samples, Traversal, picture_grid, to_grey_levels
     from ._vae import VAE
     from ._verify import Check, verify
     from .internal.choice import Choice
-    from .internal.folder import ModelFolder, find_model, shipped_models
     from .internal.manifest import DetailSpec, GraphFile, ImageSpec, LatentSpec, Manifest, TensorSpec
+    from .internal.model import ModelFolder, Session, find_model, shipped_models
     from .internal.philox import random_words, standard_normals
     from .internal.prior import FittedPrior
-    from .internal.sessions import Session
 
 _HOMES = {
     "Check": "_verify",
@@ -49,19 +47,19 @@ _HOMES = {
     "ImageSpec": "internal.manifest",
     "LatentSpec": "internal.manifest",
     "Manifest": "internal.manifest",
-    "ModelFolder": "internal.folder",
+    "ModelFolder": "internal.model",
     "Pictures": "_pictures",
     "Posterior": "_pictures",
     "Samples": "_pictures",
-    "Session": "internal.sessions",
+    "Session": "internal.model",
     "TensorSpec": "internal.manifest",
     "Traversal": "_pictures",
-    "find_model": "internal.folder",
-    "picture_grid": "_grid",
+    "find_model": "internal.model",
+    "picture_grid": "_pictures",
     "random_words": "internal.philox",
-    "shipped_models": "internal.folder",
+    "shipped_models": "internal.model",
     "standard_normals": "internal.philox",
-    "to_grey_levels": "_grid",
+    "to_grey_levels": "_pictures",
     "verify": "_verify",
 }
 

@@ -13,14 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from ._errors import InputError, ModelError, UsageError
 from ._pictures import Pictures, Posterior, Samples, Traversal
 from .internal.arrays import as_latent, as_latents
-from .internal.blocks import BLOCK, BULK, FEW, in_order, usable_cores
-from .internal.checks import whole
-from .internal.choice import Choice, read_dimensions, resolve_choice, resolve_detail
-from .internal.folder import ModelFolder, find_model
+from .internal.choice import Choice, check_range, resolve_choice, resolve_detail, whole
+from .internal.latents import detail_noise
 from .internal.manifest import DetailSpec, Manifest, Prior
-from .internal.philox import check_range
-from .internal.sampling import Layout, Sampler, batches
-from .internal.sessions import Graphs, Session, run_float32
+from .internal.model import Graphs, ModelFolder, Session, find_model
+from .internal.sampling import BLOCK, FEW, Layout, Sampler, batches, in_order, workers
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -305,8 +302,6 @@ class VAE:
         >>> VAE().detail_noise(2, seed=7).shape
         (2, 32)
         """
-        from .internal.noise import detail_noise
-
         spec = self._detail_spec()
         return detail_noise(spec, seed, start, n, None if labels is None else np.asarray(labels, np.int64))
 
@@ -340,9 +335,9 @@ class VAE:
         blocks = [{"image": pictures[at : at + BLOCK]} for at in range(0, len(pictures), BLOCK)]
         session = self._graphs["encoder"]
         parts = in_order(
-            lambda feed: run_float32(session, ["mean", "log_variance"], feed), blocks, self._workers(len(pictures))
+            lambda feed: session.run(["mean", "log_variance"], feed), blocks, workers(self._threads, len(pictures))
         )
-        return Posterior(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+        return Posterior(*(np.concatenate(rows).astype(np.float32, copy=False) for rows in zip(*parts, strict=True)))
 
     def reconstruct(
         self,
@@ -400,7 +395,7 @@ class VAE:
         >>> VAE("fashion-mnist-12d-reference").traverse("z5", steps=3)
         <traversal of dimensions [5] from -2.5 to 2.5 in 3 steps>
         """
-        from ._paths import traversal_values
+        from .internal.paths import read_dimensions, traversal_values
 
         rows = read_dimensions(dimensions, self.manifest.latent)
         values = traversal_values(span, steps)
@@ -443,7 +438,7 @@ class VAE:
         >>> vae.interpolate(*vae.sample(2, seed=7).latents, steps=5, method="slerp")
         <5 pictures of shape [1, 28, 28]>
         """
-        from ._paths import interpolation_path
+        from .internal.paths import interpolation_path
 
         latents = interpolation_path(as_latent(a, self.latent_dim), as_latent(b, self.latent_dim), steps, method)
         return Pictures(self.decode(latents, noise=noise, detail=detail), latents)
@@ -489,9 +484,6 @@ class VAE:
             raise InputError(f"expected noise for each of {count} latents or for all of them, got {len(own)} rows")
         return np.broadcast_to(own, (count, width))
 
-    def _workers(self, count: int) -> int:
-        return self._threads or (usable_cores() if count >= BULK else 1)
-
     def _in_batches(
         self, graph: str, feed: Mapping[str, NDArray[np.float32]], indices: NDArray[np.int64], layout: Layout
     ) -> NDArray[np.float32]:
@@ -512,9 +504,9 @@ class VAE:
             padded = {name: np.zeros((size, values.shape[1]), np.float32) for name, values in feed.items()}
             for name, values in feed.items():
                 padded[name][places] = values[rows]
-            images[rows] = run_float32(session, ["image"], padded)[0][places]
+            images[rows] = session.run(["image"], padded)[0][places]
 
-        for _ in in_order(decode, batches(indices, layout), self._workers(len(indices))):
+        for _ in in_order(decode, batches(indices, layout), workers(self._threads, len(indices))):
             pass
         return images
 

@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 from vae_gen import InputError, UsageError
-from vae_gen.internal.files import replacing_folder, write_file
+from vae_gen.internal.files import Json, replacing_folder, write_file
 
 from .config import TrainConfig
 from .data import FashionMnist
@@ -210,17 +210,13 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def read_json(content: bytes, where: Path) -> dict[str, Any]:
-    """The object in a JSON file of a run; an empty one for what is JSON but no object.
+def read_json(content: bytes | str, where: Path) -> dict[str, Any]:
+    """Reads the object in a JSON file of a run.
 
     Raises:
-        InputError: not JSON.
+        InputError: the file does not hold a JSON object.
     """
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise InputError(f"{where}: expected JSON, found {error}; train the run again") from error
-    return value if isinstance(value, dict) else {}
+    return Json.parse(content, str(where), InputError, "train the run again").mapping()
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -265,7 +261,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return [read_json(line, path) for line in path.read_text("utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a line of JSON for each epoch, got {error}; train the run again") from error
 

@@ -1,27 +1,72 @@
-"""What callers ask for in their own words: prior, class, temperature, details; dimensions; the shape of a path.
+"""What callers ask for, checked once: whole numbers, a range of a seed, prior, class, temperature and details.
 
-The readers here turn it into checked values, once, for the library and the command line. A `Choice` is such a value:
-whoever receives one need not check it again.
+A `Choice` holds options that were checked against a model; whoever receives one need not check it again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import UsageError
-from .checks import whole
-from .manifest import LatentSpec, Manifest, Prior
+from .manifest import Manifest, Prior
 
 LARGEST_TEMPERATURE = 100.0
 """Far beyond what makes pictures, and low enough that no sum in a network overflows."""
 
-METHODS = ("linear", "spherical")
+LIMIT = 2**63
+"""Seeds and indices are below this; a range of indices may end at it."""
+
+
+def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
+    """The value as a Python integer; floats are refused, because a seed of 2**60 would lose digits in one.
+
+    Args:
+        name: what it is called in the error.
+        value: an integer of Python or NumPy.
+        low: the least it may be.
+        high: the most it may be; given only with `low`.
+
+    Raises:
+        UsageError: something else, or out of the range.
+
+    >>> whole("n", np.int32(3), 1)
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise UsageError(f"expected {name} as a whole number, got {value!r}")
+    if low is not None and high is not None and not low <= value <= high:
+        raise UsageError(f"expected {name} from {low} to {high}, got {value}")
+    if low is not None and value < low:
+        raise UsageError(f"expected {name} of at least {low}, got {value}")
+    return int(value)
+
+
+def check_range(seed: int, start: int, count: int) -> None:
+    """Refuse a seed or a range of indices that the contract has no pictures for.
+
+    Raises:
+        UsageError: naming the value and its range.
+    """
+    seed, start, count = whole("a seed", seed), whole("a start", start), whole("a count", count)
+    if not 0 <= seed < LIMIT:
+        raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {seed}")
+    if not 0 <= start < LIMIT:
+        raise UsageError(f"expected a start from 0 to 2^63-1 ({LIMIT - 1}), got {start}")
+    if count < 1:
+        raise UsageError(f"expected a count of at least 1, got {count}")
+    if start + count > LIMIT:
+        raise UsageError(f"expected a range that ends by 2^63, got start {start} and count {count}; begin earlier")
+
+
+def window(seed: int, start: int, count: int) -> dict[str, NDArray[np.generic]]:
+    """The inputs seed, start and count of `generator.onnx` and `latents.onnx`."""
+    numbers = {"seed": seed, "start": start, "count": count}
+    return {name: np.array(value, np.int64) for name, value in numbers.items()}
 
 
 @dataclass(frozen=True)
@@ -167,51 +212,3 @@ def _has_words(words: Sequence[str], wanted: str) -> bool:
     """Whether some neighbouring words, written together, are the wanted ones."""
     ends = range(len(words) + 1)
     return any(wanted and "".join(words[low:high]) == wanted for low in ends for high in ends)
-
-
-def read_dimensions(dimensions: Any, latent: LatentSpec) -> tuple[int, ...]:
-    """The latent dimensions that a caller names.
-
-    Args:
-        dimensions: an index such as 5, "5" or "z5"; several as a list or separated by commas; "all" or None for all
-            dimensions, the one with the highest KL first.
-        latent: the model's latent space.
-
-    Raises:
-        UsageError: an index that the model doesn't have, or something else.
-
-    >>> read_dimensions("z1, 0", LatentSpec(3, (0.1, 0.2, 0.3), (2, 1, 0)))
-    (1, 0)
-    """
-    if dimensions is None or (isinstance(dimensions, str) and dimensions.strip().casefold() == "all"):
-        return latent.order
-    if isinstance(dimensions, np.ndarray):
-        dimensions = dimensions.tolist()
-    if isinstance(dimensions, str):
-        wanted: list[Any] = dimensions.split(",")
-    else:
-        wanted = list(dimensions) if isinstance(dimensions, Iterable) else [dimensions]
-    if not wanted:
-        raise UsageError("expected at least one dimension, got none; leave them out for all")
-    return tuple(_dimension(one, latent.dimensions) for one in wanted)
-
-
-def _dimension(value: Any, width: int) -> int:
-    if isinstance(value, str):
-        digits = value.strip().casefold().removeprefix("z")
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
-            raise UsageError(f"expected a dimension such as 5 or z5, or all, got {value!r}")
-        value = int(digits)
-    return whole("a dimension", value, 0, width - 1)
-
-
-def read_method(method: str) -> str:
-    """The shape of a path between two latents, "linear" or "spherical"; "slerp" is another name for "spherical".
-
-    Raises:
-        UsageError: another word.
-    """
-    name = "spherical" if method == "slerp" else method
-    if name not in METHODS:
-        raise UsageError(f"expected the method linear, spherical or slerp, got {method}")
-    return name

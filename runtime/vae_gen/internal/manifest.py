@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from .._errors import ModelError
+from .files import Json
 
 CONTRACT_VERSION = 1
 """Of the seed contract (docs/seed-contract.md)."""
@@ -21,16 +22,14 @@ SCHEMA_VERSION = 1
 GRAPH_NAMES = ("encoder", "decoder", "generator")
 """Those that every folder has; `latents` is there where a prior was fitted, `detail` where a detail stage was trained.
 """
-LARGEST = 1e300
-"""Nothing in a manifest is nearly so large; whole numbers beyond it do not even fit a float."""
-
 PRIOR_FILE = "prior.json"
 """The tables of the fitted prior, where there is one."""
 
 Prior = Literal["normal", "fitted"]
 """What latents are drawn from: N(0, I), or the density fitted to the posteriors of real images."""
 
-T = TypeVar("T")
+ADVICE = "copy or export the model folder again"
+"""What to do about a broken file of a model folder."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,7 @@ class Manifest:
         Raises:
             ModelError: not JSON, or a key that is missing or holds something else; names key, expected and found.
         """
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{where}: expected JSON, found {error}; copy or export the model folder again") from error
-        return _manifest(_Node(document, "", where))
+        return _manifest(Json.parse(text, where, ModelError, ADVICE))
 
 
 def essentials(document: Mapping[str, Any]) -> dict[str, str]:
@@ -160,79 +155,22 @@ def essentials(document: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-class _Node:
-    """A place in the document that knows its own path, so that every error can name it."""
-
-    def __init__(self, value: Any, path: str, where: str) -> None:
-        self.value, self.path, self.where = value, path, where
-
-    def wrong(self, expected: str) -> ModelError:
-        found = json.dumps(self.value)
-        found = found if len(found) <= 60 else found[:57] + "..."
-        place = self.path or "the document"
-        return ModelError(
-            f"{self.where}: {place}: expected {expected}, found {found}; copy or export the model folder again"
-        )
-
-    def __getitem__(self, key: str) -> _Node:
-        path = f"{self.path}.{key}" if self.path else key
-        if key not in self.mapping():
-            raise ModelError(f"{self.where}: {path} is missing; copy or export the model folder again")
-        return _Node(self.value[key], path, self.where)
-
-    def mapping(self) -> dict[str, Any]:
-        if not isinstance(self.value, dict):
-            raise self.wrong("an object")
-        return self.value
-
-    def entries(self) -> dict[str, _Node]:
-        return {key: self[key] for key in self.mapping()}
-
-    def items(self, read: Callable[[_Node], T]) -> tuple[T, ...]:
-        if not isinstance(self.value, list):
-            raise self.wrong("a list")
-        return tuple(read(_Node(item, f"{self.path}[{at}]", self.where)) for at, item in enumerate(self.value))
-
-    def text(self) -> str:
-        if not isinstance(self.value, str) or not self.value:
-            raise self.wrong("a text")
-        return self.value
-
-    def one_of(self, *words: str) -> str:
-        if self.value not in words:
-            raise self.wrong(" or ".join(words))
-        return self.text()
-
-    def whole(self, minimum: int = 0) -> int:
-        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < minimum:
-            raise self.wrong(f"a whole number of at least {minimum}")
-        return self.value
-
-    def flag(self) -> bool:
-        if not isinstance(self.value, bool):
-            raise self.wrong("true or false")
-        return self.value
-
-    def number(self) -> float:
-        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not abs(self.value) < LARGEST:
-            raise self.wrong("a finite number")
-        return float(self.value)
-
-    def sha256(self) -> str:
-        text = self.text()
-        if len(text) != 64 or set(text) - set("0123456789abcdef"):
-            raise self.wrong("a SHA-256 of 64 hexadecimal digits")
-        return text
-
-    def file_name(self) -> str:
-        text = self.text()
-        # A manifest from elsewhere must not make us open a file outside its folder.
-        if text in (".", "..") or set(text) & set("/\\:\0"):
-            raise self.wrong("the plain name of a file in the folder")
-        return text
+def _sha256(node: Json) -> str:
+    text = node.text()
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise node.wrong("a SHA-256 of 64 hexadecimal digits")
+    return text
 
 
-def _manifest(root: _Node) -> Manifest:
+def _file_name(node: Json) -> str:
+    text = node.text()
+    # A manifest from elsewhere must not make us open a file outside its folder.
+    if text in (".", "..") or set(text) & set("/\\:\0"):
+        raise node.wrong("the plain name of a file in the folder")
+    return text
+
+
+def _manifest(root: Json) -> Manifest:
     schema = root["schema_version"].whole(1)
     if schema > SCHEMA_VERSION:
         raise ModelError(
@@ -246,7 +184,7 @@ def _manifest(root: _Node) -> Manifest:
     image, latent = _image(root["image"]), _latent(root["latent"])
     graphs = {name: _graph(root["graphs"][name]) for name in GRAPH_NAMES}
     graphs |= {name: _graph(node) for name, node in root["graphs"].entries().items() if name not in graphs}
-    detail = _detail(root) if "detail" in root.mapping() else None
+    detail = _detail(root) if "detail" in root else None
     if (detail is None) != ("detail" not in graphs):
         raise root["graphs"].wrong("a graph called detail where detail is described, and only there")
     for name, signature in contract_signatures(image, latent, detail).items():
@@ -266,10 +204,10 @@ def _manifest(root: _Node) -> Manifest:
         licence=root["model"]["licence"].text(),
         image=image,
         latent=latent,
-        class_names=root["class_names"].items(_Node.text),
+        class_names=root["class_names"].items(Json.text),
         graphs=graphs,
         other_files={
-            _Node(name, "files", root.where).file_name(): (node["sha256"].sha256(), node["bytes"].whole())
+            _file_name(replace(node, value=name)): (_sha256(node["sha256"]), node["bytes"].whole())
             for name, node in root["files"].entries().items()
         },
         seed_contract_version=contract,
@@ -307,15 +245,15 @@ def _text(signature: tuple[tuple[TensorSpec, ...], ...]) -> str:
     return " → ".join(", ".join(f"{spec.name} {list(spec.shape)}" for spec in side) for side in signature)
 
 
-def _image(node: _Node) -> ImageSpec:
-    if node["range"].items(_Node.number) != (0.0, 1.0):
+def _image(node: Json) -> ImageSpec:
+    if node["range"].items(Json.number) != (0.0, 1.0):
         raise node["range"].wrong("[0, 1]")
     return ImageSpec(node["channels"].whole(1), node["height"].whole(1), node["width"].whole(1))
 
 
-def _latent(node: _Node) -> LatentSpec:
+def _latent(node: Json) -> LatentSpec:
     dimensions = node["dimensions"].whole(1)
-    kl, order = node["kl_nats"].items(_Node.number), node["order"].items(_Node.whole)
+    kl, order = node["kl_nats"].items(Json.number), node["order"].items(Json.whole)
     if len(kl) != dimensions:
         raise node["kl_nats"].wrong(f"{dimensions} numbers")
     if sorted(order) != list(range(dimensions)):
@@ -323,25 +261,25 @@ def _latent(node: _Node) -> LatentSpec:
     if any(kl[before] < kl[after] for before, after in itertools.pairwise(order)):
         raise node["order"].wrong("the dimensions from the highest of kl_nats to the lowest")
     default: Prior = "normal"
-    if "default_prior" in node.mapping():  # older folders had no other
+    if "default_prior" in node:  # older folders had no other
         default = "fitted" if node["default_prior"].one_of("normal", "fitted") == "fitted" else "normal"
     return LatentSpec(dimensions, kl, order, default)
 
 
-def _detail(root: _Node) -> DetailSpec:
+def _detail(root: Json) -> DetailSpec:
     node = root["detail"]
-    if "latents" not in root["graphs"].mapping():
+    if "latents" not in root["graphs"]:
         raise node.wrong("nothing, because graphs has no latents to give its noise")
     spec = DetailSpec(node["noise"].whole(1), node["class_shift"].number(), node["default"].flag())
-    if len(root["class_names"].items(_Node.text)) > spec.noise:
+    if len(root["class_names"].items(Json.text)) > spec.noise:
         raise node["noise"].wrong("at least as many numbers as there are class_names")
     return spec
 
 
-def _graph(node: _Node) -> GraphFile:
+def _graph(node: Json) -> GraphFile:
     return GraphFile(
-        file=node["file"].file_name(),
-        sha256=node["sha256"].sha256(),
+        file=_file_name(node["file"]),
+        sha256=_sha256(node["sha256"]),
         bytes=node["bytes"].whole(1),
         opset=node["opset"].whole(1),
         ir_version=node["ir_version"].whole(1),
@@ -350,9 +288,9 @@ def _graph(node: _Node) -> GraphFile:
     )
 
 
-def _tensor(node: _Node) -> TensorSpec:
+def _tensor(node: Json) -> TensorSpec:
     return TensorSpec(node["name"].text(), node["dtype"].text(), node["shape"].items(_axis))
 
 
-def _axis(node: _Node) -> str | int:
+def _axis(node: Json) -> str | int:
     return node.text() if isinstance(node.value, str) else node.whole(1)

@@ -22,15 +22,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import UsageError
-from .checks import whole
+from .choice import check_range, whole
 
 LATENT_STREAM, COMPONENT_STREAM, CLASS_STREAM = 0, 1, 2
 """Noise of latents; component within a class and class of the fitted prior (`prior`)."""
 DETAIL_STREAM = 3
 """The noise of a detail stage (`noise`)."""
-LIMIT = 2**63
-"""Seeds and indices are below this; a range may end at it."""
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -94,20 +91,3 @@ def standard_normals(
     angle = np.float32(2 * np.pi) * uniform[..., 1::2]
     normals = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)  # [count, blocks, 2, 2]
     return normals.reshape(count, -1)[:, :dimensions]
-
-
-def check_range(seed: int, start: int, count: int) -> None:
-    """Refuse a seed or a range of indices that the contract has no pictures for.
-
-    Raises:
-        UsageError: naming the value and its range.
-    """
-    seed, start, count = whole("a seed", seed), whole("a start", start), whole("a count", count)
-    if not 0 <= seed < LIMIT:
-        raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {seed}")
-    if not 0 <= start < LIMIT:
-        raise UsageError(f"expected a start from 0 to 2^63-1 ({LIMIT - 1}), got {start}")
-    if count < 1:
-        raise UsageError(f"expected a count of at least 1, got {count}")
-    if start + count > LIMIT:
-        raise UsageError(f"expected a range that ends by 2^63, got start {start} and count {count}; begin earlier")

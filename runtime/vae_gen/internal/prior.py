@@ -18,7 +18,6 @@ The same stands as ONNX operators in every `latents.onnx`; the tests hold one ag
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import ModelError, UsageError
-from .manifest import PRIOR_FILE
+from .files import Json
+from .manifest import ADVICE, PRIOR_FILE
 from .philox import CLASS_STREAM, COMPONENT_STREAM, random_words, standard_normals
 
 Floats = NDArray[np.float32]
@@ -35,6 +35,7 @@ Integers = NDArray[np.int64]
 
 SCHEMA_VERSION = 1
 ANY_CLASS = -1
+MOST_DIMENSIONS = 10_000
 WORDS = 2**32
 """How many values a word has, and the threshold that none reaches."""
 
@@ -171,45 +172,39 @@ class FittedPrior:
 
     @classmethod
     def parse(cls, text: str | bytes, where: str = PRIOR_FILE) -> FittedPrior:
-        """The prior in the text of a prior.json.
+        """Reads the text of a prior.json. The arrays are read-only, because a model keeps them.
 
         Raises:
-            ModelError: it is none.
+            ModelError: the text is not that of a fitted prior; names the key, what was expected and what was found.
         """
-        try:
-            return cls._from_json(json.loads(text))
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise ModelError(
-                f"{where}: expected the tables of a fitted prior, found {type(error).__name__}: "
-                f"{' '.join(str(error).split())[:120]}; copy or export the model folder again"
-            ) from error
-
-    @classmethod
-    def _from_json(cls, document: dict[str, Any]) -> FittedPrior:
-        if document["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema version {document['schema_version']} in place of {SCHEMA_VERSION}")
-        dimensions, entries = document["dimensions"], document["mixtures"]
-        lower = np.tril_indices(dimensions)
-        labelled = entries[0]["label"] != ANY_CLASS
-        if [entry["label"] for entry in entries] != (list(range(len(entries))) if labelled else [ANY_CLASS]):
-            raise ValueError("labels that do not count up from 0")
-        sizes = [len(entry["component_thresholds"]) for entry in entries]
+        root = Json.parse(text, where, ModelError, ADVICE)
+        root["schema_version"].whole(SCHEMA_VERSION, SCHEMA_VERSION)
+        dimensions, mixtures = root["dimensions"].whole(1, MOST_DIMENSIONS), root["mixtures"].items(lambda entry: entry)
+        labels = [entry["label"].whole(ANY_CLASS) for entry in mixtures]
+        if not labels or labels not in ([ANY_CLASS], list(range(len(labels)))):
+            raise root["mixtures"].wrong("mixtures whose labels count up from 0, or a single one with the label -1")
+        own_thresholds = [_ascending(entry["component_thresholds"]) for entry in mixtures]
+        sizes = [len(own) for own in own_thresholds]
         means, factors = [np.zeros((1, dimensions), np.float32)], [np.eye(dimensions, dtype=np.float32)[None]]
-        component_thresholds = np.full((len(entries), max(sizes)), WORDS, np.int64)
-        for row, size, entry in zip(component_thresholds, sizes, entries, strict=True):
-            row[:size] = _ascending(entry["component_thresholds"])
-            means.append(_floats(entry["means"], (size, dimensions)))
-            factor = np.zeros((size, dimensions, dimensions), np.float32)
-            factor[:, *lower] = _floats(entry["factors"], (size, len(lower[0])))
+        component_thresholds = np.full((len(sizes), max(sizes)), WORDS, np.int64)
+        rows, columns = np.tril_indices(dimensions)
+        for row, own, entry in zip(component_thresholds, own_thresholds, mixtures, strict=True):
+            row[: len(own)] = own
+            means.append(_finite(entry["means"], len(own), dimensions))
+            factor = np.zeros((len(own), dimensions, dimensions), np.float32)
+            factor[:, rows, columns] = _finite(entry["factors"], len(own), len(rows))
             factors.append(factor)
-        return cls(
-            classes=len(entries) if labelled else 0,
+        prior = cls(
+            classes=0 if labels == [ANY_CLASS] else len(labels),
             means=np.concatenate(means),
             factors=np.concatenate(factors),
             first=1 + np.cumsum([0, *sizes[:-1]], dtype=np.int64),
-            class_thresholds=_ascending([entry["threshold"] for entry in entries]),
+            class_thresholds=_ascending(root["mixtures"], [entry["threshold"].whole(0, WORDS) for entry in mixtures]),
             component_thresholds=component_thresholds,
         )
+        for table in (prior.means, prior.factors, prior.first, prior.class_thresholds, prior.component_thresholds):
+            table.flags.writeable = False
+        return prior
 
 
 def thresholds(weights: Sequence[float] | NDArray[np.float64]) -> Integers:
@@ -224,10 +219,11 @@ def thresholds(weights: Sequence[float] | NDArray[np.float64]) -> Integers:
     return rounded
 
 
-def _ascending(values: list[int]) -> Integers:
-    found = np.array(values, np.int64)
-    if (np.diff(found, prepend=0) < 0).any() or found[-1] != WORDS:
-        raise ValueError(f"thresholds that do not ascend to {WORDS}")
+def _ascending(node: Json, values: Sequence[int] | None = None) -> Integers:
+    """The thresholds in a list, or these `values` with the error of `node`."""
+    found = np.array(node.items(lambda item: item.whole(0, WORDS)) if values is None else values, np.int64)
+    if not len(found) or (np.diff(found) < 0).any() or found[-1] != WORDS:
+        raise node.wrong(f"thresholds that ascend to {WORDS}")
     return found
 
 
@@ -236,8 +232,8 @@ def _base64(values: Floats) -> str:
     return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
 
 
-def _floats(text: str, shape: tuple[int, ...]) -> Floats:
-    found = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32).reshape(shape)
+def _finite(node: Json, *shape: int) -> Floats:
+    found: Floats = node.decoded("float32", *shape)
     if not np.isfinite(found).all():
-        raise ValueError("values that are not finite")
+        raise node.wrong("finite values")
     return found

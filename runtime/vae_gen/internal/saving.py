@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .._errors import UsageError
-from .checks import whole
+from .choice import whole
 from .files import filling_folder, replacing
 
 if TYPE_CHECKING:

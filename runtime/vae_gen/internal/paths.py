@@ -2,12 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import UsageError
-from .internal.checks import whole
-from .internal.choice import read_method
+from .._errors import UsageError
+from .choice import whole
+from .manifest import LatentSpec
+
+METHODS = ("linear", "spherical")
+
+
+def read_dimensions(dimensions: Any, latent: LatentSpec) -> tuple[int, ...]:
+    """The latent dimensions that a caller names.
+
+    Args:
+        dimensions: an index such as 5, "5" or "z5"; several as a list or separated by commas; "all" or None for all
+            dimensions, the one with the highest KL first.
+        latent: the model's latent space.
+
+    Raises:
+        UsageError: an index that the model doesn't have, or something else.
+
+    >>> read_dimensions("z1, 0", LatentSpec(3, (0.1, 0.2, 0.3), (2, 1, 0)))
+    (1, 0)
+    """
+    if dimensions is None or (isinstance(dimensions, str) and dimensions.strip().casefold() == "all"):
+        return latent.order
+    if isinstance(dimensions, np.ndarray):
+        dimensions = dimensions.tolist()
+    if isinstance(dimensions, str):
+        wanted: list[Any] = dimensions.split(",")
+    else:
+        wanted = list(dimensions) if isinstance(dimensions, Iterable) else [dimensions]
+    if not wanted:
+        raise UsageError("expected at least one dimension, got none; leave them out for all")
+    return tuple(_dimension(one, latent.dimensions) for one in wanted)
+
+
+def _dimension(value: Any, width: int) -> int:
+    if isinstance(value, str):
+        digits = value.strip().casefold().removeprefix("z")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+            raise UsageError(f"expected a dimension such as 5 or z5, or all, got {value!r}")
+        value = int(digits)
+    return whole("a dimension", value, 0, width - 1)
+
+
+def read_method(method: str) -> str:
+    """The shape of a path between two latents, "linear" or "spherical"; "slerp" is another name for "spherical".
+
+    Raises:
+        UsageError: another word.
+    """
+    name = "spherical" if method == "slerp" else method
+    if name not in METHODS:
+        raise UsageError(f"expected the method linear, spherical or slerp, got {method}")
+    return name
 
 
 def traversal_values(span: float, steps: int) -> NDArray[np.float32]:

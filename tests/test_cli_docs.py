@@ -1,64 +1,129 @@
-"""docs/cli.md holds to the program: its examples run, and it names every option."""
+"""The help pages are whole and useful, and docs/cli.md and docs/reference/cli.md agree with the program."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
+import runpy
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from PIL import Image
 
 from cli_runner import Command
+from vae_gen import find_model
+from vae_gen_cli.main import COMMANDS, EXAMPLES, app
+from vae_gen_cli.options import described
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^    (vae-gen .*)$", DOCUMENT, re.MULTILINE)
-COMMANDS = (
-    "sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "info", "verify", "repeat", "kit", "play",
-    "bench",
-)  # fmt: skip
+ROOT = Path(__file__).parents[1]
+DOCUMENT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+DOCUMENT_EXAMPLES = re.findall(r"^    (vae-gen .*)$", DOCUMENT, re.MULTILINE)
+ENDLESS = ("play", "bench")  # the one ends with Ctrl-C, the other measures for ten seconds
+TRAINING = {
+    "vae-train": "vae_train.train_command", "vae-eval": "vae_train.eval_command",
+    "vae-detail": "vae_train.detail_command", "vae-export": "vae_export.command",
+}  # fmt: skip
 
 
-def test_every_example_runs(cli: Command) -> None:
-    assert {example.split()[1] for example in EXAMPLES} == set(COMMANDS) - {"play"}  # which only ends by Ctrl-C
+def page(cli: Command, *arguments: str) -> str:
+    """A help page on a terminal of 80 columns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")
+        return cli.succeed(*arguments).out.decode()
+
+
+def click_command(name: str) -> tuple[Any, Any]:
+    """A command of `vae-gen` and its context, or all of it for an empty name."""
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("vae-gen", [], resilient_parsing=True)
+    if not name:
+        return group, context
+    command = group.get_command(context, name)
+    return command, command.make_context(name, [], parent=context, resilient_parsing=True)
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_a_help_page_has_every_option_whole_and_ends_with_examples(cli: Command, name: str) -> None:
+    text = page(cli, *name.split(), "--help")
+    assert page(cli, *name.split(), "-h") == text
+    assert max(map(len, text.splitlines())) <= 80
+    command, context = click_command(name)
+    words = " ".join(text.split())
+    for param in command.get_params(context):
+        for part in described(param):
+            assert "".join(part.split()) in "".join(words.split()), param.name  # wrapped lines may break at hyphens
+    for paragraph in command.help.split("\n\n"):
+        assert " ".join(paragraph.split()) in words
+    examples = text.partition("\nExamples:\n")[2].splitlines()
+    assert [line.strip() for line in examples] == list(EXAMPLES[name])
+    assert examples
+
+
+def test_the_page_of_all_commands_shows_each_summary_whole(cli: Command) -> None:
+    listed = page(cli, "--help").partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert [tuple(line.split(maxsplit=1)) for line in listed.splitlines()] == list(COMMANDS.items())
+    for name, summary in COMMANDS.items():
+        function = getattr(importlib.import_module(f"vae_gen_cli.{name}"), name)
+        assert summary == (inspect.getdoc(function) or "").splitlines()[0]
+
+
+@pytest.mark.parametrize("module", TRAINING.values(), ids=TRAINING)
+def test_no_line_of_the_training_commands_help_is_cut(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    command: Any = typer.main.get_command(importlib.import_module(module).app)
+    context = command.make_context("it", [], resilient_parsing=True)
+    text = command.get_help(context)
+    assert max(map(len, text.splitlines())) <= 80
+    words = "".join(text.split())
+    for param in command.get_params(context):
+        assert "".join((param.help or "").split()) in words, param.name
+
+
+def test_the_options_are_in_panels(cli: Command) -> None:
+    titles = re.findall(r"^(\w.*):$", page(cli, "sample", "--help"), re.MULTILINE)
+    assert titles == ["What to make", "Output", "Model", "Messages and help", "Examples"]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ENDLESS])
+def test_every_example_of_a_help_page_runs(cli: Command, name: str) -> None:
+    run(cli, [line.partition(" > ")[0] for line in EXAMPLES[name]], find_model())
+
+
+def test_every_example_of_the_document_runs(cli: Command) -> None:
+    assert {example.split()[1] for example in DOCUMENT_EXAMPLES} <= set(COMMANDS)
+    run(cli, [line for line in DOCUMENT_EXAMPLES if line.split()[1] not in ENDLESS], cli.model)
+
+
+def run(cli: Command, lines: list[str], model: Path) -> None:
+    """Runs lines in a folder with two pictures, some latents, a model folder and a picture that can be repeated."""
     for name in ("shirt.jpg", "shoe.png"):
         Image.new("L", (40, 30), 90).save(name)
-    for example in EXAMPLES:
+    cli.succeed("encode", "shirt.jpg", "shoe.png", "-o", "latents.npz", model=model)
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "garments.png", model=model)
+    Path("my-model").symlink_to(cli.model)
+    for line in lines:
         data = b""
-        for part in example.split(" | "):
-            data = cli.succeed(*shlex.split(part)[1:], stdin=data).out
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_described(cli: Command, command: str) -> None:
-    options = set(re.findall(r"(?<!\S)--[a-z]+", cli.succeed(command, "--help").out.decode()))
-    assert "--model" in options
-    assert {option for option in options if option not in DOCUMENT} <= {"--help", "--output"}
+        for part in line.split(" | "):
+            data = cli.succeed(*shlex.split(part)[1:], stdin=data, model=model).out
 
 
 def test_every_file_that_is_left_out_has_the_documented_name(cli: Command) -> None:
     Image.new("L", (28, 28), 90).save("in.png")
-    for line in ("sample", "traverse", "interpolate --seed 1 --seed 2", "reconstruct in.png", "encode in.png"):
+    for line in (
+        "sample --seed 7", "traverse", "interpolate --seed 1 --seed 2", "reconstruct in.png", "encode in.png",
+        "decode latents.npz", "repeat samples-7.png",
+    ):  # fmt: skip
         cli.succeed(*line.split())
-    cli.succeed("decode", "latents.npz")
-    cli.succeed("repeat", "samples.png")
     made = {path.name for path in Path.cwd().iterdir()} - {"in.png"}
     documented = set(re.findall(r"\| `([\w-]+\.\w+)`", DOCUMENT.partition("## Outputs")[0]))
-    assert made == {name.replace("FILE", "samples") for name in documented}
+    assert made == {name.replace("FILE", "samples-7").replace("SEED", "7") for name in documented}
 
 
-def test_the_page_of_all_commands_shows_each_ones_own_line(cli: Command) -> None:
-    """It is made without the commands, so it must not say other things than they do."""
-    import importlib
-    import inspect
-
-    from vae_gen_cli.main import COMMANDS as LINES
-
-    assert tuple(LINES) == COMMANDS
-    for name, line in LINES.items():
-        function = getattr(importlib.import_module(f"vae_gen_cli.{name}"), name)
-        assert line == (inspect.getdoc(function) or "").splitlines()[0]
-    page = cli("--help").out.decode()
-    assert [row.split()[0] for row in page.partition("Commands:\n")[2].splitlines()] == list(COMMANDS)
-    assert cli("nonsense").code == 2
-    assert "sample" in cli().err
+def test_the_reference_is_what_the_program_writes() -> None:
+    script = runpy.run_path(str(ROOT / "cli" / "reference.py"))
+    written = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
+    assert written == script["reference"](), "run python cli/reference.py"

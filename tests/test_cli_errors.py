@@ -21,12 +21,10 @@ from vae_gen.internal import saving
 from vae_gen_cli import bulk
 
 
-def invalid(command: str, option: str, message: str) -> str:
-    """Typer's own few lines around a message of ours."""
-    return (
-        f"Usage: vae-gen {command} [OPTIONS]\nTry 'vae-gen {command} --help' for help.\n\n"
-        f"Error: Invalid value for '{option}': {message}\n"
-    )
+def invalid(option: str, message: str) -> str:
+    """The line for a value that an option doesn't take."""
+    expected, _, got = message.rpartition(", got ")
+    return f"{expected} for {option}, got {got}"
 
 
 def png(image: Image.Image) -> bytes:
@@ -75,32 +73,37 @@ def state(folder: Path) -> dict[str, bytes | None]:
 
 
 COMMANDS: list[tuple[str, int, str]] = [
-    ("sample -n 0", 2, invalid("sample", "-n' / '--count", "expected a whole number from 1 to 2^63-1, got 0")),
-    ("sample -n -3", 2, invalid("sample", "-n' / '--count", "expected a whole number from 1 to 2^63-1, got -3")),
-    ("sample -n many", 2, invalid("sample", "-n' / '--count", "expected a whole number from 1 to 2^63-1, got many")),
-    ("sample -n 1.5", 2, invalid("sample", "-n' / '--count", "expected a whole number from 1 to 2^63-1, got 1.5")),
-    ("sample --seed -1", 2, invalid("sample", "--seed", "expected a whole number from 0 to 2^63-1, got -1")),
+    ("sample -n 0", 2, invalid("--count", "expected a whole number from 1 to 2^63-1, got 0")),
+    ("sample -n -3", 2, invalid("--count", "expected a whole number from 1 to 2^63-1, got -3")),
+    ("sample -n many", 2, invalid("--count", "expected a whole number from 1 to 2^63-1, got many")),
+    ("sample -n 1.5", 2, invalid("--count", "expected a whole number from 1 to 2^63-1, got 1.5")),
+    ("sample --seed -1", 2, invalid("--seed", "expected a whole number from 0 to 2^63-1, got -1")),
     (
         "sample --seed 9223372036854775808",
         2,
-        invalid("sample", "--seed", "expected a whole number from 0 to 2^63-1, got 9223372036854775808"),
+        invalid("--seed", "expected a whole number from 0 to 2^63-1, got 9223372036854775808"),
     ),
-    ("sample --seed seven", 2, invalid("sample", "--seed", "expected a whole number from 0 to 2^63-1, got seven")),
-    ("sample --seed 1e3", 2, invalid("sample", "--seed", "expected a whole number from 0 to 2^63-1, got 1e3")),
-    ("sample --seed 1_000", 2, invalid("sample", "--seed", "expected a whole number from 0 to 2^63-1, got 1_000")),
-    ("sample --start -1", 2, invalid("sample", "--start", "expected a whole number from 0 to 2^63-1, got -1")),
+    ("sample --seed seven", 2, invalid("--seed", "expected a whole number from 0 to 2^63-1, got seven")),
+    ("sample --seed 1e3", 2, invalid("--seed", "expected a whole number from 0 to 2^63-1, got 1e3")),
+    ("sample --seed 1 --seed 2", 2, "expected --seed once, got it 2 times; leave out all but one"),
+    ("sample -n 1 --count 2 -n 3", 2, "expected --count once, got it 3 times; leave out all but one"),
+    ("sample --detail --no-detail", 2, "expected --detail or --no-detail once, got it 2 times; leave out all but one"),
+    ("sample -q --quiet", 2, "expected --quiet once, got it 2 times; leave out all but one"),
+    ("sample --prior uniform", 2, invalid("--prior", "expected normal or fitted, got uniform")),
+    ("sample --temperature hot", 2, invalid("--temperature", "expected a number, got hot")),
+    ("sample --start -1", 2, invalid("--start", "expected a whole number from 0 to 2^63-1, got -1")),
     (
         "sample --start 9223372036854775807 --seed 1 -n 2",
         2,
         "expected a range that ends by 2^63, got start 9223372036854775807 and count 2; begin earlier",
     ),
-    ("sample --threads 0", 2, invalid("sample", "--threads", "expected a whole number from 1 to 1024, got 0")),
-    ("sample --format gif", 2, "expected a --format of png, webp, npy, npz, got gif"),
-    ("sample --dtype float16", 2, invalid("sample", "--dtype", "expected uint8 or float32, got float16")),
+    ("sample --threads 0", 2, invalid("--threads", "expected a whole number from 1 to 1024, got 0")),
+    ("sample --format gif", 2, invalid("--format", "expected one of png, webp, npy, npz, got gif")),
+    ("sample --dtype float16", 2, invalid("--dtype", "expected uint8 or float32, got float16")),
     (
         "sample --dtype float32",
         2,
-        "expected an array for --dtype float32, got samples.png; name a .npy or .npz with -o",
+        "--dtype only applies to arrays (.npy, .npz); leave it out",
     ),
     (
         "sample -o pictures.jpg",
@@ -127,7 +130,7 @@ COMMANDS: list[tuple[str, int, str]] = [
         "'folder'; give it one of these endings",
     ),
     ("sample -o a.png --format npy", 2, "expected one format, got a.png and --format npy; leave one out"),
-    ("sample -o a.npy --scale 3", 2, "expected pictures for --scale, got the array a.npy; leave one out"),
+    ("sample -o a.npy --scale 3", 2, "--scale only applies to pictures, not to arrays (.npy, .npz); leave it out"),
     ("sample -o - --json", 2, "expected standard output for one thing, got -o - and --json; name a file with -o"),
     (
         "sample -n 10001",
@@ -146,26 +149,29 @@ COMMANDS: list[tuple[str, int, str]] = [
         "expected sides of at most 16383 pixels in a .webp, got 1142 × 57002; write a .png, or choose a "
         "smaller --scale",
     ),
-    ("sample --columns 0", 2, invalid("sample", "--columns", "expected a whole number from 1 to 10000, got 0")),
-    ("sample --scale 0", 2, invalid("sample", "--scale", "expected a whole number from 1 to 64, got 0")),
+    ("sample --columns 0", 2, invalid("--columns", "expected a whole number from 1 to 10000, got 0")),
+    ("sample --scale 0", 2, invalid("--scale", "expected a whole number from 1 to 64, got 0")),
     ("traverse --dim 12", 2, "expected a dimension from 0 to 11, got 12"),
-    ("traverse --dim -1", 2, invalid("traverse", "--dim", "expected the index of a dimension or all, got -1")),
-    ("traverse --dim x", 2, invalid("traverse", "--dim", "expected the index of a dimension or all, got x")),
-    ("traverse --start 4", 2, "expected a --seed for --start, got none; leave --start out"),
-    ("traverse --invert yes", 2, "expected an --image for --invert, got none; leave --invert out"),
-    ("traverse --fps 12", 2, "expected an animation for --fps, got none; leave --fps out"),
+    ("traverse --dim -1", 2, "expected the index of a dimension or all for --dim, got -1"),
+    ("traverse --dim x", 2, "expected the index of a dimension or all for --dim, got x"),
+    ("traverse --start 4", 2, "--start only applies to the picture of a --seed; leave it out"),
+    ("traverse --temperature 1", 2, "--temperature only applies to the picture of a --seed; leave it out"),
+    ("traverse --invert yes", 2, "--invert only applies to the picture of an --image; leave it out"),
+    ("traverse --fps 12", 2, "--fps only applies to animations (.gif, .apng, or --animate); leave it out"),
     ("traverse --dim 1 --dim 2", 2, "expected --dim once, a dimension or all, got 1 and 2"),
     ("interpolate --image plain.png --image plain.png --start 0", 2,
-     "expected a --seed for --start, got none; leave --start out"),
-    ("interpolate --seed 1 --seed 2 --invert no", 2, "expected an --image for --invert, got none; leave --invert out"),
-    ("interpolate --seed 1 --seed 2 --fps 9", 2, "expected an animation for --fps, got none; leave --fps out"),
-    ("sample -n 2 -o a.npy --columns 2", 2, "expected a grid for --columns, got none; leave --columns out"),
-    ("sample -n 2 -o a/ --columns 2", 2, "expected a grid for --columns, got none; leave --columns out"),
+     "--start only applies to pictures of a --seed; leave it out"),
+    ("interpolate --seed 1 --seed 2 --invert no", 2,
+     "--invert only applies to pictures of an --image; leave it out"),
+    ("interpolate --seed 1 --seed 2 --fps 9", 2,
+     "--fps only applies to animations (.gif, .apng, or --animate); leave it out"),
+    ("sample -n 2 -o a.npy --columns 2", 2, "--columns only applies to grids (.png, .webp); leave it out"),
+    ("sample -n 2 -o a/ --columns 2", 2, "--columns only applies to grids (.png, .webp); leave it out"),
     ("traverse --span 0", 2, "expected a span above 0 (below 1 a share of the prior, else deviations), got 0.0"),
     ("traverse --span nan", 2, "expected a span above 0 (below 1 a share of the prior, else deviations), got nan"),
     ("traverse --span inf", 2, "expected a span of at most 100 standard deviations, got inf"),
-    ("traverse --span wide", 2, invalid("traverse", "--span", "expected a number, got wide")),
-    ("traverse --steps 1", 2, invalid("traverse", "--steps", "expected a whole number from 2 to 10000, got 1")),
+    ("traverse --span wide", 2, invalid("--span", "expected a number, got wide")),
+    ("traverse --steps 1", 2, invalid("--steps", "expected a whole number from 2 to 10000, got 1")),
     ("traverse --seed 1 --image plain.png", 2, "expected one centre, got --seed and --image; leave one out"),
     (
         "traverse -o a.npy",
@@ -183,7 +189,7 @@ COMMANDS: list[tuple[str, int, str]] = [
     (
         "interpolate --seed 1 --seed 2 --method curved",
         2,
-        invalid("interpolate", "--method", "expected linear or spherical, got curved"),
+        invalid("--method", "expected one of linear, spherical, slerp, got curved"),
     ),
     (
         "sample --provider tensorrt",
@@ -311,8 +317,7 @@ COMMANDS: list[tuple[str, int, str]] = [
 def test_a_bad_command_says_why_and_writes_nothing(bad: Command, line: str, code: int, message: str) -> None:
     before = state(Path.cwd())
     outcome = bad(*line.split())
-    expected = message if message.startswith("Usage: ") else f"vae-gen: {message}\n"
-    assert (outcome.err, outcome.code, outcome.out) == (expected, code, b"")
+    assert (outcome.err, outcome.code, outcome.out) == (f"vae-gen: {message}\n", code, b"")
     assert state(Path.cwd()) == before
 
 
@@ -321,8 +326,10 @@ def test_a_bad_command_says_why_and_writes_nothing(bad: Command, line: str, code
     [
         ("sample --bogus", "No such option: --bogus"),
         ("sample extra", "Got unexpected extra argument"),
-        ("reconstruct", "Missing argument 'IMAGES'"),
-        ("nonsense", "No such command 'nonsense'"),
+        ("sample --model", "Option '--model' requires an argument. See vae-gen"),
+        ("reconstruct", "expected IMAGE..., got nothing; see vae-gen reconstruct --help"),
+        ("nonsense", "No such command 'nonsense'. See vae-gen --help"),
+        ("samples", "No such command 'samples'. Did you mean 'sample'? See vae-gen --help"),
     ],
 )
 def test_what_typer_itself_refuses_ends_with_2(bad: Command, line: str, fragment: str) -> None:
@@ -330,6 +337,8 @@ def test_what_typer_itself_refuses_ends_with_2(bad: Command, line: str, fragment
     outcome = bad(*line.split())
     assert (outcome.code, outcome.out) == (2, b"")
     assert fragment in outcome.err
+    assert outcome.err.startswith("vae-gen: ")
+    assert outcome.err.count("\n") == 1
     assert "Traceback" not in outcome.err
     assert state(Path.cwd()) == before
 
@@ -369,7 +378,7 @@ def test_nothing_is_computed_for_an_output_that_cannot_be_written(
 
 def test_a_folder_where_a_file_should_go_ends_with_7(bad: Command) -> None:
     Path("samples.png").mkdir()
-    outcome = bad("sample", "-n", "3")
+    outcome = bad("sample", "-n", "3", "-o", "samples.png")
     message = "cannot write samples.png: it is a folder; name a file, or end the path in / for a folder"
     assert (outcome.err, outcome.code) == (f"vae-gen: {message}\n", 7)
 

@@ -99,10 +99,10 @@ def holds(sheet: np.ndarray, picture: np.ndarray) -> bool:
         ("sample --label shoe", "expected a class (blob, other blob) or part of its name, got 'shoe'"),
         ("sample --temperature -1", "expected a temperature from 0 to 100, got -1.0"),
         ("sample --temperature nan", "expected a temperature from 0 to 100, got nan"),
-        ("traverse --label blob", "expected a --seed for --label blob, got none; name a seed or leave it out"),
-        ("traverse --prior fitted", "expected a --seed for --prior fitted, got none; name a seed or leave it out"),
+        ("traverse --label blob", "--label only applies to the picture of a --seed; leave it out"),
+        ("traverse --prior fitted", "--prior only applies to the picture of a --seed; leave it out"),
         ("interpolate --latents l.npy --temperature 0.5",
-         "expected a --seed for --temperature 0.5, got none; name a seed or leave it out"),
+         "--temperature only applies to pictures of a --seed; leave it out"),
     ],
 )
 def test_choices_that_make_no_sense_are_usage_errors(cli: Command, line: str, message: str) -> None:
@@ -114,8 +114,8 @@ def test_choices_that_make_no_sense_are_usage_errors(cli: Command, line: str, me
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("sample --prior uniform", "expected normal or fitted, got uniform"),
-        ("sample --temperature warm", "expected a number, got warm"),
+        ("sample --prior uniform", "expected normal or fitted for --prior, got uniform"),
+        ("sample --temperature warm", "expected a number for --temperature, got warm"),
     ],
 )
 def test_values_that_cannot_be_read_are_usage_errors(cli: Command, line: str, message: str) -> None:

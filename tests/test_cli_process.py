@@ -97,11 +97,11 @@ def test_pictures_are_not_printed_on_a_terminal(tiny_model_folder: Path) -> None
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_progress_shows_only_on_a_terminal_and_only_for_much(tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_progress_shows_only_on_a_terminal_and_only_after_some_time(tiny_model_folder: Path, tmp_path: Path) -> None:
     import threading
 
-    received: dict[int, bytes] = {}
-    for count in (100, 25_000):
+    received: dict[float, bytes] = {}
+    for seconds in (1e9, -1.0):
         main_end, terminal = os.openpty()
         chunks: list[bytes] = []
 
@@ -114,11 +114,12 @@ def test_progress_shows_only_on_a_terminal_and_only_for_much(tiny_model_folder: 
 
         reader = threading.Thread(target=drain)
         reader.start()
-        arguments = ("sample", "-n", str(count), "--seed", "1", "-o", "a.npy", "--model", tiny_model_folder)
-        subprocess.run(command(*arguments), stderr=terminal, check=True, cwd=tmp_path)
+        arguments = ("sample", "-n", "100", "--seed", "1", "-o", "a.npy", "--model", str(tiny_model_folder))
+        code = f"from vae_gen_cli import console; console.PROGRESS_AFTER = {seconds}; {RUN}"
+        subprocess.run([sys.executable, "-c", code, *arguments], stderr=terminal, check=True, cwd=tmp_path)
         os.close(terminal)
         reader.join(timeout=10)
         os.close(main_end)
-        received[count] = b"".join(chunks)
-    assert received[100] == "100 pictures of seed 1 → a.npy\r\n".encode()
-    assert b"pictures" in received[25_000].split(b"25000 pictures")[0]
+        received[seconds] = b"".join(chunks)
+    assert received[1e9] == "100 pictures of seed 1 → a.npy\r\n".encode()
+    assert b"pictures" in received[-1.0].split(b"100 pictures")[0]

@@ -31,12 +31,12 @@ def levels(cli: Command, seed: int, start: int, count: int) -> np.ndarray:
 
 def test_fifty_pictures_of_a_random_seed_are_the_default(cli: Command) -> None:
     outcome = cli.succeed("sample")
-    found = re.fullmatch(r"50 pictures of seed (\d+) \(drawn at random\) → samples\.png\n", outcome.err)
+    found = re.fullmatch(r"50 pictures of seed (\d+) \(drawn at random\) → samples-\1\.png\n", outcome.err)
     assert found
     assert outcome.out == b""
-    assert [path.name for path in Path.cwd().iterdir()] == ["samples.png"]
+    assert [path.name for path in Path.cwd().iterdir()] == [f"samples-{found[1]}.png"]
     expected = picture_grid(levels(cli, int(found[1]), 0, 50), columns=10, scale=4)
-    np.testing.assert_array_equal(pixels("samples.png"), expected)
+    np.testing.assert_array_equal(pixels(f"samples-{found[1]}.png"), expected)
 
 
 def test_a_random_seed_is_another_one_each_time_and_below_2_to_the_53(cli: Command) -> None:

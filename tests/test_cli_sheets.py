@@ -65,7 +65,7 @@ def test_one_dimension_goes_over_the_span_around_a_seed(
     cli: Command, model: VAE, span: str, last: float
 ) -> None:
     cli.succeed("traverse", "--dim", "7", "--seed", "3", "--start", "9", "--span", span, "--steps", "3")
-    (sheet,) = frames("traversal.png")
+    (sheet,) = frames("traversal-3.png")
     (centre,) = model.stream(1, 3, 9)
     latent = centre.latents[0].copy()
     for column, value in enumerate((-last, 0, last)):

@@ -30,9 +30,10 @@ def bench(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure this machine in some ten seconds: start-up, one picture, bulk work by threads; and advise --threads.
+    """Measure how fast this machine makes pictures.
 
-    What else the machine does meanwhile counts too: let it rest for figures that can be compared.
+    In about ten seconds this measures the start, one picture, and bulk work by the number of threads, and it recommends
+    a value for --threads. Other work on the machine slows the measurements down.
     """
     console = Console(as_json, quiet)
     console.say("measuring; about ten seconds")

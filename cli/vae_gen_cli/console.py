@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from .metadata import model_facts
 if TYPE_CHECKING:
     from vae_gen import Manifest
 
-PROGRESS_FROM = 20_000
-"""Pictures from which on a progress bar is worth its import: below, the work takes about a second."""
+PROGRESS_AFTER = 1.0
+"""How many seconds work takes before a progress bar appears."""
 
 ASCII = {"→": "->", "×": "x", "✓": "ok", "✗": "FAILED", "−": "-", "…": "..."}
 
@@ -53,27 +54,39 @@ class Console:
 
     @contextmanager
     def progress(self, total: int) -> Iterator[Progress]:
-        """A bar on a terminal, where there is much to do; nothing elsewhere."""
-        if self.quiet or total < PROGRESS_FROM or not sys.stderr.isatty():
-            yield Progress()
-            return
-        from rich.console import Console as RichConsole
-        from rich.progress import Progress as RichProgress
-
-        with RichProgress(console=RichConsole(stderr=True), transient=True) as bar:
-            yield Progress(bar, bar.add_task("pictures", total=total))
+        """Yields a counter of pictures that shows a bar if standard error is a terminal and the work takes long."""
+        progress = Progress(total, visible=not self.quiet and sys.stderr.isatty())
+        try:
+            yield progress
+        finally:
+            progress.close()
 
 
 class Progress:
-    """Counts pictures, on a bar where there is one."""
+    """Counts the pictures that are done, and shows a bar once the work has taken a second."""
 
-    def __init__(self, bar: Any = None, task: Any = None) -> None:
-        self._bar, self._task = bar, task
+    def __init__(self, total: int, *, visible: bool) -> None:
+        self._total, self._visible = total, visible
+        self._done, self._began = 0, time.monotonic()
+        self._bar: Any = None
 
     def advance(self, pictures: int) -> None:
-        """So many more are done."""
+        """Adds pictures that are done."""
+        self._done += pictures
+        if self._bar is None and self._visible and time.monotonic() - self._began > PROGRESS_AFTER:
+            from rich.console import Console as RichConsole  # 0.1 s, which only long work pays
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=RichConsole(stderr=True), transient=True)
+            self._bar.add_task("pictures", total=self._total)
+            self._bar.start()
         if self._bar is not None:
-            self._bar.advance(self._task, pictures)
+            self._bar.update(self._bar.task_ids[0], completed=self._done)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 def counted(count: int, what: str = "picture") -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from . import options
 from .console import Console, counted
 from .metadata import make_note
-from .targets import GRIDS, PICTURES, check_choices, parse_target, written
+from .targets import GRIDS, PICTURES, parse_target, refuse_idle_picture_options, written
 
 GRID_SCALE, SINGLE_SCALE = 4, 1
 CHUNK = 1024
@@ -19,11 +19,11 @@ CHUNK = 1024
 def decode(
     context: typer.Context,
     latents: Annotated[str, typer.Argument(metavar="LATENTS", help="A .npy, .npz or JSON file; - is standard input.")],
-    output: options.Output = "decoded.png",
-    format_name: options.Format = None,
+    output: Annotated[str | None, options.output("decoded.png", options.PICTURES)] = None,
+    format_name: Annotated[Literal["png", "webp", "npy", "npz"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
     scale: options.Scale = None,
-    dtype: options.DtypeOption = options.Dtype.UINT8,
+    dtype: options.Dtype = "uint8",
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -32,16 +32,14 @@ def decode(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make the pictures of latents: a grid (.png, .webp), a folder of PNGs (ending in /), arrays (.npy, .npz).
+    """Turn latents into pictures.
 
-    LATENTS is an array of shape [n, dimensions], a JSON list of rows, or a file with one of the keys
-    latents, latent and mean, such as encode and sample write.
+    LATENTS is a file with an array of shape [n, dimensions]: .npy, .npz, or JSON as a list of rows. A .npz or a JSON
+    object, such as encode and sample write, is searched for latents, latent and mean, in this order.
     """
     console = Console(as_json, quiet)
-    target = parse_target(output, format_name, PICTURES, console)
-    check_choices(target, dtype, scale)
-    if target.format not in GRIDS:
-        options.refuse_idle(context, "--columns", "a grid")
+    target = parse_target(output, format_name, PICTURES, console, "decoded")
+    refuse_idle_picture_options(context, target)
 
     import numpy as np
 
@@ -60,7 +58,7 @@ def decode(
     def chunk(start: int) -> Pictures:
         part = rows[start : start + CHUNK]
         images = generator.decode(part, detail=False)
-        return Pictures(images if dtype is options.Dtype.FLOAT32 else to_grey_levels(images), part)
+        return Pictures(images if dtype == "float32" else to_grey_levels(images), part)
 
     chunks = (chunk(start) for start in range(0, len(rows), CHUNK))
     if target.format in GRIDS:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from . import options
 from .console import Console, counted
 from .metadata import model_facts
-from .targets import drawn, parse_target
+from .targets import STANDARD_OUTPUT, drawn, parse_target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def encode(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Pictures of any size and mode, or .npy.")],
-    output: options.Output = "latents.npz",
-    format_name: options.Format = None,
-    invert: options.InvertOption = options.Invert.AUTO,
+    images: options.Images,
+    invert: options.Invert = "auto",
+    output: Annotated[str | None, options.output("latents.npz", "an archive (.npz), JSON (.json)")] = None,
+    format_name: Annotated[Literal["npz", "json"] | None, options.FORMAT] = None,
     model: options.Model = None,
     threads: options.Threads = None,
     provider: options.Provider = "cpu",
@@ -29,12 +27,14 @@ def encode(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Find the latents of pictures: mean, log_variance and files, to .npz or .json (-o - prints JSON).
+    """Turn pictures into latents.
 
-    `decode` takes these files, and decodes the mean.
+    The output holds the mean and the log_variance of each picture's posterior, and the names of the files. The command
+    decode takes such a file and decodes the means.
     """
     console = Console(as_json, quiet)
-    target = parse_target(output, format_name, ("json", "npz"), console)
+    formats = ("json", "npz") if output == STANDARD_OUTPUT else ("npz", "json")
+    target = parse_target(output, format_name, formats, console, "latents")
 
     import zipfile
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from . import options
 from .console import printable
@@ -17,13 +19,15 @@ if TYPE_CHECKING:
 
 def info(
     model: options.Model = None,
-    threads: options.Threads = None,
-    provider: options.Provider = "cpu",
-    as_json: options.Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say what the model is: its manifest in short, or the whole of it with --json."""
+    """Describe the model.
+
+    The description is a summary of the model's manifest: classes, picture size, priors, latent dimensions and graphs.
+    With --json the whole manifest is printed.
+    """
     from vae_gen import ModelFolder, find_model
 
     folder = ModelFolder.open(find_model(model))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,36 +24,50 @@ def interpolate(
     context: typer.Context,
     seeds: Annotated[
         list[int] | None,
-        typer.Option("--seed", metavar="N", parser=options.read_seed, show_default=False, help="Twice or more often."),
+        typer.Option(
+            "--seed", metavar="N", min=0, max=options.LARGEST_SEED, rich_help_panel=options.MAKE, show_default=False,
+            help="Morph between pictures of seeds; give two or more.",
+        ),
     ] = None,
     start: options.Start = 0,
-    prior: options.PriorOption = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image", metavar="FILE", rich_help_panel=options.MAKE, show_default=False,
+            help="Morph between pictures from files; give two or more.",
+        ),
+    ] = None,
+    invert: options.Invert = "auto",
+    latents: Annotated[
+        str | None,
+        typer.Option(
+            "--latents", metavar="FILE", rich_help_panel=options.MAKE, show_default=False,
+            help="Morph between two or more latents from a file, as decode takes it.",
+        ),
+    ] = None,
+    prior: options.Prior = None,
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
-    latents: Annotated[
-        str | None,
-        typer.Option("--latents", metavar="FILE", show_default=False, help="Two or more rows, as decode takes them."),
-    ] = None,
-    images: Annotated[
-        list[str] | None,
-        typer.Option("--image", metavar="FILE", show_default=False, help="Twice or more often."),
-    ] = None,
     method: Annotated[
-        options.Method,
+        Literal["linear", "spherical", "slerp"],
         typer.Option(
-            "--method", metavar="linear|spherical", parser=options.one_of(options.Method),
-            help="A straight line, or the arc at the prior's usual radius.",
+            "--method", rich_help_panel=options.MAKE,
+            help="The path between two latents: a straight line, or an arc that keeps the usual distance from the "
+                 "prior's centre. slerp is another name for spherical.",
         ),
-    ] = options.Method.LINEAR,
-    loop: Annotated[bool, typer.Option("--loop", help="Also go from the last back to the first.")] = False,
+    ] = "linear",
+    loop: Annotated[
+        bool, typer.Option("--loop", rich_help_panel=options.MAKE, help="Also morph from the last back to the first.")
+    ] = False,
     steps: options.Steps = 11,
-    output: options.Output = "interpolation.png",
-    format_name: options.Format = None,
+    output: Annotated[
+        str | None, options.output("interpolation.png", "a sheet (.png, .webp), an animation (.gif, .apng)")
+    ] = None,
+    format_name: Annotated[Literal["png", "webp", "gif", "apng"] | None, options.FORMAT] = None,
     animate: options.Animate = False,
     fps: options.Fps = 12,
     scale: options.Scale = None,
-    invert: options.InvertOption = options.Invert.AUTO,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -62,12 +76,12 @@ def interpolate(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Go from one picture to the next: between seeds, latents or images.
+    """Morph between seeds, classes, images or latents.
 
-    A sheet has a row for each pair, both ends included. An animation goes there and back, or round with --loop.
+    A sheet has a row for each morph, with both of its ends. An animation goes there and back, or round with --loop.
     """
     console = Console(as_json, quiet)
-    target = parse_target(output, format_name, DRAWINGS, console)
+    target = parse_target(output, format_name, DRAWINGS, console, "interpolation")
     given = [name for name, value in (("--seed", seeds), ("--latents", latents), ("--image", images)) if value]
     if len(given) != 1:
         raise UsageError(
@@ -77,14 +91,13 @@ def interpolate(
     if any(ends is not None and len(ends) == 1 for ends in (seeds, images)):
         raise UsageError(f"expected {given[0]} at least twice, got it once; say where to go")
     if not seeds:
-        options.refuse_idle(context, "--start", "a --seed")
+        for option in ("--start", "--prior", "--label", "--temperature"):
+            options.refuse_idle(context, option, "pictures of a --seed")
     if not images:
-        options.refuse_idle(context, "--invert", "an --image")
+        options.refuse_idle(context, "--invert", "pictures of an --image")
     if not is_animation(target, animate):
-        options.refuse_idle(context, "--fps", "an animation")
+        options.refuse_idle(context, "--fps", "animations (.gif, .apng, or --animate)")
     choice = options.DrawChoice(prior, label, temperature, detail)
-    if not seeds:
-        choice.refuse_without_seed()
 
     from .drawing import draw
     from .interpolate_recipe import InterpolateRecipe
@@ -96,7 +109,7 @@ def interpolate(
         seeds=tuple(seeds or ()),
         start=start,
         steps=steps,
-        method="linear" if method is options.Method.LINEAR else "spherical",
+        method="linear" if method == "linear" else "spherical",
         loop=loop,
         scale=scale or SCALE,
         animate=is_animation(target, animate),
@@ -110,12 +123,12 @@ def interpolate(
 
     way = " → ".join(names or [f"seed {seed}" for seed in seeds or ()])
     way += in_words(recipe.draw, generator.manifest) if seeds else ""
-    console.say(f"{way} in {steps} {method.value} steps → {target.name}")
+    console.say(f"{way} in {steps} {recipe.method} steps → {target.name}")
     console.result("interpolate", generator.manifest, {**recipe.choices(), **drawn(target)})
 
 
 def _ends(
-    latents: str | None, images: list[str] | None, model: VAE, invert: options.Invert, console: Console
+    latents: str | None, images: list[str] | None, model: VAE, invert: str, console: Console
 ) -> tuple[tuple[str, ...], list[Floats], str | None]:
     """Names and latents of the ends that are not seeds, and where they came from."""
     from .latent_files import read_latents

@@ -30,13 +30,14 @@ MODEL_FOLDER = "model"
 def kit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make; it must not exist or be empty.")],
     model: options.Model = None,
-    threads: options.Threads = None,
-    provider: options.Provider = "cpu",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make a folder to embed the model from: model, golden vectors, licence, examples in Python, Node and a page."""
+    """Make a folder for embedding the model in other programs.
+
+    The folder holds the model with its golden vectors, examples in Python, Node.js and HTML, and the licence.
+    """
     from vae_gen import ModelFolder, find_model
     from vae_gen.internal.files import replacing_folder
 

@@ -1,8 +1,8 @@
-"""The entry point of `vae-gen`: its commands in the order of the help page.
+"""The entry point of `vae-gen`: the commands in the order of the help page, each with its summary and examples.
 
-Nothing here, nor at the top of a command's file, imports NumPy, ONNX Runtime or Pillow: they are a third of a
-second together, and `vae-gen --help` needs none of them. Where the first word is a command, no other command's file is
-imported, and for the page of all commands none is: with their options they would cost 40 ms more.
+Nothing here, nor at the top of a command's module, imports NumPy, ONNX Runtime or Pillow: together they take a third of
+a second, and `vae-gen --help` needs none of them. A command's module is imported when that command is run, described or
+completed.
 """
 
 from __future__ import annotations
@@ -12,48 +12,93 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from vae_gen import __version__
 from vae_gen.internal.boundary import run_command
 
+from . import options
+from .options import Command, described, write_examples
+
 COMMANDS = {
-    "sample": "Make pictures of a seed: a grid (.png, .webp), a folder of PNGs (ending in /), arrays (.npy, .npz).",
-    "traverse": "Show what latent dimensions do: a row for each, ordered by KL, in which only that one changes.",
-    "interpolate": "Go from one picture to the next: between seeds, latents or images.",
-    "reconstruct": "Show each picture over its reconstruction, with the loss in nats below.",
-    "encode": "Find the latents of pictures: mean, log_variance and files, to .npz or .json (-o - prints JSON).",
-    "decode": "Make the pictures of latents: a grid (.png, .webp), a folder of PNGs (ending in /), arrays (.npy, .npz).",
-    "info": "Say what the model is: its manifest in short, or the whole of it with --json.",
-    "verify": "Prove that the model's files are whole and give, on this machine, the values that they promise.",
-    "repeat": "Make a picture again from its PNG: the same bytes, with the same model and version.",
-    "kit": "Make a folder to embed the model from: model, golden vectors, licence, examples in Python, Node and a page.",
-    "play": "Play with the model on a page: sliders for its latents, a wall of samples, your own pictures.",
-    "bench": "Measure this machine in some ten seconds: start-up, one picture, bulk work by threads; and advise --threads.",
+    "sample": "Make pictures from a seed.",
+    "traverse": "Show what each latent dimension changes.",
+    "interpolate": "Morph between seeds, classes, images or latents.",
+    "reconstruct": "Show pictures above their reconstructions.",
+    "encode": "Turn pictures into latents.",
+    "decode": "Turn latents into pictures.",
+    "info": "Describe the model.",
+    "verify": "Check the model's files and its results on this machine.",
+    "repeat": "Make a picture again from its PNG, byte for byte.",
+    "kit": "Make a folder for embedding the model in other programs.",
+    "play": "Open the playground in the browser.",
+    "bench": "Measure how fast this machine makes pictures.",
 }
-"""Each is a function in a file of its name, with the line that the page of all commands shows of its help."""
+"""The summary of each command, which is a function in a module of the same name and the first line of its docstring."""
+
+EXAMPLES = {
+    "": ("vae-gen sample -n 50", "vae-gen sample --help", "vae-gen --install-completion"),
+    "sample": (
+        "vae-gen sample -n 50 --seed 7 -o garments.png",
+        "vae-gen sample -n 9 --label sneaker --columns 3",
+        "vae-gen sample -n 1000 --seed 7 -o garments.npz",
+        "vae-gen sample -n 4 --seed 7 -o pictures/",
+    ),
+    "traverse": (
+        "vae-gen traverse",
+        "vae-gen traverse --dim 5 --seed 7",
+        "vae-gen traverse --dim 3 --span 0.95 -o dimension.gif",
+    ),
+    "interpolate": (
+        "vae-gen interpolate --seed 1 --seed 2 --seed 3 --loop -o way.gif",
+        "vae-gen interpolate --image shirt.jpg --image shoe.png --method spherical",
+    ),
+    "reconstruct": ("vae-gen reconstruct shirt.jpg shoe.png",),
+    "encode": ("vae-gen encode shirt.jpg shoe.png -o latents.npz", "vae-gen encode shirt.jpg -o - | vae-gen decode -"),
+    "decode": ("vae-gen decode latents.npz -o pictures/",),
+    "info": ("vae-gen info", "vae-gen info --json"),
+    "verify": ("vae-gen verify", "vae-gen verify --model my-model"),
+    "repeat": ("vae-gen repeat garments.png", "vae-gen repeat garments.png -o - > again.png"),
+    "kit": ("vae-gen kit my-kit",),
+    "play": ("vae-gen play", "vae-gen play --port 8000 --no-browser"),
+    "bench": ("vae-gen bench", "vae-gen bench --json"),
+}
+"""The commands at the end of each help page; "" is the page of all commands."""
 
 
-def application(arguments: Sequence[str]) -> typer.Typer:
-    """The command line with the one command that the arguments begin with, or with all of them."""
-    # Typer's rich help and tracebacks double the start-up (0.20 s against 0.08 s), and its errors are ours to print.
-    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True)
-    app.callback()(_vae_gen)
-    first = next((word for word in arguments if word != "--debug"), None)
-    if first in (None, "--help"):
-        for name, line in COMMANDS.items():
-            app.command(name, help=line)(_not_called)
-        return app
-    for name in (first,) if first in COMMANDS else COMMANDS:
-        app.command()(getattr(importlib.import_module(f".{name}", __package__), name))
-    return app
+class Commands(TyperGroup):
+    """The group of all commands, which imports a command's module only when it needs that command."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = dict.fromkeys(COMMANDS)  # only the names are used
 
-def _not_called() -> None:
-    """What stands for a command where only its line of help is shown."""
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, or None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        function = getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+        app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+        app.command(cmd_name, cls=Command, epilog="\n".join(EXAMPLES[cmd_name]))(function)
+        return typer.main.get_command(app)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the program's name on the usage line."""
+        return ["[OPTIONS]", "COMMAND ..."]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the options and the commands of the page of all commands."""
+        with formatter.section("Options"):
+            formatter.write_dl([described(param) for param in self.get_params(ctx)])
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Writes the examples at the end of the page of all commands."""
+        write_examples(self.epilog, formatter)
 
 
 def _print_version(wanted: bool) -> None:
@@ -66,13 +111,26 @@ def _vae_gen(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    debug: options.Debug = False,
 ) -> None:
-    """Pictures from a small VAE, the same everywhere: a seed and an index make the same picture on every machine."""
+    """Make pictures with a small VAE. The same seed makes the same pictures on every machine."""
+
+
+# Typer's rich help and tracebacks double the time of a start (0.20 s against 0.08 s), and our errors are one line each.
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\n".join(EXAMPLES[""]),
+)
+app.callback()(_vae_gen)
 
 
 def main() -> int:
-    """The exit code of the command line on this process's arguments."""
-    return run_command(application(sys.argv[1:]), "vae-gen")
+    """Runs the command line on this process's arguments and returns the exit code."""
+    return run_command(app, "vae-gen")
 
 
 def run() -> None:

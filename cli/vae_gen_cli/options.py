@@ -1,247 +1,360 @@
-"""The options that commands share, and how their numbers are read; light, because `--help` needs all of it."""
+"""The options that commands share, and the class of all commands: how they parse, complete and describe their options.
+
+This module is imported for every `vae-gen --help`, so it imports nothing heavy.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
-from vae_gen import UsageError
+from vae_gen import ModelError, UsageError
 
 if TYPE_CHECKING:
     from vae_gen import VAE, Manifest
     from vae_gen.internal.choice import Choice
 
-SEED_LIMIT = 2**63
-"""Seeds and indices are below this (docs/seed-contract.md)."""
+LARGEST_SEED = 2**63 - 1
+"""The largest seed, and the largest index within a seed (docs/seed-contract.md)."""
+
+MAKE, OUTPUT, MODEL, MESSAGES = "What to make", "Output", "Model", "Messages and help"
+"""The panels of a help page, in their order. An option without a panel is in the last one."""
 
 
-Word = TypeVar("Word", bound=StrEnum)
+class Command(TyperCommand):
+    """A command that refuses options given twice, answers bad values in one line, and shows its options in panels."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the arguments into `ctx.params` and returns those left over.
 
-class Dtype(StrEnum):
-    """What arrays hold: grey levels 0 to 255, or values in [0, 1]."""
-
-    UINT8 = "uint8"
-    FLOAT32 = "float32"
-
-
-class Prior(StrEnum):
-    """What latents are drawn from."""
-
-    NORMAL = "normal"
-    FITTED = "fitted"
-
-
-class Invert(StrEnum):
-    """Whether pictures that come in are made negative."""
-
-    AUTO = "auto"
-    YES = "yes"
-    NO = "no"
-
-
-class Method(StrEnum):
-    """The way between two latents."""
-
-    LINEAR = "linear"
-    SPHERICAL = "spherical"
-
-
-def whole_number(minimum: int, maximum: int | None = None, limit: str = "") -> Callable[[str | int], int]:
-    """A reader of whole numbers in plain decimal digits, from `minimum` to `maximum` (written as `limit`)."""
-    if maximum is None:
-        expected = f"a whole number of at least {minimum}"
-    else:
-        expected = f"a whole number from {minimum} to {limit or maximum}"
-
-    def read(text: str | int) -> int:
-        # Twenty digits hold every number we take; int() would also accept underscores and other scripts' digits.
-        plain = re.fullmatch(r"-?[0-9]{1,20}", str(text))
-        if not plain or int(text) < minimum or (maximum is not None and int(text) > maximum):
-            shown = str(text) if len(str(text)) <= 40 else f"{str(text)[:37]}..."
-            raise typer.BadParameter(f"expected {expected}, got {shown}")
-        return int(text)
-
-    return read
-
-
-def one_of(kind: type[Word]) -> Callable[[str], Word]:
-    """A reader of one of a few words."""
-
-    def read(text: str) -> Word:
+        Raises:
+            UsageError: an option is given twice, or a value is not one that the option takes.
+        """
+        order: list[Any]
+        given, _, order = self.make_parser(ctx).parse_args(list(args))
+        if not ctx.resilient_parsing and not any(param.is_eager for param in order):
+            for param in order:
+                if order.count(param) > 1 and param.param_type_name == "option" and not param.multiple:
+                    names = " or ".join((_name(param), *param.secondary_opts))
+                    raise UsageError(f"expected {names} once, got it {order.count(param)} times; leave out all but one")
         try:
-            return kind(text)
-        except ValueError:
-            raise typer.BadParameter(f"expected {' or '.join(kind)}, got {text}") from None
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            wrong: Any = error.param
+            if wrong is None:
+                raise
+            name, value = _name(wrong), given.get(wrong.name)
+            if value is None and wrong.param_type_name == "argument":
+                raise UsageError(f"expected {name}, got nothing; see {ctx.command_path} --help") from error
+            if value is None:
+                name, value = wrong.envvar, wrong.resolve_envvar_value(ctx)
+            raise UsageError(f"expected {_expected(wrong.type)} for {name}, got {_shown(value)}") from error
 
-    return read
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the command's name on the usage line."""
+        return ["[OPTIONS]", *(str(param.metavar) for param in self.params if param.param_type_name == "argument")]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the options of the help page, a section for each panel."""
+        for panel, params in panels(self, ctx).items():
+            with formatter.section(panel):
+                formatter.write_dl([described(param) for param in params])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Writes the examples at the end of the help page."""
+        write_examples(self.epilog, formatter)
 
 
-def read_number(text: str | float) -> float:
-    """A number; the model's own check says which ones make sense."""
+def write_examples(lines: str | None, formatter: Any) -> None:
+    """Writes the section of examples, whose lines are not wrapped."""
+    with formatter.section("Examples"):
+        formatter.write("".join(f"  {line}\n" for line in (lines or "").splitlines()))
+
+
+def panels(command: Any, ctx: Any) -> dict[str, list[Any]]:
+    """The parameters of a command that its help page shows, by panel."""
+    found: dict[str, list[Any]] = {panel: [] for panel in ("Arguments", MAKE, OUTPUT, MODEL, MESSAGES)}
+    for param in command.get_params(ctx):
+        if not getattr(param, "hidden", False):
+            panel = "Arguments" if param.param_type_name == "argument" else MESSAGES
+            found[getattr(param, "rich_help_panel", None) or panel].append(param)
+    return {panel: params for panel, params in found.items() if params}
+
+
+def described(param: Any) -> tuple[str, str]:
+    """The names of a parameter with its placeholder, and its help with its default and environment variable."""
+    value = param.metavar or "|".join(getattr(param.type, "choices", ()))
+    if param.param_type_name == "argument":
+        return value, param.help or ""
+    names = ", ".join((*sorted(param.opts, key=len), *param.secondary_opts)) + (f" {value}" if value else "")
+    facts = []
+    if isinstance(param.show_default, str):
+        facts.append(f"default: {param.show_default}")
+    elif param.show_default and not param.is_flag and param.default is not None:
+        facts.append(f"default: {param.default}")
+    if param.envvar:
+        facts.append(f"environment: {param.envvar}")
+    return names, (param.help or "") + (f"  [{'; '.join(facts)}]" if facts else "")
+
+
+def _name(param: Any) -> str:
+    """The name of a parameter in an error: its long option, or the placeholder of an argument."""
+    return str(param.metavar if param.param_type_name == "argument" else max(param.opts, key=len))
+
+
+def _expected(kind: Any) -> str:
+    """What a parameter of this type takes, in words."""
+    if hasattr(kind, "choices"):
+        words = list(kind.choices)
+        return " or ".join(words) if len(words) == 2 else f"one of {', '.join(words)}"
+    if not hasattr(kind, "min"):
+        return "a number"
+    return f"a whole number from {kind.min} to {'2^63-1' if kind.max == LARGEST_SEED else kind.max}"
+
+
+def _shown(value: Any) -> str:
+    """A value that was given, as one short line."""
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def complete_model() -> list[str]:
+    """The names of the shipped models, for shell completion."""
+    from vae_gen import shipped_models
+
+    return list(shipped_models())
+
+
+def complete_label(ctx: typer.Context) -> list[str]:
+    """Words that each name one class of the chosen model, for shell completion."""
+    from vae_gen import ModelFolder, VaeGenError, find_model
+
     try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"expected a number, got {text}") from None
+        names = ModelFolder.open(find_model(ctx.params.get("model"))).manifest.class_names
+    except VaeGenError:
+        return []
+    words = [word for name in names for word in name.lower().split()]
+    whole = {name.lower() for name in names}
+    return [word for word in dict.fromkeys(words) if words.count(word) == 1 or word in whole]
 
 
-read_seed = whole_number(0, SEED_LIMIT - 1, "2^63-1")
-read_count = whole_number(1, SEED_LIMIT - 1, "2^63-1")
+def complete_provider() -> list[str]:
+    """The short names of ONNX Runtime's execution providers, for shell completion."""
+    from vae_gen.internal.model import PROVIDERS
+
+    return list(PROVIDERS)
+
+
+def _find_model(context: typer.Context, value: str | None) -> str | None:
+    """Checks that there is such a model, so that the error can name the environment variable that chose it."""
+    source = context.get_parameter_source("model")
+    if value is not None and source is not None and source.name == "ENVIRONMENT":
+        from vae_gen import find_model
+
+        try:
+            find_model(value)
+        except ModelError as error:
+            raise ModelError(f"VAE_GEN_MODEL: {error}") from error
+    return value
+
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="DIR", help="A model folder or the name of a shipped model.", show_default=False),
+    typer.Option(
+        "--model", metavar="NAME|DIR", envvar="VAE_GEN_MODEL", rich_help_panel=MODEL, callback=_find_model,
+        autocompletion=complete_model, show_default="fashion-mnist-12d",
+        help="The name of a shipped model, or a model folder.",
+    ),
 ]
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", metavar="N", parser=whole_number(1, 1024), show_default=False,
-        help="Cores for bulk work; by default one below 1024 pictures, all from there on.",
+        "--threads", metavar="N", min=1, max=1024, envvar="VAE_GEN_THREADS", rich_help_panel=MODEL,
+        show_default="1 below 1024 pictures, else all", help="The number of CPU cores to use.",
     ),
 ]
 Provider = Annotated[
-    str, typer.Option("--provider", metavar="NAME", help="ONNX Runtime's execution provider: cpu, cuda, coreml, …")
+    str,
+    typer.Option(
+        "--provider", metavar="NAME", rich_help_panel=MODEL, autocompletion=complete_provider,
+        help="The execution provider of ONNX Runtime: cpu, cuda, coreml, directml, openvino, tensorrt, or its full "
+             "name.",
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]  # the boundary reads it
+Json = Annotated[bool, typer.Option("--json", help="Print a description of the result as JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on standard error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]  # the boundary reads it
 
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", parser=read_seed, show_default=False, help="0 to 2^63-1."),
+    typer.Option(
+        "--seed", metavar="N", min=0, max=LARGEST_SEED, rich_help_panel=MAKE, show_default="a random one, printed",
+        help="The seed, from 0 to 2^63-1.",
+    ),
 ]
 Start = Annotated[
-    int, typer.Option("--start", metavar="N", parser=read_seed, help="Index within the seed, 0 to 2^63-1.")
-]
-PriorOption = Annotated[
-    Prior | None,
+    int,
     typer.Option(
-        "--prior", metavar="normal|fitted", parser=one_of(Prior), show_default=False,
-        help="What latents are drawn from: N(0, I), or the density of real images; by default the model's own choice.",
+        "--start", metavar="N", min=0, max=LARGEST_SEED, rich_help_panel=MAKE,
+        help="The index of the (first) picture within the seed.",
+    ),
+]
+Prior = Annotated[
+    Literal["normal", "fitted"] | None,
+    typer.Option(
+        "--prior", rich_help_panel=MAKE, show_default="the model's choice",
+        help="The distribution that latents are drawn from: N(0, I), or one fitted to the latents of real images.",
     ),
 ]
 Label = Annotated[
     str | None,
     typer.Option(
-        "--label", metavar="CLASS", show_default=False,
-        help="One class only: its name in any case, or an unambiguous beginning. Implies the fitted prior.",
+        "--label", metavar="CLASS", rich_help_panel=MAKE, show_default="any class", autocompletion=complete_label,
+        help="Make pictures of one class only: its name, or a word or beginning that fits no other class. "
+             "This implies --prior fitted.",
     ),
 ]
 Temperature = Annotated[
     float,
     typer.Option(
-        "--temperature", metavar="X", parser=read_number,
-        help="Multiplies the noise, 0 to 100: below 1 more typical pictures, above more varied ones.",
+        "--temperature", metavar="X", rich_help_panel=MAKE,
+        help="The factor of the noise, from 0 to 100: smaller values make more typical pictures, larger values more "
+             "varied ones.",
     ),
 ]
 Detail = Annotated[
     bool | None,
     typer.Option(
-        "--detail/--no-detail", show_default=False,
-        help="Let the detail stage draw the picture, or show the decoder's mean of all it could be; by default the "
-             "model's own choice.",
+        "--detail/--no-detail", rich_help_panel=MAKE, show_default="the model's choice",
+        help="Add details with the detail stage, or show the decoder's mean pictures.",
     ),
 ]
 Scale = Annotated[
     int | None,
     typer.Option(
-        "--scale", metavar="N", parser=whole_number(1, 64), show_default=False,
-        help="Each pixel of a picture becomes N × N pixels.",
+        "--scale", metavar="N", min=1, max=64, rich_help_panel=OUTPUT,
+        help="Enlarge each pixel to N × N pixels.",
     ),
 ]
 Columns = Annotated[
-    int, typer.Option("--columns", metavar="N", parser=whole_number(1, 10_000), help="Pictures in a row of a grid.")
-]
-Steps = Annotated[int, typer.Option("--steps", metavar="N", parser=whole_number(2, 10_000), help="Pictures in a row.")]
-Fps = Annotated[
-    int, typer.Option("--fps", metavar="N", parser=whole_number(1, 50), help="Pictures a second of an animation.")
-]
-Animate = Annotated[bool, typer.Option("--animate", help="An animation also where the ending is .webp or .png.")]
-InvertOption = Annotated[
-    Invert,
+    int,
     typer.Option(
-        "--invert", metavar="auto|yes|no", parser=one_of(Invert),
-        help="Make pictures negative; auto does so where their border is bright.",
+        "--columns", metavar="N", min=1, max=10_000, rich_help_panel=OUTPUT, help="The number of pictures in a row.",
     ),
 ]
-DtypeOption = Annotated[
-    Dtype, typer.Option("--dtype", metavar="uint8|float32", parser=one_of(Dtype), help="What arrays hold.")
+Steps = Annotated[
+    int,
+    typer.Option(
+        "--steps", metavar="N", min=2, max=10_000, rich_help_panel=MAKE,
+        help="The number of pictures in a row, or of different frames.",
+    ),
 ]
-Output = Annotated[
-    str, typer.Option("--output", "-o", metavar="FILE", help="Its ending says the format; - is standard output.")
+Animate = Annotated[
+    bool,
+    typer.Option(
+        "--animate", rich_help_panel=OUTPUT, help="Write an animation to .webp or .png. A .gif or .apng always is one.",
+    ),
 ]
-Format = Annotated[
-    str | None,
-    typer.Option("--format", metavar="NAME", show_default=False, help="The format, where no ending says it."),
+Fps = Annotated[
+    int,
+    typer.Option(
+        "--fps", metavar="N", min=1, max=50, rich_help_panel=OUTPUT, help="The frames per second of an animation.",
+    ),
 ]
-Show = Annotated[bool, typer.Option("--show", help="Preview the pictures in the terminal, on standard error.")]
+Invert = Annotated[
+    Literal["auto", "yes", "no"],
+    typer.Option(
+        "--invert", rich_help_panel=MAKE,
+        help="Invert the pictures that are read. With auto this is done to pictures with a bright border.",
+    ),
+]
+Dtype = Annotated[
+    Literal["uint8", "float32"],
+    typer.Option(
+        "--dtype", rich_help_panel=OUTPUT,
+        help="The type of array elements: grey levels 0 to 255, or numbers from 0 to 1.",
+    ),
+]
+Show = Annotated[
+    bool, typer.Option("--show", rich_help_panel=OUTPUT, help="Also preview the pictures in the terminal.")
+]
 
 
-def refuse_idle(context: typer.Context, option: str, needed: str) -> None:
-    """Refuse an option that was given where it would do nothing.
+PICTURES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz)"
+
+
+def output(default: str, formats: str) -> Any:
+    """Returns the option `-o`.
 
     Args:
-        context: the command's.
-        option: with its dashes.
-        needed: what it needs, for the error.
+        default: the name of the file that is written without `-o`.
+        formats: the endings that the command can write, for the help page.
+    """
+    return typer.Option(
+        "--output", "-o", metavar="FILE", rich_help_panel=OUTPUT, show_default=default,
+        help=f"Where to write: {formats}, or - for standard output.",
+    )
+
+
+FORMAT = typer.Option(
+    "--format", rich_help_panel=OUTPUT, show_default=False, help="The format, if the output's name does not tell it."
+)
+
+Images = Annotated[
+    list[str], typer.Argument(metavar="IMAGE...", help="Pictures of any size and mode, or .npy arrays of pictures.")
+]
+
+
+def refuse_idle(context: typer.Context, option: str, applies_to: str) -> None:
+    """Refuses an option that was given on the command line but has no effect there.
 
     Raises:
-        UsageError: it was given.
+        UsageError: the option was given. The message tells what it applies to.
     """
     source = context.get_parameter_source(option.removeprefix("--"))
     if source is not None and source.name == "COMMANDLINE":
-        raise UsageError(f"expected {needed} for {option}, got none; leave {option} out")
+        raise UsageError(f"{option} only applies to {applies_to}; leave it out")
 
 
 @dataclass(frozen=True)
 class DrawChoice:
-    """What samples are to be drawn from, as it was asked for."""
+    """The options that choose how samples are drawn, as they were given."""
 
-    prior: Prior | None
+    prior: str | None
     label: str | None
     temperature: float
     detail: bool | None = None
 
     def resolve_choice(self, manifest: Manifest) -> Choice:
-        """What it means to this model.
+        """Fills in the model's defaults.
 
         Raises:
-            UsageError: an unknown or impossible choice.
+            UsageError: the model cannot draw samples in this way.
         """
         from vae_gen.internal.choice import resolve_choice
 
-        prior = None if self.prior is None else self.prior.value
-        return resolve_choice(manifest, prior, self.label, self.temperature, self.detail)
-
-    def refuse_without_seed(self) -> None:
-        """Refuse choices that have no sample to apply to.
-
-        Raises:
-            UsageError: names the first of them.
-        """
-        given = {"--prior": self.prior, "--label": self.label, "--temperature": self.temperature}
-        for option, value in given.items():
-            if value not in (None, 1.0):
-                raise UsageError(f"expected a --seed for {option} {value}, got none; name a seed or leave it out")
+        return resolve_choice(manifest, self.prior, self.label, self.temperature, self.detail)
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model runs, and how: the three options that every command has."""
+    """The options that choose a model and how it runs."""
 
     model: str | None
     threads: int | None
     provider: str
 
     def load(self, *graphs: str) -> VAE:
-        """The model, with these graphs opened, so that their errors come before any work."""
+        """Loads the model and opens these graphs, so that their errors come before any work.
+
+        Raises:
+            ModelError: there is no such model, or it is damaged.
+        """
         from vae_gen import VAE
 
-        generator = VAE(self.model, threads=self.threads, provider=self.provider)
-        generator.open(*graphs)
-        return generator
+        vae = VAE(self.model, threads=self.threads, provider=self.provider)
+        vae.open(*graphs)
+        return vae

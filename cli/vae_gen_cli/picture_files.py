@@ -8,23 +8,22 @@ from vae_gen import VAE, ImageSpec, InputError
 from vae_gen.internal.fitting import Fitted, fit_pictures
 
 from .console import Console
-from .options import Invert
 from .recipe import Floats
 
 
-def read_pictures(paths: Sequence[str], spec: ImageSpec, invert: Invert, console: Console) -> Fitted:
+def read_pictures(paths: Sequence[str], spec: ImageSpec, invert: str, console: Console) -> Fitted:
     """All pictures of all files, in order; an .npy file may hold several.
 
     Raises:
         InputError: a file that cannot be read, is no picture, or is too large.
     """
-    pictures = fit_pictures(list(paths), spec, invert.value)
+    pictures = fit_pictures(list(paths), spec, invert)
     for name, steps in pictures.steps:
         console.say(f"{name}: {', '.join(steps)}")
     return pictures
 
 
-def read_one_latent(path: str, model: VAE, invert: Invert, console: Console) -> Floats:
+def read_one_latent(path: str, model: VAE, invert: str, console: Console) -> Floats:
     """The posterior's mean of the one picture in a file, float32 [dimensions]."""
     pictures = read_pictures([path], model.manifest.image, invert, console)
     if len(pictures.images) != 1:

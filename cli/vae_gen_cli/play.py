@@ -14,22 +14,28 @@ from .console import printable
 def play(
     port: Annotated[
         int,
-        typer.Option("--port", metavar="N", parser=options.whole_number(0, 65535), help="0 takes one that is free."),
+        typer.Option(
+            "--port", metavar="N", min=0, max=65535, rich_help_panel=options.OUTPUT, show_default="a free one",
+            help="The port of the page.",
+        ),
     ] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    browser: Annotated[
+        bool,
+        typer.Option("--browser/--no-browser", rich_help_panel=options.OUTPUT, help="Open the page in the browser."),
+    ] = True,
     model: options.Model = None,
-    threads: options.Threads = None,
     provider: options.Provider = "cpu",
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Play with the model on a page: sliders for its latents, a wall of samples, your own pictures.
+    """Open the playground in the browser.
 
-    The page is served on this machine alone (127.0.0.1), and nothing leaves it. Ctrl-C ends it.
+    The page has sliders for the latent dimensions, a wall of samples, and a place for your own pictures. It is served
+    to this machine alone (127.0.0.1). Press Ctrl-C to stop.
     """
     from .play_server import open_server
 
-    generator = options.ModelChoice(model, threads, provider).load("decoder")
+    generator = options.ModelChoice(model, None, provider).load("decoder")
     with open_server(generator, port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         if not quiet:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from . import options
 from .console import Console, counted
@@ -20,12 +18,12 @@ SCALE = 4
 
 
 def reconstruct(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Pictures of any size and mode, or .npy.")],
-    output: options.Output = "reconstruction.png",
-    format_name: options.Format = None,
+    images: options.Images,
+    invert: options.Invert = "auto",
+    output: Annotated[str | None, options.output("reconstruction.png", "a sheet (.png, .webp)")] = None,
+    format_name: Annotated[Literal["png", "webp"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
     scale: options.Scale = None,
-    invert: options.InvertOption = options.Invert.AUTO,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -34,12 +32,13 @@ def reconstruct(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show each picture over its reconstruction, with the loss in nats below.
+    """Show pictures above their reconstructions.
 
-    The loss is the negative ELBO with one latent, the posterior's mean: cross-entropy of the pixels plus KL.
+    The number below each pair is the loss in nats: the cross-entropy of the pixels plus the KL, both at the mean of the
+    picture's posterior.
     """
     console = Console(as_json, quiet)
-    target = parse_target(output, format_name, ("png", "webp"), console)
+    target = parse_target(output, format_name, ("png", "webp"), console, "reconstruction")
 
     import numpy as np
 

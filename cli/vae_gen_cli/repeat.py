@@ -27,15 +27,12 @@ SOURCES = {"decode": "latents", "reconstruct": "images"}
 
 
 def repeat(
-    picture: Annotated[str, typer.Argument(metavar="FILE", help="A PNG that sample, traverse or interpolate made.")],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", show_default=False,
-            help="A .png or - for standard output; by default FILE-again.png, beside FILE.",
-        ),
-    ] = None,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Also with another model than it was made with.")] = False,
+    picture: Annotated[str, typer.Argument(metavar="FILE", help="A PNG made by sample, traverse or interpolate.")],
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", rich_help_panel=options.MAKE, help="Go on even if the model is a different one."),
+    ] = False,
+    output: Annotated[str | None, options.output("FILE-again.png", "a picture (.png, .apng)")] = None,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -44,11 +41,17 @@ def repeat(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make a picture again from its PNG: the same bytes, with the same model and version."""
+    """Make a picture again from its PNG, byte for byte.
+
+    A PNG made by sample, traverse or interpolate from seeds holds everything that this needs, except for the model. The
+    bytes are the same with the same model and the same version of vae-gen.
+    """
     console = Console(as_json, quiet)
-    chosen = output or f"{os.path.splitext(picture)[0]}-again.png"  # noqa: PTH122 - also where there is no name
-    target = parse_target(chosen, None, ("png", "apng"), console)
-    if not target.to_stdout and Path(picture).exists() and Path(chosen).exists() and Path(picture).samefile(chosen):
+    stem = f"{os.path.splitext(picture)[0]}-again"  # noqa: PTH122 - also for a path without a name
+    target = parse_target(output, None, ("png", "apng"), console, stem)
+    if not target.to_stdout and Path(picture).exists() and Path(target.path).exists() and (
+        Path(picture).samefile(target.path)
+    ):
         raise UsageError(f"expected another file than the one that is repeated, got {target.path} twice")
     fields = read_note(picture)
     recipe = _read_recipe(fields)

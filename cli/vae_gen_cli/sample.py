@@ -9,7 +9,7 @@ import typer
 from . import options
 from .console import Console, counted
 from .metadata import make_note
-from .targets import GRIDS, PICTURES, check_choices, parse_target, written
+from .targets import GRIDS, PICTURES, parse_target, refuse_idle_picture_options, written
 
 GRID_SCALE, SINGLE_SCALE = 4, 1
 
@@ -17,19 +17,25 @@ GRID_SCALE, SINGLE_SCALE = 4, 1
 def sample(
     context: typer.Context,
     count: Annotated[
-        int, typer.Option("-n", "--count", metavar="N", parser=options.read_count, help="How many pictures.")
+        int,
+        typer.Option(
+            "--count", "-n", metavar="N", min=1, max=options.LARGEST_SEED, rich_help_panel=options.MAKE,
+            help="The number of pictures.",
+        ),
     ] = 50,
     seed: options.Seed = None,
     start: options.Start = 0,
-    output: options.Output = "samples.png",
-    format_name: options.Format = None,
-    prior: options.PriorOption = None,
+    prior: options.Prior = None,
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
+    output: Annotated[
+        str | None, options.output("samples-SEED.png", options.PICTURES)
+    ] = None,
+    format_name: Annotated[Literal["png", "webp", "npy", "npz"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
     scale: options.Scale = None,
-    dtype: options.DtypeOption = options.Dtype.UINT8,
+    dtype: options.Dtype = "uint8",
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -38,23 +44,22 @@ def sample(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make pictures of a seed: a grid (.png, .webp), a folder of PNGs (ending in /), arrays (.npy, .npz).
+    """Make pictures from a seed.
 
-    Without --seed one is drawn and printed. The same seed and index make the same picture, in any range.
+    The same seed and index make the same picture on every machine. The picture does not depend on how many pictures are
+    made with it.
     """
     console = Console(as_json, quiet)
-    target = parse_target(output, format_name, PICTURES, console)
-    check_choices(target, dtype, scale)
-    if target.format not in GRIDS:
-        options.refuse_idle(context, "--columns", "a grid")
-
     from vae_gen._vae import draw_seed
     from vae_gen.internal.choice import check_range
 
-    from .ahead import import_drawing_ahead
-
     seed_was_drawn = seed is None
     seed = draw_seed() if seed is None else seed
+    target = parse_target(output, format_name, PICTURES, console, f"samples-{seed}")
+    refuse_idle_picture_options(context, target)
+
+    from .ahead import import_drawing_ahead
+
     check_range(seed, start, count)
     generator = options.ModelChoice(model, threads, provider).load()
     choice = options.DrawChoice(prior, label, temperature, detail).resolve_choice(generator.manifest)
@@ -75,8 +80,7 @@ def sample(
             single = SampleRecipe(seed, index, 1, 1, pixels, choice, SINGLE)
             return make_note("sample", single.choices(), generator.manifest)
 
-        kind: Literal["float32", "uint8"] = "float32" if dtype is options.Dtype.FLOAT32 else "uint8"
-        bulk = samples(generator, seed, start, count, choice, kind)
+        bulk = samples(generator, seed, start, count, choice, dtype)
         write_bulk(target, bulk, pixels, note, console, show=show)
 
     window = f", from index {start}" if start else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import typer
+
 from vae_gen import UsageError
 from vae_gen.internal.files import replacing
 
 from .console import Console
-from .options import Dtype
+from .options import refuse_idle
 
 FOLDER = "folder"
 ARRAYS = ("npy", "npz")
@@ -63,21 +66,24 @@ class Target:
                 yield file
 
 
-def parse_target(output: str, chosen: str | None, formats: Sequence[str], console: Console) -> Target:
-    """The target of `-o OUTPUT --format CHOSEN`.
+def parse_target(
+    output: str | None, chosen: str | None, formats: Sequence[str], console: Console, default_stem: str
+) -> Target:
+    """Finds out where and in which format `-o OUTPUT --format CHOSEN` writes.
 
     Args:
-        output: a path, or `-`.
+        output: a path, `-` for standard output, or None for a new file in the current folder.
         chosen: the format that was asked for, or None.
-        formats: those that the command can write, the default of standard output first.
-        console: whose JSON also needs standard output.
+        formats: the formats that the command can write, its default first.
+        console: the command's console, whose JSON also needs standard output.
+        default_stem: the name of the new file, without its ending.
 
     Raises:
-        UsageError: no such format, an ending that says none, or data where it cannot go.
+        UsageError: the output has no known ending, or cannot take the data.
     """
     files = [name for name in formats if name != FOLDER]
-    if chosen is not None and chosen not in files:
-        raise UsageError(f"expected a --format of {', '.join(files)}, got {chosen}")
+    if output is None:
+        return Target(_unused(default_stem, chosen or formats[0]), chosen or formats[0])
     if output == STANDARD_OUTPUT:
         target = Target(output, chosen or formats[0])
         if console.as_json:
@@ -95,6 +101,12 @@ def parse_target(output: str, chosen: str | None, formats: Sequence[str], consol
     raise UsageError(f"expected an output that ends in {known}{folder}, got {output!r}; give it one of these endings")
 
 
+def _unused(stem: str, ending: str) -> str:
+    """A file name that is not taken yet: stem.ending, else stem-2.ending, stem-3.ending, …"""
+    names = (f"{stem}{f'-{number}' if number > 1 else ''}.{ending}" for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 def _by_ending(output: str) -> str:
     if output.endswith(("/", os.sep, os.altsep or "/")):
         return FOLDER
@@ -102,27 +114,28 @@ def _by_ending(output: str) -> str:
     return "" if ending == FOLDER else ending  # our own word, not an ending
 
 
-def check_choices(target: Target, dtype: Dtype, scale: int | None) -> None:
-    """Refuse choices that this target has no use for.
+def refuse_idle_picture_options(context: typer.Context, target: Target) -> None:
+    """Refuses options of `sample` and `decode` that have no effect on this target.
 
     Raises:
-        UsageError: names both.
+        UsageError: such an option was given.
     """
-    array = target.format in ARRAYS
-    if dtype is Dtype.FLOAT32 and not array:
-        raise UsageError(f"expected an array for --dtype float32, got {target.name}; name a .npy or .npz with -o")
-    if scale is not None and array:
-        raise UsageError(f"expected pictures for --scale, got the array {target.name}; leave one out")
+    if target.format not in GRIDS:
+        refuse_idle(context, "--columns", "grids (.png, .webp)")
+    if target.format in ARRAYS:
+        refuse_idle(context, "--scale", "pictures, not to arrays (.npy, .npz)")
+    else:
+        refuse_idle(context, "--dtype", "arrays (.npy, .npz)")
 
 
-def written(target: Target, count: int, shape: tuple[int, int, int], dtype: Dtype) -> Mapping[str, Any]:
+def written(target: Target, count: int, shape: tuple[int, int, int], dtype: str) -> Mapping[str, Any]:
     """What `--json` says of pictures that were written."""
     return {
         "count": count,
         "output": target.path,
         "format": target.format,
         "shape": [count, *shape],
-        "dtype": dtype.value,
+        "dtype": dtype,
     }
 
 

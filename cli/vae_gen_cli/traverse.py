@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,41 +20,57 @@ SCALE = 3
 def _read_dimension(text: str) -> str:
     if text == ALL:
         return text
-    try:
-        return str(options.whole_number(0)(text))
-    except typer.BadParameter as error:
-        raise typer.BadParameter(f"expected the index of a dimension or {ALL}, got {text}") from error
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise UsageError(f"expected the index of a dimension or {ALL} for --dim, got {text}")
+    return text
 
 
 def traverse(
     context: typer.Context,
     dimensions: Annotated[
         list[str],
-        typer.Option("--dim", metavar="K|all", parser=_read_dimension, help="The latent's own index, or all."),
+        typer.Option(
+            "--dim", metavar="K|all", rich_help_panel=options.MAKE, show_default="all",
+            help="The dimensions to change, by its index.",
+        ),
     ] = [ALL],  # noqa: B006 - Typer copies it
-    seed: options.Seed = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", metavar="N", min=0, max=options.LARGEST_SEED, rich_help_panel=options.MAKE, show_default=False,
+            help="Change the latent of this seed's picture in place of the prior's centre.",
+        ),
+    ] = None,
     start: options.Start = 0,
-    prior: options.PriorOption = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image", metavar="FILE", rich_help_panel=options.MAKE, show_default=False,
+            help="Change the latent of this picture in place of the prior's centre.",
+        ),
+    ] = None,
+    invert: options.Invert = "auto",
+    prior: options.Prior = None,
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
-    image: Annotated[
-        str | None, typer.Option("--image", metavar="FILE", show_default=False, help="Centre on this picture's latent.")
-    ] = None,
     span: Annotated[
         float,
         typer.Option(
-            "--span", metavar="X", parser=options.read_number,
-            help="From 1 on prior standard deviations, below 1 the central share of the prior.",
+            "--span", metavar="X", rich_help_panel=options.MAKE,
+            help="How far the values go. From 1 on: standard deviations of the prior to either side. Below 1: the "
+                 "central share of the prior, in steps of equal probability.",
         ),
     ] = 2.5,
     steps: options.Steps = 11,
-    output: options.Output = "traversal.png",
-    format_name: options.Format = None,
+    output: Annotated[
+        str | None,
+        options.output("traversal.png or traversal-SEED.png", "a sheet (.png, .webp), an animation (.gif, .apng)"),
+    ] = None,
+    format_name: Annotated[Literal["png", "webp", "gif", "apng"] | None, options.FORMAT] = None,
     animate: options.Animate = False,
     fps: options.Fps = 12,
     scale: options.Scale = None,
-    invert: options.InvertOption = options.Invert.AUTO,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -63,27 +79,27 @@ def traverse(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what latent dimensions do: a row for each, ordered by KL, in which only that one changes.
+    """Show what each latent dimension changes.
 
-    Around the prior's centre, or the latent of --seed, or of --image. A sheet (.png, .webp) or an animation
-    (.gif, .apng; .webp and .png with --animate), in which the values go there and back.
+    Each row changes one dimension and keeps the others. Rows are ordered by the information in their dimensions, in
+    nats of KL. An animation shows the rows side by side and goes through the values there and back.
     """
     console = Console(as_json, quiet)
-    target = parse_target(output, format_name, DRAWINGS, console)
+    stem = "traversal" if seed is None else f"traversal-{seed}"
+    target = parse_target(output, format_name, DRAWINGS, console, stem)
     if seed is not None and image is not None:
         raise UsageError("expected one centre, got --seed and --image; leave one out")
     if len(dimensions) != 1:
         raise UsageError(f"expected --dim once, a dimension or all, got {' and '.join(dimensions)}")
-    (dimension,) = dimensions
+    dimension = _read_dimension(dimensions[0])
     if seed is None:
-        options.refuse_idle(context, "--start", "a --seed")
+        for option in ("--start", "--prior", "--label", "--temperature"):
+            options.refuse_idle(context, option, "the picture of a --seed")
     if image is None:
-        options.refuse_idle(context, "--invert", "an --image")
+        options.refuse_idle(context, "--invert", "the picture of an --image")
     if not is_animation(target, animate):
-        options.refuse_idle(context, "--fps", "an animation")
+        options.refuse_idle(context, "--fps", "animations (.gif, .apng, or --animate)")
     choice = options.DrawChoice(prior, label, temperature, detail)
-    if seed is None:
-        choice.refuse_without_seed()
 
     from .drawing import draw
     from .picture_files import read_one_latent

@@ -14,13 +14,15 @@ from .console import Console, counted, printable
 
 def verify(
     model: options.Model = None,
-    threads: options.Threads = None,
     provider: options.Provider = "cpu",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Prove that the model's files are whole and give, on this machine, the values that they promise."""
+    """Check the model's files and its results on this machine.
+
+    The SHA-256 of each file must be the one in the manifest, and the graphs must give the values of the golden vectors.
+    """
     from vae_gen import find_model
     from vae_gen import verify as run_checks
 

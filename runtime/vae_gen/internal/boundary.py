@@ -1,7 +1,7 @@
 """Where exceptions become exit codes: the one place that all four commands share.
 
 It imports neither numpy nor Typer, so that `--help` stays quick and the library stays free of Typer.
-Typer's own errors are recognised by their shape (`show` and `exit_code`): they are click's classes in
+Typer's own errors are recognised by their shape (`format_message` and `exit_code`): they are click's classes in
 older releases and a vendored copy of them in newer ones.
 """
 
@@ -23,15 +23,13 @@ def run_command(app: Callable[..., Any], name: str) -> int:
     """The exit code of a Typer application run on this process's arguments.
 
     An error of ours prints as one line on standard error; anything else prints as one line that asks for a
-    report, with its traceback when `--debug` stands among the arguments (which is taken out of them here).
-    A reader of our standard output that has gone away (`| head`) is no error.
+    report, with its traceback if `--debug` is among the arguments. It is no error if the reader of our standard
+    output has gone away (`| head`).
     """
-    arguments = sys.argv[1:]
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    debug = "--debug" in sys.argv
     try:
         # Called outside Typer's standalone mode, it returns the code of a `typer.Exit` and raises the rest.
-        code = app(args=arguments, prog_name=name, standalone_mode=False)
+        code = app(args=sys.argv[1:], prog_name=name, standalone_mode=False)
         if code == INTERRUPTED:  # newer Typers turn Ctrl-C into this, and say nothing
             _say(f"{name}: interrupted")
         sys.stdout.flush()
@@ -62,9 +60,12 @@ def run_command(app: Callable[..., Any], name: str) -> int:
         _silence_stdout()
         return OutputError.exit_code
     except Exception as error:
-        show, typer_code = getattr(error, "show", None), getattr(error, "exit_code", None)
-        if callable(show) and isinstance(typer_code, int):
-            show(file=sys.stderr)
+        message, typer_code = getattr(error, "format_message", None), getattr(error, "exit_code", None)
+        if callable(message) and isinstance(typer_code, int):
+            text, context = message(), getattr(error, "ctx", None)
+            page = name if context is None else context.command_path
+            is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the page of all commands
+            _say(text if is_help else f"{name}: {text}{'' if text.endswith(('.', '?')) else '.'} See {page} --help")
             return typer_code
         if type(error).__name__ == "Abort":  # Typer's word for Ctrl-C and Ctrl-D at a prompt
             _say(f"{name}: interrupted")

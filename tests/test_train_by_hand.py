@@ -19,7 +19,7 @@ from test_train_resume import contents
 from tiny_training import CONFIG, MODEL, tiny_data
 from vae_gen import picture_grid, standard_normals, to_grey_levels
 from vae_train.config import TrainConfig
-from vae_train.progress import Silent
+from vae_train.progress import Reporter
 from vae_train.run_folder import Run, load_run
 from vae_train.training import train
 
@@ -44,14 +44,14 @@ WORSENING = dataclasses.replace(PLAIN, epochs=4, average=0.3, learning_rate=0.02
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread, which is fastest for networks this small, and no drawn curves, which take longer than training."""
-    monkeypatch.setattr("vae_train.training.write_curves", lambda *_: None, raising=False)
+    monkeypatch.setattr("vae_train.training.curves", lambda _: b"")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-class Losses(Silent):
+class Losses(Reporter):
     """The loss that was reported at the end of each epoch."""
 
     def __init__(self) -> None:
@@ -201,7 +201,7 @@ def test_the_settings_of_precision_and_compilation_reach_the_network(
 def test_a_run_uses_its_threads_and_gives_them_back(tmp_path: Path) -> None:
     used: list[int] = []
 
-    class Threads(Silent):
+    class Threads(Reporter):
         def step(self, *_: object) -> None:
             used.append(torch.get_num_threads())
 

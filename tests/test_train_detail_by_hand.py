@@ -23,12 +23,11 @@ from torch.nn.utils.parametrize import is_parametrized
 from by_hand import Adam, RunningMean, Weights, assert_same_figures, decode, dense, encode, generator, residual, split
 from tiny_training import CONFIG, tiny_data
 from vae_gen import picture_grid, random_words, standard_normals, to_grey_levels
-from vae_train.config import ModelConfig
+from vae_train.config import DetailConfig, ModelConfig
 from vae_train.data import FashionMnist
-from vae_train.detail.config import DetailConfig
 from vae_train.detail.networks import Critic, DetailDecoder
 from vae_train.detail.training import train_detail
-from vae_train.progress import Silent
+from vae_train.progress import Reporter
 from vae_train.run_folder import Run, load_run
 from vae_train.training import train
 
@@ -72,7 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = dataclasses.replace(CONFIG, learning_rate=0.02, epochs=4, beta=0.1)
     path = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vae_train.training.write_curves", lambda *_: None, raising=False)  # drawing them takes seconds
+        patch.setattr("vae_train.training.curves", lambda _: b"")  # drawing them takes seconds
         train(config, DATA, path)
     return path
 
@@ -315,7 +314,7 @@ def test_the_pictures_of_an_epoch_are_images_their_mean_pictures_and_what_the_sa
 def test_the_settings_of_precision_and_threads_reach_the_networks(run: Run) -> None:
     used: list[int] = []
 
-    class Threads(Silent):
+    class Threads(Reporter):
         def step(self, *_: object) -> None:
             used.append(torch.get_num_threads())
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from tiny_training import CONFIG, tiny_data
-from vae_gen.internal.files import write_file
 from vae_train import training
 
 DATA = tiny_data()
@@ -77,7 +76,7 @@ def attempt(path: Path, moment: int) -> str | None:
 
 
 def main() -> None:
-    training.write_curves = lambda path, history: write_file(path, repr(history))
+    training.curves = lambda history: repr(history).encode()
     path, moments = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
     # Once here, so that not every child imports what PyTorch imports when it is first used.
     training.train(replace(CONFIG, epochs=1), DATA, path.parent / "warm-up")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal
 
+import by_hand
 from tiny_training import tiny_data
 from vae_gen import FittedPrior, standard_normals
 from vae_gen.internal.prior import Mixture
@@ -62,6 +66,43 @@ def test_a_fit_to_many_samples_is_as_likely_as_what_drew_them() -> None:
     assert log_density(fitted, held_out, own).mean() > log_density(fitted, held_out).mean()
 
 
+def test_one_gaussian_has_the_mean_and_the_covariance_of_all_draws() -> None:
+    stretched = standard_normals(5, 0, 80, WIDTH) @ np.array([[2, 1, 0], [0, 0.5, 0], [0, 0.3, 1]], np.float32)
+    latents = np.stack([stretched[:40], stretched[40:] + 1])
+    mixture = fit_mixture(latents, 1)
+    flat = latents.reshape(80, WIDTH).astype(float)
+    assert mixture.weights.tolist() == [1]
+    np.testing.assert_allclose(mixture.means[0], flat.mean(0), atol=1e-5)
+    covariance = np.cov(flat.T, bias=True) + 1e-4 * np.eye(WIDTH)
+    np.testing.assert_allclose(mixture.factors[0] @ mixture.factors[0].T, covariance, atol=1e-5)
+
+
+def test_groups_that_lie_apart_get_a_gaussian_each_by_their_share() -> None:
+    groups = [center + 0.3 * standard_normals(seed, 0, count, WIDTH)
+              for seed, (center, count) in enumerate([(-9, 30), (0, 60), (9, 90)])]  # fmt: skip
+    mixture = fit_mixture(np.concatenate(groups)[None], 3)
+    order = np.argsort(mixture.means[:, 0])
+    np.testing.assert_allclose(mixture.weights[order], [1 / 6, 2 / 6, 3 / 6], atol=1e-6)
+    for at, group in zip(order, groups, strict=True):
+        np.testing.assert_allclose(mixture.means[at], group.mean(0), atol=1e-4)
+
+
+def test_a_class_is_described_by_its_own_images_and_drawn_as_often_as_they_are() -> None:
+    centers = np.array([-5, 0, 5])
+    labels = np.arange(160) % 4 % 3  # class 0 twice as often
+    latents = (centers[labels][:, None] + 0.5 * standard_normals(6, 0, 160, WIDTH)).astype(np.float32)
+    prior = fit_prior(np.stack([latents, latents + 0.1]), labels, 3)
+    assert prior.sizes == (80 // 9, 40 // 9, 40 // 9)  # images, and not draws, over a component's 9 parameters
+    for label, center in enumerate(centers):
+        first, size = prior.first[label], prior.sizes[label]
+        assert np.abs(prior.means[first : first + size] - center).max() < 2.5
+    np.testing.assert_allclose(np.diff(prior.class_thresholds, prepend=0) / 2**32, [1 / 2, 1 / 4, 1 / 4], atol=1e-6)
+
+
+def test_twenty_components_are_fitted_unless_told_otherwise() -> None:
+    assert fit_prior(standard_normals(4, 0, 300, WIDTH)[None], np.zeros(300, np.int64), 1).sizes == (20,)
+
+
 def test_the_same_latents_give_the_same_mixture() -> None:
     latents = standard_normals(3, 0, 500, WIDTH)[None]
     one, other = fit_mixture(latents, 4), fit_mixture(latents, 4)
@@ -115,3 +156,40 @@ def test_what_a_fit_reaches_is_measured_on_images_it_has_not_seen() -> None:
     assert (facts["images"], facts["held_out_images"]) == (150, 50)
     assert facts["held_out_nats_fitted"] > facts["held_out_nats_normal"]
     assert facts["held_out_nats_fitted"] == pytest.approx(facts["held_out_nats_fitted_of_class"])
+
+
+def test_the_fit_to_a_data_set_by_hand() -> None:
+    plain = tiny_data(train=200)
+    dark = plain.train_images.float().mean((1, 2, 3)) < 80
+    data = dataclasses.replace(plain, train_labels=dark.long(), class_names=("bright", "dark"))
+
+    def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = np.stack([image[:, 0, row].mean(1) for row in (1, 5, 9)], 1).astype(np.float32)
+        return mean, np.full(mean.shape, 2 * np.log(0.3), np.float32)
+
+    prior, facts = fit_to_training_images(encode, data, components=2)
+
+    training, held_out = by_hand.split(200, 50)
+    mean, _ = encode(data.train_images.numpy() / np.float32(255))
+    latents = np.stack([mean + 0.3 * standard_normals(seed, 0, 200, WIDTH, 2**32 - 8) for seed in range(4)])
+    labels = data.train_labels.numpy()
+    expected = fit_prior(latents[:, training].astype(np.float32), labels[training], 2, components=2)
+    np.testing.assert_allclose(prior.means, expected.means, atol=1e-3)
+    np.testing.assert_allclose(prior.factors, expected.factors, atol=1e-3)
+    np.testing.assert_array_equal(prior.class_thresholds, expected.class_thresholds)
+    z = latents[0, held_out].astype(np.float32)
+    assert facts == {
+        "images": 150,
+        "held_out_images": 50,
+        "held_out_nats_normal": pytest.approx(-0.5 * (z**2 + np.log(2 * np.pi)).sum(1).mean(), abs=1e-4),
+        "held_out_nats_fitted": pytest.approx(log_density(prior, z).mean(), abs=1e-4),
+        "held_out_nats_fitted_of_class": pytest.approx(log_density(prior, z, labels[held_out]).mean(), abs=1e-4),
+    }
+    assert facts["held_out_nats_fitted_of_class"] > facts["held_out_nats_fitted"]
+
+
+def test_at_most_5000_images_are_held_out_of_the_fit() -> None:
+    images = torch.arange(20_400, dtype=torch.int32).remainder(256).to(torch.uint8).view(-1, 1, 1, 1)
+    data = dataclasses.replace(tiny_data(), train_images=images, train_labels=torch.zeros(20_400, dtype=torch.int64))
+    _, facts = fit_to_training_images(lambda x: (x.reshape(-1, 1), np.zeros((len(x), 1), np.float32)), data, 1)
+    assert (facts["images"], facts["held_out_images"]) == (15_400, 5000)

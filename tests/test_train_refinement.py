@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -79,6 +80,61 @@ def test_on_a_quadratic_cost_it_goes_to_the_exact_posterior(curvature: list[floa
     mean, log_variance = refine(gradient, torch.zeros(1, 3), torch.zeros(1, 3), steps=60)
     torch.testing.assert_close(mean, a * b / (1 + a), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(torch.exp(log_variance), 1 / (1 + a), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("curvature", "optimum"), [(3.0, 0.3), (3.0, 9.0), (3.0, -9.0), (60.0, 0.3), (-0.9, 0.3)],
+    ids=["free", "mean held back", "mean held back below", "variance held back", "concave"],
+)  # fmt: skip
+def test_a_step_in_one_dimension_by_hand(curvature: float, optimum: float) -> None:
+    mean, variance = 0.25, 0.64  # a standard deviation of 0.8
+    slope_above, slope_below = (curvature * (mean + side * 0.8 - optimum) for side in (1, -1))
+    seen = max(0.0, (slope_above - slope_below) / (2 * 0.8))
+    precision = 0.8 / variance + 0.2 * (1 + seen)
+    move = 0.5 * ((slope_above + slope_below) / 2 + mean) / precision
+    new_mean = mean - max(-0.4, min(0.4, move))  # half a standard deviation at most
+    growth = max(-0.5, min(0.5, -math.log(precision) - math.log(variance)))
+
+    found, log_variance = refine(
+        lambda latent: curvature * (latent - optimum),
+        torch.tensor([[mean]], dtype=torch.float64),
+        torch.tensor([[variance]], dtype=torch.float64).log(),
+        steps=1,
+    )
+    assert found.item() == pytest.approx(new_mean, abs=1e-12)
+    assert log_variance.item() == pytest.approx(math.log(variance) + growth, abs=1e-12)
+
+
+def test_dimensions_that_depend_on_each_other_are_probed_with_other_signs_in_each_step() -> None:
+    assert hadamard_signs(5, 2).tolist() == [[1, 1], [-1, 1], [1, -1], [-1, -1], [1, 1]]
+    probes: list[list[float]] = []
+
+    def gradient(latent: Tensor) -> Tensor:
+        probes.append(latent[0].tolist())
+        return torch.zeros_like(latent)
+
+    refine(gradient, torch.zeros(1, 2), torch.zeros(1, 2), steps=3)
+    assert np.sign(probes).tolist() == [[1, 1], [-1, -1], [-1, 1], [1, -1], [1, -1], [-1, 1]]
+
+
+def test_the_ramp_of_a_relu_by_hand() -> None:
+    chain = [nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)]
+    with torch.no_grad():
+        for layer, weight in ((chain[0], 2.0), (chain[2], 3.0)):
+            layer.weight.fill_(weight)
+            layer.bias.zero_()
+    for value, slope in ((-0.06, 0.0), (-0.02, 0.3), (0.0, 0.5), (0.02, 0.7), (0.06, 1.0)):
+        _, tape = record(chain, torch.tensor([[value]]))
+        assert gradient_at_input(tape, torch.ones(1, 1), 0.2).item() == pytest.approx(3 * slope * 2)
+
+
+def test_a_model_refines_with_a_ramp_of_a_fifth_and_as_often_as_its_settings_say() -> None:
+    vae = shaken(ModelConfig(1, 8, 8, 4, (8,), residual_blocks=(1,), decoder_hidden=16, refinement_steps=3), 1)
+    image = waves(5, seed=2)
+    with torch.no_grad():
+        by_hand = refine(lambda z: vae.decoder.reconstruction_gradient(z, image, 0.2), *vae.encoder(image), 3)
+        for found, expected in zip(vae.encode(image), by_hand, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_a_curvature_below_zero_never_makes_a_variance_negative() -> None:

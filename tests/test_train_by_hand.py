@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from matplotlib.axes import Axes
 from PIL import Image
 
 from by_hand import assert_same_figures, figures, first_weights, split, train_by_hand
@@ -19,6 +20,7 @@ from test_train_resume import contents
 from tiny_training import CONFIG, MODEL, tiny_data
 from vae_gen import picture_grid, standard_normals, to_grey_levels
 from vae_train.config import TrainConfig
+from vae_train.plots import curves
 from vae_train.progress import Reporter
 from vae_train.run_folder import Run, load_run
 from vae_train.training import train
@@ -172,6 +174,36 @@ def test_the_pictures_of_an_epoch_are_those_of_seed_0_made_with_the_weights_that
     assert np.abs(found - expected).max() <= 1
     first = np.asarray(Image.open(run.path / "samples" / "epoch-001.png")).astype(int)
     assert np.abs(first - expected).max() > 10
+
+
+def test_the_curves_are_the_figures_of_training_and_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[tuple[str, list[float]]] = []
+    plot = Axes.plot
+
+    def record(panel: Axes, epochs: list[int], values: list[float], **options: Any) -> Any:
+        assert epochs == [1, 2]
+        lines.append((options["label"], list(values)))
+        return plot(panel, epochs, values, **options)
+
+    monkeypatch.setattr(Axes, "plot", record)
+    history = [
+        {
+            "epoch": epoch,
+            **{
+                part: {"neg_elbo": at + epoch, "reconstruction": at + 10 * epoch, "kl": at + 20 * epoch,
+                       "kl_per_dimension": [at + 30 * epoch, at + 40 * epoch]}
+                for part, at in (("train", 0.25), ("validation", 0.5))
+            },
+        }
+        for epoch in (1, 2)
+    ]  # fmt: skip
+    assert curves(history).startswith(b"\x89PNG")
+    assert lines == [
+        ("train", [1.25, 2.25]), ("validation", [1.5, 2.5]),
+        ("train", [10.25, 20.25]), ("validation", [10.5, 20.5]),
+        ("train", [20.25, 40.25]), ("validation", [20.5, 40.5]),
+        ("0", [30.5, 60.5]), ("1", [40.5, 80.5]),
+    ]  # fmt: skip
 
 
 def test_the_settings_of_precision_and_compilation_reach_the_network(

@@ -148,8 +148,8 @@ def test_sessions_of_an_app_do_the_same(model: VAE, detailed_model_folder: Path)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda m: m["graphs"].pop("detail"), "graphs: expected a graph called detail where detail is described"),
-        (lambda m: m.pop("detail"), "graphs: expected a graph called detail where detail is described"),
+        (lambda m: m["graphs"].pop("detail"), "graphs: expected a graph called detail if, and only if, the key"),
+        (lambda m: m.pop("detail"), "graphs: expected a graph called detail if, and only if, the key"),
         (lambda m: m["detail"].update(noise=6), "graphs.detail: expected the inputs and outputs"),
         (lambda m: m["detail"].update(noise=1), "detail.noise: expected at least as many numbers as there are class"),
         (lambda m: m["detail"].update(default=1), "detail.default: expected true or false, found 1"),

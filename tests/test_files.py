@@ -103,7 +103,7 @@ def test_a_folder_whose_replacement_and_restoration_both_fail_is_kept_and_named(
         return rename(self, other)
 
     monkeypatch.setattr(Path, "replace", fails_from_the_second)
-    with pytest.raises(OutputError, match="what was there is in ") as raised, replacing_folder(target):
+    with pytest.raises(OutputError, match="the old folder is now in ") as raised, replacing_folder(target):
         pass
-    kept = Path(str(raised.value).rsplit(" is in ", 1)[1])
+    kept = Path(str(raised.value).rsplit(" is now in ", 1)[1])
     assert (kept / "model" / "a").read_text() == "1"

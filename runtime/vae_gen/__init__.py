@@ -1,11 +1,14 @@
-"""Pictures from a small VAE on ONNX Runtime: sample, decode, encode, traverse, with no torch.
+"""Pictures from a small variational autoencoder (VAE) on ONNX Runtime, without PyTorch.
 
 >>> from vae_gen import VAE
->>> model = VAE()                       # the model that ships with the package
->>> model.sample(3, seed=7).shape           # float32 in [0, 1]
-(3, 1, 28, 28)
+>>> vae = VAE()                               # the model that ships with the package
+>>> samples = vae.sample(50, seed=7)          # behaves as an array: float32 [50, 1, 28, 28] in [0, 1]
+>>> samples[:10].shape
+(10, 1, 28, 28)
+>>> vae.decode(samples[0].latents).shape      # [n, channels, height, width]
+(1, 1, 28, 28)
 
-Names are loaded when they are first used, so that importing the package costs nothing.
+Each name is imported when it is first used, so that `import vae_gen` is quick.
 """
 
 from __future__ import annotations
@@ -99,7 +102,7 @@ __all__ = [  # noqa: RUF022 - errors first, then by what they are about
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module on first use (PEP 562)."""
+    """Imports a public name from its module when it is first used (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'vae_gen' has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

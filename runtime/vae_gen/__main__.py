@@ -1,7 +1,7 @@
 """`python -m vae_gen` runs the command line `vae-gen`.
 
-The library never imports the command line. It is looked up here by its entry point, so that the import contract holds
-and an installation without the command line gets one plain sentence.
+The library never imports the command line. This file finds it by its entry point, which keeps the library free of the
+import, and prints one plain sentence if the command line is not installed.
 """
 
 from __future__ import annotations

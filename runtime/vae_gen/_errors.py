@@ -1,15 +1,15 @@
-"""Everything that can go wrong, and the exit code that each command ends with.
+"""The errors that this project raises on purpose, and the exit code of a command that ends with each.
 
-    VaeGenError                  1   a bug of ours, or a subclass below
-    ├── UsageError (ValueError)  2   an argument out of range, or two that contradict each other
-    ├── UnavailableError         3   an extra or an execution provider that is not installed
-    ├── ModelError               4   a model folder that is missing, broken, edited or does not verify
-    ├── InputError (ValueError)  5   a file or an array that can't be used, a data set that fails its checksum
-    ├── ExportMismatchError      6   exported graphs that do not agree with PyTorch
-    ├── OutputError              7   an output that can't be written
-    └── DivergedError            8   training whose loss is no longer finite
+    VaeGenError                  1   the common base; as an exit code, an error that the program did not expect
+    ├── UsageError (ValueError)  2   an argument is out of its range, or two arguments contradict each other
+    ├── UnavailableError         3   an extra or an execution provider is not installed
+    ├── ModelError               4   a model folder is missing, broken or edited, or fails its verification
+    ├── InputError (ValueError)  5   a file or an array can't be used, or a data set fails its checksum
+    ├── ExportMismatchError      6   exported graphs differ from PyTorch
+    ├── OutputError              7   an output can't be written
+    └── DivergedError            8   the loss of a training is no longer finite
 
-Every message is one line: what was expected, what came, what to do.
+Every message is one line: what was expected, what was found, and what to do.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import ClassVar
 
 
 class VaeGenError(Exception):
-    """The root of all errors that this project raises on purpose."""
+    """The base class of all errors that this project raises on purpose."""
 
     exit_code: ClassVar[int] = 1
+    """the exit code of a command that ends with this error"""
 
 
 class UsageError(VaeGenError, ValueError):
-    """An argument is out of its range, unknown, or contradicts another one."""
+    """An argument is unknown or out of its range, or contradicts another argument."""
 
     exit_code = 2
 
@@ -36,13 +37,13 @@ class UnavailableError(VaeGenError):
 
 
 class ModelError(VaeGenError):
-    """A model folder is missing, incomplete, edited, or gives other values than it promises."""
+    """A model folder is missing, incomplete or edited, or computes other values than its golden vectors."""
 
     exit_code = 4
 
 
 class InputError(VaeGenError, ValueError):
-    """A picture, an array, latents or a data set that cannot be used as they are."""
+    """A picture, an array, latents or a data set can't be used as they are."""
 
     exit_code = 5
 
@@ -54,12 +55,12 @@ class ExportMismatchError(VaeGenError):
 
 
 class OutputError(VaeGenError):
-    """A file that cannot be written: no such folder, no permission, disk full."""
+    """A file can't be written, because there is no such folder, no permission or no space."""
 
     exit_code = 7
 
 
 class DivergedError(VaeGenError):
-    """Training reached a loss that is not finite."""
+    """The loss of a training is no longer a finite number."""
 
     exit_code = 8

@@ -43,9 +43,9 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
     `pictures[0]`, `pictures[:10]`, a mask and a list of indices give the same type, with the latents that belong to
     them. A key that reaches into the pixels, such as `pictures[0, 0, 14, 14]`, gives a plain array or number.
 
-    >>> row = Pictures(np.zeros((5, 1, 28, 28)), np.zeros((5, 12)))
-    >>> row[:2].latents.shape, row[0].shape, (1 - row).max()
-    ((2, 12), (1, 28, 28), 1.0)
+    >>> pictures = Pictures(np.zeros((5, 1, 28, 28)), np.zeros((5, 12)))
+    >>> pictures[:2].latents.shape, pictures[0].shape, (1 - pictures).shape
+    ((2, 12), (1, 28, 28), (5, 1, 28, 28))
     """
 
     images: NDArray[Any]
@@ -133,7 +133,11 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
         return self.images.astype(dtype)
 
     def grey_levels(self) -> NDArray[np.uint8]:
-        """The images as uint8 grey levels 0 … 255, which are ⌊255·x + 0.5⌋, in the shape of `images`."""
+        """The images as uint8 grey levels 0 … 255, which are ⌊255·x + 0.5⌋, in the shape of `images`.
+
+        >>> Pictures(np.full((1, 1, 2, 2), 0.5), np.zeros((1, 12))).grey_levels().tolist()
+        [[[[128, 128], [128, 128]]]]
+        """
         return self.images if self.images.dtype == np.uint8 else to_grey_levels(self.images)
 
     def grid(self, columns: int | None = None, scale: int = 1) -> NDArray[np.uint8]:
@@ -145,13 +149,20 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
 
         Raises:
             UsageError: there are no pictures, or a number is out of its range.
+
+        >>> Pictures(np.zeros((20, 1, 28, 28)), np.zeros((20, 12))).grid(columns=5).shape
+        (122, 152)
         """
         if columns is None:
             columns = self.images.shape[1] if self.images.ndim == 5 else 10
         return picture_grid(self.grey_levels().reshape(-1, *self.images.shape[-3:]), columns, scale)
 
     def to_pil(self) -> Image.Image | list[Image.Image]:
-        """The pictures for Pillow, mode L or RGB: one image for a single picture, else a list in order."""
+        """Converts the pictures to Pillow images of mode L or RGB: one for a single picture, otherwise a list.
+
+        >>> Pictures(np.zeros((3, 1, 28, 28)), np.zeros((3, 12)))[0].to_pil().size
+        (28, 28)
+        """
         from .internal.saving import to_image
 
         images = [to_image(levels) for levels in self.grey_levels().reshape(-1, *self.images.shape[-3:])]
@@ -163,26 +174,30 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
         A file is written beside its place and then renamed, so that it is never there by half.
 
         Args:
-            path: `.png` and `.webp` hold a grid of all pictures, or a single picture without a border; a path that
-                ends in `/` is a folder of PNGs; `.npy` holds `images`; `.npz` holds `images`, `latents` and whatever
-                else belongs to them, by the names that they have here.
+            path: `.png` and `.webp` are a grid of all pictures, or a single picture without a border; a path that
+                ends in `/` is a folder with a PNG for each picture; `.npy` contains `images`; `.npz` contains
+                `images`, `latents` and the other arrays of the result (`labels`, `noise`, `seed` …) by their names.
             columns: pictures in a row of a grid, as in `grid`.
             scale: each pixel becomes scale × scale pixels; by default 4 in a grid and 1 elsewhere.
 
         Raises:
-            UsageError: another ending, or `columns` or `scale` for a format that has no use for them.
+            UsageError: the path has another ending, or `columns` or `scale` is given for a format that doesn't use it.
             OutputError: the file cannot be written.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Pictures(np.zeros((3, 1, 28, 28)), np.zeros((3, 12))).save(f"{folder}/pictures.png")
         """
         from .internal.saving import save
 
         save(self, path, columns, scale)
 
     def _rows(self) -> dict[str, NDArray[Any]]:
-        """What an .npz holds for each picture, besides the images."""
+        """The arrays of an .npz that have a row for each picture, besides the images."""
         return {"latents": self.latents}
 
     def _facts(self) -> dict[str, NDArray[Any]]:
-        """What an .npz holds once for all pictures."""
+        """The arrays of an .npz that belong to all pictures together."""
         return {}
 
     def _first_index(self) -> int:
@@ -328,26 +343,39 @@ class Traversal(Pictures):
 
 
 def to_grey_levels(images: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Grey levels 0 … 255 of values in [0, 1]: ⌊255·x + 0.5⌋ in float32, the same in every language."""
+    """Converts values in [0, 1] to uint8 grey levels 0 … 255, which are ⌊255·x + 0.5⌋ in float32.
+
+    Args:
+        images: float of any shape, in [0, 1].
+
+    Returns:
+        uint8 of the same shape.
+
+    >>> to_grey_levels(np.array([0.0, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
     scaled = images.astype(np.float32, copy=False) * np.float32(255)
     scaled += np.float32(0.5)
-    return scaled.astype(np.uint8)  # a cast cuts towards zero, which is the floor for what is not negative
+    return scaled.astype(np.uint8)  # the cast rounds towards zero, which is the floor of positive numbers
 
 
 def picture_grid(
     images: NDArray[np.uint8], columns: int = 10, scale: int = 1, gap: int = 2, background: int = 0
 ) -> NDArray[np.uint8]:
-    """Pictures in rows of `columns`, left to right, as one picture: uint8 [height, width] or [height, width, 3].
+    """Puts pictures side by side into one: uint8 [height, width], or [height, width, 3] for colour.
 
     Args:
         images: uint8 [n, channels, height, width], with 1 or 3 channels.
-        columns: pictures in a row; fewer where there are not so many.
+        columns: pictures in a row; n if there are fewer.
         scale: each pixel becomes scale × scale pixels.
         gap: pixels between two pictures and around all of them, after scaling.
-        background: the grey level of the gaps and of places without a picture.
+        background: the grey level, 0 … 255, of the gaps and of places without a picture.
 
     Raises:
-        UsageError: another dtype or shape, no pictures, or a number out of its range.
+        UsageError: the images have another dtype or shape, there are none, or a number is out of its range.
+
+    >>> picture_grid(np.zeros((5, 1, 28, 28), np.uint8), columns=3, gap=2).shape
+    (62, 92)
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise UsageError(

@@ -97,6 +97,13 @@ class VAE:
 
         Raises:
             ModelError: the manifest cannot be read or is malformed.
+
+        >>> import onnxruntime
+        >>> from vae_gen import find_model
+        >>> folder = find_model("fashion-mnist-12d-reference")
+        >>> decoder = onnxruntime.InferenceSession(folder / "decoder.onnx")
+        >>> VAE.from_sessions(folder / "manifest.json", decoder=decoder).decode(np.zeros(12)).shape
+        (1, 1, 28, 28)
         """
         if not isinstance(manifest, Manifest):
             path = Path(manifest)
@@ -151,6 +158,9 @@ class VAE:
         Raises:
             ModelError: the model has no fitted prior, or its file was changed.
             UsageError: the model was made from sessions, without a folder.
+
+        >>> VAE().fitted_prior().draw_labels(seed=7, start=0, count=5).shape
+        (5,)
         """
         return self._graphs.prior()
 
@@ -238,9 +248,9 @@ class VAE:
     ) -> NDArray[np.float32]:
         """Makes the pictures of latents.
 
-        `decode(samples)` makes samples again: with the noise that they were drawn with, and equal to the byte if this
-        is their model. Other latents get details from one noise that all of them share, that of picture 0 of seed 0,
-        unless `noise` is given.
+        `decode(samples)` makes samples again, with the same noise in the detail stage; the pictures are equal to the
+        byte if this is the model that made them. Other latents share one noise, that of picture 0 of seed 0, unless
+        `noise` is given.
 
         Args:
             latents: float or integer [..., dimensions], or `Samples` or other pictures of this library.
@@ -312,8 +322,8 @@ class VAE:
 
         A file and a Pillow image may have any size and mode: it is turned as its EXIF data asks, made grey or RGB,
         made negative if its border is bright (Fashion-MNIST's garments lie on black), scaled to fit, and padded with
-        black. An array must have the model's shape, because nothing says what its axes mean; for an array of another
-        size pass `PIL.Image.fromarray(array)`.
+        black. An array must have the model's shape, because the meaning of its axes can't be guessed; for an array of
+        another size pass `PIL.Image.fromarray(array)`.
 
         Args:
             images: a path (.png, .jpg, …, .npy), a Pillow image, an array, `Samples`, or a list of these. Arrays are
@@ -452,6 +462,8 @@ class VAE:
         Raises:
             ModelError: a graph was changed or cannot be loaded.
             UnavailableError: the execution provider is not installed.
+
+        >>> VAE("fashion-mnist-12d-reference").open("encoder", "decoder")
         """
         for name in names:
             _ = self._graphs[name]

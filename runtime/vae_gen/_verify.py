@@ -1,7 +1,7 @@
-"""The model folder proved on this machine: hashes first, then the golden vectors.
+"""`verify` proves a model folder on this machine: the hashes of its files, then its golden vectors.
 
-golden.json holds inputs and expected outputs that the tests of every language read, with the tolerances
-(docs/model-folder.md describes it). Here they are replayed through ONNX Runtime as it is installed.
+golden.json holds inputs, expected outputs and tolerances, which the tests of every language read (docs/model-folder.md
+describes it). Here they are computed again by the ONNX Runtime that is installed.
 """
 
 from __future__ import annotations
@@ -30,24 +30,32 @@ GOLDEN_FILE = "golden.json"
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the checklist."""
+    """One check of a model folder and its result."""
 
     name: str
+    """what was checked, in words"""
     passed: bool
     detail: str
-    """what was measured, beside what is allowed"""
+    """what was measured and what is allowed, in words"""
 
 
 def verify(path: str | os.PathLike[str] | None = None, *, provider: str = "cpu") -> list[Check]:
-    """The checklist of a model folder: every file's hash, then every golden vector on this machine.
+    """Checks every file of a model folder by its hash, and then every golden vector on this machine.
 
     Args:
-        path: a model folder, or the name of a shipped model; the default model when None.
-        provider: the execution provider to prove.
+        path: a model folder, or the name of a shipped model; None for the default model.
+        provider: ONNX Runtime's execution provider, as in `VAE`.
+
+    Returns:
+        the checks in order. A fault inside the folder is a check that did not pass; if a file differs from its hash,
+        the golden vectors are left out.
 
     Raises:
-        ModelError: the folder cannot be opened at all; what is wrong inside it is a check that did not pass.
+        ModelError: the folder or its manifest can't be read at all.
         UnavailableError: the provider is not installed.
+
+    >>> all(check.passed for check in verify("fashion-mnist-12d-reference"))
+    True
     """
     folder = ModelFolder.open(find_model(path))
     checks = list(_hashes(folder))
@@ -70,17 +78,17 @@ def _hashes(folder: ModelFolder) -> Iterator[Check]:
 
 
 def _essentials(folder: ModelFolder) -> Iterator[Check]:
-    """What the manifest says against what each graph says of itself, because no hash covers the manifest."""
+    """Compares the manifest with its repetition inside each graph, because no hash covers the manifest."""
     for name, graph in folder.manifest.graphs.items():
-        said = open_session(folder.read_graph(name), graph).get_modelmeta().custom_metadata_map
+        found = open_session(folder.read_graph(name), graph).get_modelmeta().custom_metadata_map
         expected = essentials(folder.manifest.document)
-        wrong = [key for key, value in expected.items() if said.get(key) != value]
+        wrong = [key for key, value in expected.items() if found.get(key) != value]
         detail = f"{', '.join(wrong)} differ from manifest.json" if wrong else f"{len(expected)} as in manifest.json"
         yield Check(f"essentials in {graph.file}", not wrong, detail)
 
 
 def _goldens(folder: ModelFolder, model: VAE, prior: FittedPrior | None) -> Iterator[Check]:
-    """Every golden vector against this machine; a file that cannot be read becomes a check that did not pass."""
+    """Computes all golden vectors again; a golden.json that can't be read is a check that did not pass."""
     try:
         golden = Json.parse((folder.path / GOLDEN_FILE).read_bytes(), GOLDEN_FILE, ModelError, ADVICE)
         yield from _replay(golden, model, prior)
@@ -91,7 +99,7 @@ def _goldens(folder: ModelFolder, model: VAE, prior: FittedPrior | None) -> Iter
 
 
 def _replay(golden: Json, model: VAE, prior: FittedPrior | None) -> Iterator[Check]:
-    """Philox, the model's default samples, and mean pictures and posteriors of given inputs."""
+    """Checks the random words, the model's default samples, posteriors of images and mean pictures of latents."""
     allowed = {name: node.number() for name, node in golden["tolerances"].entries().items()}
     samples = golden["samples"].items(lambda case: case)
     ranges = [_window(case) for case in samples]
@@ -127,7 +135,7 @@ def _in_numpy(model: VAE, prior: FittedPrior | None, window: tuple[int, int, int
 
 
 def _replay_latents(golden: Json, model: VAE, prior: FittedPrior) -> Iterator[Check]:
-    """The choices of latents.onnx (both priors, a class, temperatures), and the detail stage if the model has one."""
+    """Checks latents.onnx with both priors, a class and temperatures, and the detail stage if the model has one."""
     cases, session = golden["latents"].items(lambda case: case), model._graphs["latents"]
     allowed, levels = (golden["tolerances"][name].number() for name in ("latent", "grey_levels"))
     has_detail = model.manifest.detail is not None
@@ -155,17 +163,17 @@ def _replay_latents(golden: Json, model: VAE, prior: FittedPrior) -> Iterator[Ch
 
 
 def golden_images(entry: Json, manifest: Manifest) -> NDArray[np.uint8]:
-    """The grey levels of an entry {"count", "base64"} of golden.json, uint8 [count, channels, height, width]."""
+    """Reads the images of an entry {"count", "base64"} of golden.json: uint8 [count, channels, height, width]."""
     return entry["base64"].decoded("uint8", entry["count"].whole(1), *manifest.image.shape)
 
 
 def _window(case: Json) -> tuple[int, int, int]:
-    """Seed, start and count. The first two are decimal texts, because JavaScript's numbers stop at 2⁵³."""
+    """Reads the seed, the start and the count of a case."""
     return case["seed"].decimal(), case["start"].decimal(), case["count"].whole(1)
 
 
 def _words(node: Json) -> NDArray[np.uint64]:
-    """Nested lists of hexadecimal words."""
+    """Reads nested lists of hexadecimal words."""
     nested = np.array(node.value)
     return np.array([int(str(text), 16) for text in nested.ravel()], np.uint64).reshape(nested.shape)
 
@@ -182,12 +190,12 @@ def _close(name: str, allowed: float, expected: Sequence[NDArray[Any]], found: S
         np.abs(one.astype(np.float64) - other.astype(np.float64)).ravel()
         for one, other in zip(expected, found, strict=True)
     ]
-    worst = float(np.concatenate(differences).max())  # NaN if there is one, and then the comparison fails
+    worst = float(np.concatenate(differences).max())  # NaN if any value is NaN, and then the comparison is false
     return Check(name, worst <= allowed, f"largest difference {worst:.2g}, allowed {allowed:g}")
 
 
 def _check_shapes(name: str, expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> None:
-    """Arrays of other shapes could broadcast, and no arrays would agree with anything."""
+    """Refuses arrays of different shapes, which could broadcast, and empty lists, whose comparison is always true."""
     shapes = [[array.shape for array in arrays] for arrays in (expected, found)]
     if not expected or shapes[0] != shapes[1]:
         raise ValueError(f"{name}: shapes {shapes[0]}, computed here {shapes[1]}")

@@ -1,8 +1,8 @@
-"""Where exceptions become exit codes: the one place that all four commands share.
+"""The place where exceptions become exit codes, shared by all five commands.
 
-It imports neither numpy nor Typer, so that `--help` stays quick and the library stays free of Typer.
-Typer's own errors are recognised by their shape (`format_message` and `exit_code`): they are click's classes in
-older releases and a vendored copy of them in newer ones.
+This module imports neither NumPy nor Typer, so that `--help` is quick and the library doesn't depend on Typer. Typer's
+own errors are recognised by their attributes `format_message` and `exit_code`, because they are classes of click in
+older releases and of Typer's own copy of click in newer ones.
 """
 
 from __future__ import annotations
@@ -16,32 +16,38 @@ from typing import Any
 from .._errors import OutputError, VaeGenError
 
 INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 BUG = 1
+"""The exit code after an error that the program did not expect."""
 
 
 def run_command(app: Callable[..., Any], name: str) -> int:
-    """The exit code of a Typer application run on this process's arguments.
+    """Runs a Typer application on this process's arguments and returns its exit code.
 
-    An error of ours prints as one line on standard error; anything else prints as one line that asks for a
-    report, with its traceback if `--debug` is among the arguments. It is no error if the reader of our standard
-    output has gone away (`| head`).
+    An error that this project raises on purpose prints one line on standard error. Any other error prints one line
+    that asks for a report. With `--debug` among the arguments both also print their traceback. It is not an error if
+    the reader of standard output stops early (`| head`).
+
+    Args:
+        app: the Typer application.
+        name: the name of the command, with which each line begins.
     """
     debug = "--debug" in sys.argv
     try:
-        # Called outside Typer's standalone mode, it returns the code of a `typer.Exit` and raises the rest.
+        # Outside its standalone mode, Typer returns the code of a `typer.Exit` and raises every other error.
         code = app(args=sys.argv[1:], prog_name=name, standalone_mode=False)
-        if code == INTERRUPTED:  # newer Typers turn Ctrl-C into this, and say nothing
-            _say(f"{name}: interrupted")
+        if code == INTERRUPTED:  # newer Typers return this code after Ctrl-C, and print nothing
+            _print_line(f"{name}: interrupted")
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except SystemExit as error:
-        # Typer answers a broken pipe by itself, with sys.exit(1).
+        # Typer handles a broken pipe itself, by sys.exit(1).
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         _silence_stdout()
         return 0
     except KeyboardInterrupt:
-        _say(f"{name}: interrupted")
+        _print_line(f"{name}: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         _silence_stdout()
@@ -49,14 +55,14 @@ def run_command(app: Callable[..., Any], name: str) -> int:
     except VaeGenError as error:
         if debug:
             traceback.print_exc()
-        _say(f"{name}: {error}")
+        _print_line(f"{name}: {error}")
         return error.exit_code
     except OSError as error:
-        # Reading errors are caught where the file is opened, so what arrives here is a failed write.
+        # Errors of reading are caught where the file is opened, so this is a failed write.
         if debug:
             traceback.print_exc()
         where = f" to {error.filename or 'standard output'}"
-        _say(f"{name}: cannot write{where}: {error.strerror or error}; choose another place or free some space")
+        _print_line(f"{name}: cannot write{where}: {error.strerror or error}; choose another place or free some space")
         _silence_stdout()
         return OutputError.exit_code
     except Exception as error:
@@ -64,28 +70,29 @@ def run_command(app: Callable[..., Any], name: str) -> int:
         if callable(message) and isinstance(typer_code, int):
             text, context = message(), getattr(error, "ctx", None)
             page = name if context is None else context.command_path
-            is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the page of all commands
-            _say(text if is_help else f"{name}: {text}{'' if text.endswith(('.', '?')) else '.'} See {page} --help")
+            is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help page
+            stop = "" if text.endswith((".", "?")) else "."
+            _print_line(text if is_help else f"{name}: {text}{stop} See {page} --help")
             return typer_code
-        if type(error).__name__ == "Abort":  # Typer's word for Ctrl-C and Ctrl-D at a prompt
-            _say(f"{name}: interrupted")
+        if type(error).__name__ == "Abort":  # Typer's name for Ctrl-C and Ctrl-D at a prompt
+            _print_line(f"{name}: interrupted")
             return INTERRUPTED
         if debug:
             traceback.print_exc()
         detail = " ".join(str(error).split())[:300]
-        _say(f"{name}: internal error: {type(error).__name__}: {detail}. This is a bug: please report it "
+        _print_line(f"{name}: internal error: {type(error).__name__}: {detail}. This is a bug: please report it "
              "with the output of the same command and --debug")
         return BUG
 
 
-def _say(line: str) -> None:
-    """One line on standard error, whatever that stream can encode."""
+def _print_line(line: str) -> None:
+    """Prints a line on standard error; letters that the stream can't encode become question marks."""
     encoding = sys.stderr.encoding or "utf-8"
     print(line.encode(encoding, "replace").decode(encoding), file=sys.stderr)
 
 
 def _silence_stdout() -> None:
-    """Keep the interpreter from complaining at exit about data that nobody reads any more."""
+    """Redirects standard output to nowhere, so that Python prints no error at exit about unread output."""
     try:
         sys.stdout.flush()
     except OSError:

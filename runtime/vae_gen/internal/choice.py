@@ -16,23 +16,25 @@ from .._errors import UsageError
 from .manifest import Manifest, Prior
 
 LARGEST_TEMPERATURE = 100.0
-"""Far beyond what makes pictures, and low enough that no sum in a network overflows."""
+"""Pictures fall apart far below this temperature, and no sum in a network overflows at it."""
 
 LIMIT = 2**63
 """Seeds and indices are below this; a range of indices may end at it."""
 
 
 def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
-    """The value as a Python integer; floats are refused, because a seed of 2**60 would lose digits in one.
+    """Checks a whole number and returns it as a Python integer.
+
+    Floats are refused, because a seed of 2**60 would lose digits in one.
 
     Args:
-        name: what it is called in the error.
+        name: the name of the argument, for the error.
         value: an integer of Python or NumPy.
-        low: the least it may be.
-        high: the most it may be; given only with `low`.
+        low: the smallest allowed value.
+        high: the largest allowed value; given only with `low`.
 
     Raises:
-        UsageError: something else, or out of the range.
+        UsageError: the value is not an integer, or out of the range.
 
     >>> whole("n", np.int32(3), 1)
     3
@@ -47,10 +49,10 @@ def whole(name: str, value: object, low: int | None = None, high: int | None = N
 
 
 def check_range(seed: int, start: int, count: int) -> None:
-    """Refuse a seed or a range of indices that the contract has no pictures for.
+    """Checks that the pictures start … start+count−1 of a seed exist.
 
     Raises:
-        UsageError: naming the value and its range.
+        UsageError: the seed, the start or the count is out of its range.
     """
     seed, start, count = whole("a seed", seed), whole("a start", start), whole("a count", count)
     if not 0 <= seed < LIMIT:
@@ -64,7 +66,7 @@ def check_range(seed: int, start: int, count: int) -> None:
 
 
 def window(seed: int, start: int, count: int) -> dict[str, NDArray[np.generic]]:
-    """The inputs seed, start and count of `generator.onnx` and `latents.onnx`."""
+    """The inputs seed, start and count of generator.onnx and latents.onnx, for the pictures start … start+count−1."""
     numbers = {"seed": seed, "start": start, "count": count}
     return {name: np.array(value, np.int64) for name, value in numbers.items()}
 

@@ -31,7 +31,7 @@ LARGEST = 1e300
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
+    """Opens a binary file that replaces `path` when the block ends, and is deleted when the block raises an error.
 
     The file is on disk (fsync) before it is renamed. A symbolic link keeps pointing where it points, a file
     keeps its permission bits, and a device or a pipe is written in place, because renaming over it would remove it.
@@ -65,17 +65,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Write a whole file (text as UTF-8) the same way as `replacing`, with the same errors."""
+    """Writes a whole file as `replacing` does; a text is encoded as UTF-8.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A new folder beside `path` that takes its place when the block ends well, and vanishes when it does not.
+    """Makes a new folder that replaces `path` when the block ends, and is deleted when the block raises an error.
 
-    An existing folder is moved out of the way first and removed last: a crash between the two renames leaves it in a
-    hidden folder beside `path`, and nothing else can lose it.
+    An existing folder is moved out of the way first and removed last. A crash between the two renames leaves it in a
+    hidden folder beside `path`; at no other time can it be lost.
 
     Raises:
         OutputError: no such parent folder, `path` is a file, no permission, or the disk is full.
@@ -99,8 +103,8 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                     try:
                         (old / target.name).replace(target)
                         old.rmdir()
-                    except OSError:  # both renames failed: the old content stays where it is, and we say where
-                        raise OutputError(f"cannot write {path}: {error}; what was there is in {old}") from error
+                    except OSError:  # both renames failed, so the old folder stays where it is now
+                        raise OutputError(f"cannot write {path}: {error}; the old folder is now in {old}") from error
                     raise
                 shutil.rmtree(old, ignore_errors=True)
             else:
@@ -112,7 +116,7 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def filling_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to write files into, which come to `path` together when the block ends well.
+    """Makes a folder to write files into; all of them move to `path` when the block ends without an error.
 
     Other files of an existing folder stay; a folder that doesn't exist is made, if its parent exists.
 
@@ -270,11 +274,11 @@ class Json:
 
 @contextlib.contextmanager
 def _naming_failures(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say which output failed and why, in place of a bare OSError."""
+    """Turns an OSError in the block into an OutputError that names the output and the reason."""
     try:
         yield
     except BrokenPipeError:
-        raise  # the reader has gone away, which is no failure to write
+        raise  # the reader has closed the pipe, which is not a failure to write
     except OSError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}; choose another place or free some space"
@@ -282,7 +286,7 @@ def _naming_failures(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """The permission bits that this process removes from new files; they can only be read by setting them."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -2,8 +2,8 @@
 
 Files are untrusted: only common raster formats are opened, the size is read from the header before a pixel is decoded,
 and a damaged file becomes one plain error. A picture of another size or mode is fitted, and each step is recorded in
-words, so that a program can print them. An array is taken as it is, because nothing says what its axes mean: it must
-have the model's shape.
+words, so that a program can print them. An array must have the model's shape, because the
+meaning of its axes can't be guessed.
 """
 
 from __future__ import annotations

@@ -42,17 +42,17 @@ class Drawn(NamedTuple):
 def detail_noise(
     spec: DetailSpec, seed: int, start: int, count: int, labels: NDArray[np.int64] | int | None = None
 ) -> NDArray[np.float32]:
-    """The noise of the pictures start … start+count−1, float32 [count, k].
+    """Computes the noise of the pictures start … start+count−1, float32 [count, k].
 
     Args:
-        spec: of the model.
+        spec: the model's detail stage.
         seed: 0 … 2⁶³−1.
-        start: index of the first, 0 … 2⁶³−1.
-        count: how many.
-        labels: the class of each, int64 [count], or of all; −1 or None for none.
+        start: index of the first picture, 0 … 2⁶³−1.
+        count: number of pictures.
+        labels: int64 [count], the class of each picture, or one class for all; −1 or None for no class.
 
     Raises:
-        UsageError: a number out of its range, or labels of another shape.
+        UsageError: a number is out of its range, or labels have another shape.
     """
     noise = standard_normals(seed, start, count, spec.noise, DETAIL_STREAM)
     if labels is None:
@@ -60,8 +60,8 @@ def detail_noise(
     wanted = np.asarray(labels, np.int64)
     if wanted.shape not in ((), (count,)):
         raise UsageError(f"expected a label for each of {count} pictures, got labels of shape {list(wanted.shape)}")
-    told = np.broadcast_to(wanted, count)[:, None] == np.arange(spec.noise)
-    shifted: NDArray[np.float32] = noise + np.float32(spec.class_shift) * told.astype(np.float32)
+    at_label = np.broadcast_to(wanted, count)[:, None] == np.arange(spec.noise)
+    shifted: NDArray[np.float32] = noise + np.float32(spec.class_shift) * at_label.astype(np.float32)
     return shifted
 
 
@@ -69,34 +69,36 @@ def drawn_in_numpy(
     seed: int,
     start: int,
     count: int,
-    draw: Choice,
+    choice: Choice,
     dimensions: int,
     prior: FittedPrior | None = None,
     spec: DetailSpec | None = None,
 ) -> Drawn:
-    """Latents, classes and, where the draw wants details, noise of the indices start … start+count−1.
+    """Computes in NumPy what `run_latents` computes by ONNX Runtime.
+
+    The export compares the two before it writes a model, and `verify` after it was read.
 
     Args:
         seed: 0 … 2⁶³−1.
-        start: index of the first.
-        count: how many.
-        draw: the choice; a fitted one needs `prior`, and details need `spec`.
-        dimensions: the latent's width.
-        prior: the model's tables.
-        spec: of the model's detail stage.
+        start: index of the first picture.
+        count: number of pictures.
+        choice: the resolved options; the fitted prior needs `prior`, and details need `spec`.
+        dimensions: the number of latent dimensions.
+        prior: the tables of the model's fitted prior.
+        spec: the model's detail stage.
     """
-    if draw.prior == "fitted" and prior is not None:
-        label = ANY_CLASS if draw.label is None else draw.label
-        latents, labels = prior.latents(seed, start, count, label, draw.temperature)
+    if choice.prior == "fitted" and prior is not None:
+        label = ANY_CLASS if choice.label is None else choice.label
+        latents, labels = prior.latents(seed, start, count, label, choice.temperature)
     else:
-        latents = np.float32(draw.temperature) * standard_normals(seed, start, count, dimensions)
+        latents = np.float32(choice.temperature) * standard_normals(seed, start, count, dimensions)
         labels = np.full(count, ANY_CLASS)
-    noise = detail_noise(spec, seed, start, count, labels) if draw.detail and spec is not None else None
+    noise = detail_noise(spec, seed, start, count, labels) if choice.detail and spec is not None else None
     return Drawn(latents, labels, noise)
 
 
 def run_latents(session: Session, seed: int, start: int, count: int, choice: Choice) -> Drawn:
-    """Runs `latents.onnx` once: latents, their classes and, if the choice has details, their noise."""
+    """Runs latents.onnx once, for the pictures start … start+count−1 of a seed."""
     names = ["latent", "labels", *(["noise"] if choice.detail else [])]
     latents, labels, *noise = session.run(names, window(seed, start, count) | choice.feed())
     return Drawn(

@@ -1,7 +1,7 @@
-"""manifest.json as frozen values: everything a program needs to know of a model, checked once, when it is read.
+"""manifest.json as frozen values: the description of a model, checked once, when it is read.
 
-docs/model-folder.md describes the file key by key. Keys that are not known here are left alone, so that a
-later version of the schema can add some.
+docs/model-folder.md describes the file key by key. Unknown keys are ignored, so that a later version of the schema can
+add some.
 """
 
 from __future__ import annotations
@@ -16,47 +16,56 @@ from .._errors import ModelError
 from .files import Json
 
 CONTRACT_VERSION = 1
-"""Of the seed contract (docs/seed-contract.md)."""
+"""The version of the seed contract (docs/seed-contract.md) that this library implements."""
 
 SCHEMA_VERSION = 1
+"""The newest version of manifest.json that this library reads."""
+
 GRAPH_NAMES = ("encoder", "decoder", "generator")
-"""Those that every folder has; `latents` is there where a prior was fitted, `detail` where a detail stage was trained.
-"""
+"""The graphs of every model. A model with a fitted prior also has `latents`, and one with a detail stage `detail`."""
+
 PRIOR_FILE = "prior.json"
-"""The tables of the fitted prior, where there is one."""
+"""The file with the tables of the fitted prior, in a model that has one."""
 
 Prior = Literal["normal", "fitted"]
-"""What latents are drawn from: N(0, I), or the density fitted to the posteriors of real images."""
+"""The distribution that latents are drawn from: N(0, I), or the density fitted to the latents of real images."""
 
 ADVICE = "copy or export the model folder again"
-"""What to do about a broken file of a model folder."""
+"""The end of each error about a file of a model folder."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a graph: its name, its dtype as NumPy spells it, its axes (a word where it is dynamic)."""
+    """One input or output of a graph."""
 
     name: str
     dtype: str
+    """as NumPy spells it: "float32" or "int64\""""
     shape: tuple[str | int, ...]
+    """the length of each axis; a word such as "batch" for an axis of any length"""
 
 
 @dataclass(frozen=True)
 class GraphFile:
-    """One ONNX file of the folder."""
+    """One ONNX file of a model folder."""
 
     file: str
+    """its name within the folder"""
     sha256: str
+    """64 hexadecimal digits"""
     bytes: int
+    """its size"""
     opset: int
+    """the version of ONNX's operators that it uses"""
     ir_version: int
+    """the version of ONNX's file format"""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The pictures: float32 [channels, height, width] with values in [0, 1]."""
+    """The size of a model's images, which are float32 [channels, height, width] with values in [0, 1]."""
 
     channels: int
     height: int
@@ -70,31 +79,33 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """The latent space: its width, the KL of each dimension in nats on the test set, and the order by it."""
+    """The latent space of a model."""
 
     dimensions: int
+    """the number of latent dimensions"""
     kl_nats: tuple[float, ...]
+    """the KL divergence of each dimension in nats, on average over the test set: the information that it carries"""
     order: tuple[int, ...]
-    """Dimensions from the one that says most (highest KL) to the one that says least."""
+    """the dimensions, the one with the highest KL first"""
     default_prior: Prior = "normal"
-    """What `generator.onnx` and a sample without further choices draw from."""
+    """the prior of `generator.onnx`, and of samples whose prior was not chosen"""
 
 
 @dataclass(frozen=True)
 class DetailSpec:
-    """The detail stage: a decoder that takes noise besides the latent."""
+    """The detail stage of a model: a second decoder, which takes noise besides the latent."""
 
     noise: int
-    """how many numbers a picture takes; N(0, I)"""
+    """k, the amount of noise: each picture takes k numbers from N(0, 1)"""
     class_shift: float
-    """what is added to the noise at the number of the picture's class"""
+    """the number that is added to the noise at the position of the picture's class"""
     default: bool
-    """whether `generator.onnx` and a sample without further choices use it"""
+    """whether `generator.onnx` and samples without a choice of detail use the detail stage"""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What manifest.json says, with the whole document beside it in `document`."""
+    """The description of a model, read from its manifest.json."""
 
     name: str
     version: str
@@ -102,44 +113,60 @@ class Manifest:
     image: ImageSpec
     latent: LatentSpec
     class_names: tuple[str, ...]
+    """the names of the classes in the order of their labels; empty for data without classes"""
     graphs: Mapping[str, GraphFile]
+    """the ONNX files by the names of the graphs: encoder, decoder, generator, and perhaps latents and detail"""
     other_files: Mapping[str, tuple[str, int]]
-    """Files that are no graphs: name → (sha256, bytes)."""
+    """the SHA-256 and the size in bytes of every other file, by its name"""
     seed_contract_version: int
     detail: DetailSpec | None
     """None for a model without a detail stage"""
     document: Mapping[str, Any]
+    """the whole JSON document, with the keys that this library doesn't use"""
 
     @property
     def has_fitted_prior(self) -> bool:
-        """Whether the folder has `latents.onnx` and its tables."""
+        """Whether the model can sample from a fitted prior (its folder has latents.onnx and prior.json)."""
         return "latents" in self.graphs
 
     @property
     def details_by_default(self) -> bool:
-        """Whether samples come out of the detail stage unless told otherwise."""
+        """Whether the detail stage makes the pictures unless the caller chooses otherwise."""
         return self.detail is not None and self.detail.default
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the decoder graph, hexadecimal: what the pictures depend on, beside the seed contract."""
+        """The SHA-256 of decoder.onnx in hexadecimal digits, which identifies the model."""
         return self.graphs["decoder"].sha256
 
     @classmethod
     def parse(cls, text: str | bytes, where: str = "manifest.json") -> Manifest:
-        """The manifest in a JSON text.
+        """Reads the text of a manifest.json.
+
+        Args:
+            text: the content of the file.
+            where: the file's name, for errors.
 
         Raises:
-            ModelError: not JSON, or a key that is missing or holds something else; names key, expected and found.
+            ModelError: the text is not JSON, or a key is missing or has an impossible value; names the key, what was
+                expected and what was found.
+
+        >>> from vae_gen import find_model
+        >>> Manifest.parse((find_model() / "manifest.json").read_bytes()).image.shape
+        (1, 28, 28)
         """
         return _manifest(Json.parse(text, where, ModelError, ADVICE))
 
 
 def essentials(document: Mapping[str, Any]) -> dict[str, str]:
-    """What each graph repeats of the manifest in its `metadata_props`: texts, and JSON for what is none.
+    """The part of the manifest that every ONNX file repeats in its `metadata_props`.
 
     Args:
-        document: a manifest, or at least its model, image, latent, class_names, seed_contract and perhaps detail.
+        document: a manifest, or at least its keys model, image, latent, class_names and seed_contract, and detail if
+            the model has a detail stage.
+
+    Returns:
+        keys and texts; a value that is not a text is written as JSON.
     """
     model = document["model"]
     detail = {"detail": json.dumps(document["detail"], sort_keys=True)} if "detail" in document else {}
@@ -164,7 +191,7 @@ def _sha256(node: Json) -> str:
 
 def _file_name(node: Json) -> str:
     text = node.text()
-    # A manifest from elsewhere must not make us open a file outside its folder.
+    # A manifest from elsewhere must not make this program open a file outside the model folder.
     if text in (".", "..") or set(text) & set("/\\:\0"):
         raise node.wrong("the plain name of a file in the folder")
     return text
@@ -177,7 +204,7 @@ def _manifest(root: Json) -> Manifest:
             f"{root.where}: expected schema version {SCHEMA_VERSION}, found {schema}; upgrade vae-gen to read it"
         )
     contract = root["seed_contract"]["version"].whole(1)
-    if contract != CONTRACT_VERSION:  # its pictures would be other ones than the same numbers give here
+    if contract != CONTRACT_VERSION:  # the same seed would make other pictures
         raise ModelError(
             f"{root.where}: expected seed contract {CONTRACT_VERSION}, found {contract}; upgrade vae-gen to use it"
         )
@@ -186,14 +213,14 @@ def _manifest(root: Json) -> Manifest:
     graphs |= {name: _graph(node) for name, node in root["graphs"].entries().items() if name not in graphs}
     detail = _detail(root) if "detail" in root else None
     if (detail is None) != ("detail" not in graphs):
-        raise root["graphs"].wrong("a graph called detail where detail is described, and only there")
+        raise root["graphs"].wrong("a graph called detail if, and only if, the key detail is there")
     for name, signature in contract_signatures(image, latent, detail).items():
         if name not in graphs:
             continue
         found = (graphs[name].inputs, graphs[name].outputs)
         if found != signature:
             raise root["graphs"][name].wrong(f"the inputs and outputs {_text(signature)} that image and latent imply")
-    _ = root["files"]["golden.json"]  # without its hash, it would not be verified
+    _ = root["files"]["golden.json"]  # must be there, because verify checks only files that are listed
     if "latents" in graphs:
         _ = root["files"][PRIOR_FILE]
     elif latent.default_prior == "fitted":
@@ -219,7 +246,7 @@ def _manifest(root: Json) -> Manifest:
 def contract_signatures(
     image: ImageSpec, latent: LatentSpec, detail: DetailSpec | None = None
 ) -> dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]]:
-    """Inputs and outputs that each graph must have for such images, latents and noise."""
+    """The inputs and outputs that each graph must have, by its name, for images, latents and noise of these sizes."""
 
     def floats(name: str, axis: str, *rest: int) -> TensorSpec:
         return TensorSpec(name, "float32", (axis, *rest))
@@ -261,7 +288,7 @@ def _latent(node: Json) -> LatentSpec:
     if any(kl[before] < kl[after] for before, after in itertools.pairwise(order)):
         raise node["order"].wrong("the dimensions from the highest of kl_nats to the lowest")
     default: Prior = "normal"
-    if "default_prior" in node:  # older folders had no other
+    if "default_prior" in node:  # folders from before the fitted prior don't have this key
         default = "fitted" if node["default_prior"].one_of("normal", "fitted") == "fitted" else "normal"
     return LatentSpec(dimensions, kl, order, default)
 
@@ -269,7 +296,7 @@ def _latent(node: Json) -> LatentSpec:
 def _detail(root: Json) -> DetailSpec:
     node = root["detail"]
     if "latents" not in root["graphs"]:
-        raise node.wrong("nothing, because graphs has no latents to give its noise")
+        raise node.wrong("nothing, because graphs has no latents, which computes the noise")
     spec = DetailSpec(node["noise"].whole(1), node["class_shift"].number(), node["default"].flag())
     if len(root["class_names"].items(Json.text)) > spec.noise:
         raise node["noise"].wrong("at least as many numbers as there are class_names")

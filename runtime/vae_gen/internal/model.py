@@ -1,6 +1,6 @@
-"""A model on disk and in memory: its folder found, checked and read, and its graphs opened as ONNX Runtime sessions.
+"""A model on disk and in memory: this module finds, checks and reads its folder, and opens its graphs.
 
-This is the one place where a graph is opened.
+No other module opens a graph.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .prior import FittedPrior
 
 DEFAULT_MODEL = "fashion-mnist-12d"
+"""The shipped model that `VAE()` loads."""
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -39,17 +40,21 @@ ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder whose manifest is well formed and whose files are all there, with the sizes it names."""
+    """A model folder whose manifest was checked, and whose files are all there with the sizes that the manifest names.
+
+    >>> ModelFolder.open(find_model("fashion-mnist-12d-reference")).manifest.latent.dimensions
+    12
+    """
 
     path: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ModelFolder:
-        """Read the manifest and look at every file it names; no graph is opened yet.
+        """Reads the manifest and checks the size of every file that it names; no graph is opened yet.
 
         Raises:
-            ModelError: no such folder, no or a malformed manifest, a file that is missing or has another size.
+            ModelError: the folder or its manifest is missing or malformed, or a file is missing or has another size.
         """
         folder = Path(path)
         if not folder.is_dir():
@@ -73,7 +78,10 @@ class ModelFolder:
         return cls(folder, manifest)
 
     def read_graph(self, name: str) -> bytes:
-        """The bytes of one graph, whose SHA-256 is the manifest's.
+        """Reads one ONNX file and checks its SHA-256.
+
+        Args:
+            name: encoder, decoder, generator, latents or detail.
 
         Raises:
             ModelError: the model has no such graph, or the file is not the one that the manifest describes.
@@ -84,12 +92,12 @@ class ModelFolder:
         return self.read_checked(graph.file, graph.sha256)
 
     def read_prior(self) -> FittedPrior:
-        """The tables of the fitted prior, whose SHA-256 is the manifest's.
+        """Reads prior.json, the tables of the fitted prior, and checks its SHA-256.
 
         Raises:
-            ModelError: the model has none, or the file is not the one that the manifest describes.
+            ModelError: the model has no fitted prior, or the file is not the one that the manifest describes.
         """
-        from .prior import FittedPrior  # with NumPy, which a folder alone does not need
+        from .prior import FittedPrior  # imports NumPy, which a folder alone doesn't need
 
         if PRIOR_FILE not in self.manifest.other_files:
             raise ModelError(f"{self.path}: expected a fitted prior, found no {PRIOR_FILE}; export the model again")
@@ -105,10 +113,10 @@ class ModelFolder:
         return prior
 
     def read_checked(self, file: str, sha256: str) -> bytes:
-        """The bytes of a file of this folder, whose SHA-256 must be `sha256`.
+        """Reads a file of this folder and checks that its SHA-256 is `sha256`.
 
         Raises:
-            ModelError: the file cannot be read or has other content.
+            ModelError: the file cannot be read, or has other content.
         """
         content = _read(self.path / file)
         found = hashlib.sha256(content).hexdigest()
@@ -121,10 +129,16 @@ class ModelFolder:
 
 
 def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of a model: a path as it is, the name of a shipped model, or the default for None.
+    """Finds the folder of a model.
+
+    Args:
+        name_or_path: a model folder, the name of a shipped model, or None for the default model.
 
     Raises:
-        ModelError: neither a folder nor a shipped model.
+        ModelError: there is neither a folder nor a shipped model of that name.
+
+    >>> find_model("fashion-mnist-12d-reference").name
+    'fashion-mnist-12d-reference'
     """
     if name_or_path is None:
         return _shipped() / DEFAULT_MODEL
@@ -139,12 +153,16 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def shipped_models() -> tuple[str, ...]:
-    """The names of the models inside this installation."""
+    """The names of the models that this installation contains.
+
+    >>> shipped_models()
+    ('fashion-mnist-12d', 'fashion-mnist-12d-reference')
+    """
     return tuple(sorted(entry.parent.name for entry in _shipped().glob("*/manifest.json")))
 
 
 def _shipped() -> Path:
-    import vae_gen.artifacts  # its own package, so that it can lie in another place in a checkout
+    import vae_gen.artifacts  # a package of its own, because it lies elsewhere in a checkout
 
     return Path(vae_gen.artifacts.__path__[0])
 
@@ -191,7 +209,7 @@ class Graphs:
         self._sessions: dict[str, Session] = dict(sessions or {})
         self._prior: FittedPrior | None = None
         self._lock, self._process = threading.Lock(), os.getpid()
-        self._of_parent: dict[str, Session] = {}
+        self._of_parents: list[dict[str, Session]] = []
 
     def __contains__(self, name: str) -> bool:
         """Whether the graph can be run: it lies in the folder, or the app brought a session."""
@@ -242,12 +260,13 @@ class Graphs:
         """
         self._lock = threading.Lock()
         if self.folder is not None:
-            self._of_parent, self._sessions = self._sessions, {}
+            self._of_parents.append(self._sessions)
+            self._sessions = {}
         self._process = os.getpid()
 
 
 def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onnxruntime.InferenceSession:
-    """Opens a graph in a session that computes on one thread; `blocks.in_order` runs several blocks at a time.
+    """Opens a graph in a session that computes on one thread; `sampling.in_order` runs several blocks at a time.
 
     Args:
         content: the bytes of the ONNX file.
@@ -287,8 +306,10 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
         ("inputs", graph.inputs, session.get_inputs()),
         ("outputs", graph.outputs, session.get_outputs()),
     ):
-        said = [(spec.name, ONNX_TYPES.get(spec.dtype, spec.dtype), list(spec.shape)) for spec in promised]
-        there = [(node.name, node.type, node.shape) for node in found]
-        if said != there:
-            raise ModelError(f"{graph.file}: expected the {kind} {said}, found {there}; export the model folder again")
+        expected = [(spec.name, ONNX_TYPES.get(spec.dtype, spec.dtype), list(spec.shape)) for spec in promised]
+        actual = [(node.name, node.type, node.shape) for node in found]
+        if expected != actual:
+            raise ModelError(
+                f"{graph.file}: expected the {kind} {expected}, found {actual}; export the model folder again"
+            )
     return session

@@ -1,4 +1,4 @@
-"""Ways through the latent space: values along one dimension, and paths between two latents."""
+"""Ways through the latent space: along one dimension, and from one latent to another."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _dimension(value: Any, width: int) -> int:
 
 
 def read_method(method: str) -> str:
-    """The shape of a path between two latents, "linear" or "spherical"; "slerp" is another name for "spherical".
+    """Checks the name of a path between two latents; "slerp" is another name for "spherical".
 
     Raises:
         UsageError: another word.
@@ -67,12 +67,16 @@ def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     """The values that a dimension takes in a traversal, ascending and symmetric about 0, float32 [steps].
 
     Args:
-        span: from 1 on, prior standard deviations: equal steps from −span to +span. Below 1, the central share of
-            the prior: equal steps of probability, so that each picture stands for as many draws as the next.
-        steps: how many.
+        span: from 1 on, the largest value in standard deviations of the prior, with equal steps from −span to
+            +span. Below 1, the central share of the prior, with equal steps of probability: each picture then stands
+            for the same number of random latents.
+        steps: the number of values, at least 2.
 
     Raises:
-        UsageError: a span that is not positive and finite, or fewer than two steps.
+        UsageError: the span is not positive and finite, or there are fewer than two steps.
+
+    >>> traversal_values(2, 5).tolist()
+    [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
     if not isinstance(span, int | float | np.number) or not 0 < span < float("inf"):
         raise UsageError(f"expected a span above 0 (below 1 a share of the prior, else deviations), got {span}")
@@ -80,24 +84,30 @@ def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     if span >= 1:
         return np.linspace(-span, span, steps).astype(np.float32)
     shares = np.linspace((1 - span) / 2, (1 + span) / 2, steps)
-    from statistics import NormalDist  # with fractions and decimal, which only this needs
+    from statistics import NormalDist  # imported here because it brings fractions and decimal
 
     values: NDArray[np.float64] = np.array([NormalDist().inv_cdf(share) for share in shares])
-    symmetric: NDArray[np.float64] = (values - values[::-1]) / 2  # exactly, with an exact 0 in the middle
+    symmetric: NDArray[np.float64] = (values - values[::-1]) / 2  # exactly symmetric, with exactly 0 in the middle
     return symmetric.astype(np.float32)
 
 
 def interpolation_path(
     a: NDArray[np.float32], b: NDArray[np.float32], steps: int, method: str
 ) -> NDArray[np.float32]:
-    """Latents from a to b, both included, float32 [steps, dimensions].
+    """The latents on the way from a to b, both included, float32 [steps, dimensions].
 
-    `spherical` keeps to the arc between them (Shoemake 1985, eq. for Slerp; White 2016, arXiv:1609.04468): the
-    prior's mass lies on a shell, and a straight line passes inside it. Where the two directions are the same or
-    opposite the arc is not defined, and the line is taken.
+    "linear" is a straight line. "spherical" follows the arc between the two (Shoemake 1985, eq. for Slerp; White
+    2016, arXiv:1609.04468), because most latents of the prior lie near a sphere and a straight line passes inside it.
+    If the two directions are equal or opposite the arc is not defined, and the line is used.
+
+    Args:
+        a: the first latent, float32 [dimensions].
+        b: the last latent, float32 [dimensions].
+        steps: the number of latents, at least 2.
+        method: "linear", "spherical" or "slerp".
 
     Raises:
-        UsageError: fewer than two steps, or an unknown method.
+        UsageError: fewer than two steps, or another method.
     """
     steps = whole("steps", steps, 2)
     method = read_method(method)

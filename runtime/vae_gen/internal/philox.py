@@ -1,17 +1,17 @@
-"""The seed contract in NumPy: two integers in, the same standard normals everywhere.
+"""The seed contract in NumPy: from a seed and an index to the same standard normals on every machine.
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3; SC 2011) turns a counter
-of four 32-bit words and a key of two into four random words. Here
+of four 32-bit words and a key of two words into four random words. The contract chooses
 
     key     = (seed mod 2³², seed div 2³²)                         seed  in 0 … 2⁶³−1
     counter = (index mod 2³², index div 2³², block, stream)        index in 0 … 2⁶³−1
 
-so picture `index` of a seed depends on nothing else. Block b of stream 0 gives the normals 4b … 4b+3 of a latent,
-by Box and Muller (1958): with u(w) = ((w >> 8) + 1) · 2⁻²⁴ in (0, 1],
+so that a picture depends on its seed and its index alone. Block b of stream 0 gives the normals 4b … 4b+3 of a latent,
+by the method of Box and Muller (1958). With u(w) = ((w >> 8) + 1) · 2⁻²⁴ in (0, 1] and the four words w0 … w3,
 
-    r = √(−2 ln u(w0)),   normals r·cos 2πu(w1) and r·sin 2πu(w1),   and the same with w2, w3.
+    r = √(−2 ln u(w0)),   the first two normals are r·cos 2πu(w1) and r·sin 2πu(w1);   w2 and w3 give two more alike.
 
-The same contract stands as ONNX operators in every `generator.onnx`; the tests hold one against the other.
+Every generator.onnx contains the same computation as ONNX operators, and the tests compare the two.
 
 >>> [f"{word:08x}" for word in philox4x32(np.zeros(4, np.uint64), np.zeros(2, np.uint64))]
 ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 
 from .choice import check_range, whole
 
-LATENT_STREAM, COMPONENT_STREAM, CLASS_STREAM = 0, 1, 2
-"""Noise of latents; component within a class and class of the fitted prior (`prior`)."""
+LATENT_STREAM = 0
+"""The stream of the latents' noise."""
+COMPONENT_STREAM, CLASS_STREAM = 1, 2
+"""The streams that choose a class, and a component within it, for the fitted prior (`prior`)."""
 DETAIL_STREAM = 3
-"""The noise of a detail stage (`noise`)."""
+"""The stream of the detail stage's noise (`latents`)."""
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -36,7 +38,7 @@ WORD_MASK = 0xFFFFFFFF
 
 
 def philox4x32(counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Four random words for each counter, uint32 [..., 4].
+    """Computes four random words from each counter, uint32 [..., 4].
 
     Args:
         counter: uint64 [..., 4], each word below 2³².
@@ -60,10 +62,20 @@ def philox4x32(counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[
 
 
 def random_words(seed: int, start: int, count: int, blocks: int, stream: int = LATENT_STREAM) -> NDArray[np.uint32]:
-    """The words of `blocks` blocks for the indices start … start+count−1, uint32 [count, blocks, 4].
+    """Random 32-bit words for the indices start … start+count−1 of a seed, uint32 [count, blocks, 4].
+
+    Args:
+        seed: 0 … 2⁶³−1.
+        start: the first index, 0 … 2⁶³−1.
+        count: the number of indices, at least 1; start + count may reach 2⁶³.
+        blocks: the number of blocks for each index; a block is four words.
+        stream: 0 … 2³²−1; streams of the same seed are independent.
 
     Raises:
-        UsageError: a seed or a range outside 0 … 2⁶³−1, or blocks or a stream that are no 32-bit words.
+        UsageError: a number is out of its range.
+
+    >>> random_words(7, start=0, count=3, blocks=2).shape
+    (3, 2, 4)
     """
     check_range(seed, start, count)
     blocks, stream = whole("blocks", blocks, 1, WORD_MASK), whole("stream", stream, 0, WORD_MASK)
@@ -79,10 +91,22 @@ def random_words(seed: int, start: int, count: int, blocks: int, stream: int = L
 def standard_normals(
     seed: int, start: int, count: int, dimensions: int, stream: int = LATENT_STREAM
 ) -> NDArray[np.float32]:
-    """Standard normals for the indices start … start+count−1, float32 [count, dimensions]: latents on stream 0.
+    """Standard normals for the indices start … start+count−1 of a seed, float32 [count, dimensions].
+
+    On stream 0 they are the latents of the normal prior. They agree with those of generator.onnx to 1e-5.
+
+    Args:
+        seed: as in `random_words`.
+        start: as in `random_words`.
+        count: as in `random_words`.
+        dimensions: how many normals each index gets, at least 1.
+        stream: as in `random_words`.
 
     Raises:
-        UsageError: as `random_words`, or no dimensions.
+        UsageError: a number is out of its range.
+
+    >>> [f"{normal:.1f}" for normal in standard_normals(7, start=1, count=1, dimensions=3)[0]]
+    ['0.4', '-1.3', '1.8']
     """
     dimensions = whole("dimensions", dimensions, 1)
     words = random_words(seed, start, count, -(-dimensions // 4), stream)  # [count, blocks, 4]

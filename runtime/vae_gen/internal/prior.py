@@ -1,18 +1,18 @@
-"""The fitted prior in NumPy: two integers in, the same class, component and latent everywhere.
+"""The fitted prior in NumPy: from a seed and an index to the same class, component and latent on every machine.
 
-After training, the posterior samples of each class are described by a mixture of Gaussians. A latent is drawn so, with
-the words of the seed contract (`philox`; w(stream) is the word w0 of block 0 of that stream):
+After training, a mixture of Gaussians is fitted to the latents of the training images of each class. A latent is drawn
+from it with the words of the seed contract (`philox`), where w(stream) is the word w0 of block 0 of that stream:
 
-    class      = how many class thresholds are ≤ w(2)                      unless a class was asked for
-    component  = first[class] + how many of that class's component thresholds are ≤ w(1)
-    z          = m + L·(temperature·ε)                                     ε the normals of stream 0
+    class      = the number of class thresholds that are ≤ w(2), unless the caller asked for a class
+    component  = first[class] + the number of this class's component thresholds that are ≤ w(1)
+    z          = m + L·(temperature·ε)                   with ε the normals of stream 0
 
 Thresholds are cumulative weights times 2³², rounded to integers and compared as integers: a comparison of floats could
-flip on its last bit, and with it the whole picture. L is the lower-triangular Cholesky factor of the component's
-covariance. Component 0 of the tables is N(0, I), with m = 0 and L = I: taking it gives exactly what the contract gives
-without a fitted prior.
+differ in the last bit between machines, and give another picture. m is the component's mean, and L the
+lower-triangular Cholesky factor of its covariance. Component 0 of the tables is N(0, I), with m = 0 and L = I, so that
+the normal prior needs no branch.
 
-The same stands as ONNX operators in every `latents.onnx`; the tests hold one against the other.
+Every latents.onnx contains the same computation as ONNX operators, and the tests compare the two.
 """
 
 from __future__ import annotations
@@ -34,49 +34,59 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 SCHEMA_VERSION = 1
+"""The version of prior.json."""
 ANY_CLASS = -1
+"""The label of samples of any class, and of data without classes."""
 MOST_DIMENSIONS = 10_000
+"""More latent dimensions than any model has; a larger number in a file would fill the memory."""
 WORDS = 2**32
-"""How many values a word has, and the threshold that none reaches."""
+"""The number of values that a word can have, and the last threshold, which no word reaches."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """A mixture of Gaussians over the latents, of one class or of all."""
+    """A mixture of Gaussians over the latents of one class, or of all images of data without classes."""
 
     weights: NDArray[np.float64]
     """float64 [components], whose sum is 1"""
     means: Floats
     """float32 [components, dimensions]"""
     factors: Floats
-    """float32 [components, dimensions, dimensions], lower triangular, L·Lᵀ the covariance"""
+    """float32 [components, dimensions, dimensions], lower-triangular matrices L; L·Lᵀ is the covariance"""
 
 
 @dataclass(frozen=True, eq=False)
 class FittedPrior:
-    """The tables that latents are drawn from: those of N(0, I) first, then the components of each class."""
+    """A fitted prior as tables, which hold N(0, I) first and then the components of each class.
+
+    >>> from vae_gen import VAE
+    >>> prior = VAE().fitted_prior()
+    >>> latents, labels = prior.latents(seed=7, start=0, count=3)
+    >>> latents.shape, labels.shape, prior.classes
+    ((3, 12), (3,), 10)
+    """
 
     classes: int
-    """how many there are; 0 where the data set has none, and one mixture serves all"""
+    """the number of classes; 0 for data without classes, which have a single mixture"""
     means: Floats
-    """float32 [1 + components, dimensions]"""
+    """float32 [1 + components, dimensions], the mean of each component"""
     factors: Floats
-    """float32 [1 + components, dimensions, dimensions], lower triangular"""
+    """float32 [1 + components, dimensions, dimensions], lower-triangular matrices L; L·Lᵀ is the covariance"""
     first: Integers
-    """int64 [mixtures], where each mixture's components begin in the tables"""
+    """int64 [mixtures], the position of each mixture's first component in the tables"""
     class_thresholds: Integers
-    """int64 [mixtures], ascending, the last 2³²"""
+    """int64 [mixtures], ascending to 2³²"""
     component_thresholds: Integers
-    """int64 [mixtures, most components of one], ascending, filled up with 2³²"""
+    """int64 [mixtures, components of the largest one], ascending to 2³², with which shorter rows are filled up"""
 
     @classmethod
     def of(cls, shares: Sequence[float], mixtures: Sequence[Mixture], *, labelled: bool = True) -> FittedPrior:
-        """The tables of one mixture for each class, or of a single one for data without classes.
+        """Builds the tables from one mixture for each class, or from a single one for data without classes.
 
         Args:
-            shares: how much of the data each class is; any positive scale.
-            mixtures: one for each share.
-            labelled: False where the data set has no classes.
+            shares: each class's share of the data; the shares need not add up to 1.
+            mixtures: one mixture for each share.
+            labelled: False for data without classes.
         """
         dimensions = mixtures[0].means.shape[1]
         sizes = [len(mixture.weights) for mixture in mixtures]
@@ -94,7 +104,7 @@ class FittedPrior:
 
     @property
     def dimensions(self) -> int:
-        """The latent's width."""
+        """The number of latent dimensions."""
         return int(self.means.shape[1])
 
     @property
@@ -104,15 +114,21 @@ class FittedPrior:
 
     @property
     def labels(self) -> Integers:
-        """The class that each component belongs to, int64 [1 + components]; −1 for N(0, I) and without classes."""
+        """The class of each component, int64 [1 + components]; −1 for N(0, I), and for data without classes."""
         of_mixture = np.arange(len(self.first)) if self.classes else np.full(len(self.first), ANY_CLASS)
         return np.concatenate([[ANY_CLASS], np.repeat(of_mixture, self.sizes)]).astype(np.int64)
 
     def components(self, seed: int, start: int, count: int, label: int = ANY_CLASS) -> Integers:
-        """The component of each of the indices start … start+count−1, int64 [count].
+        """Draws the component of each of the indices start … start+count−1, int64 [count].
+
+        Args:
+            seed: 0 … 2⁶³−1.
+            start: the first index, 0 … 2⁶³−1.
+            count: the number of indices.
+            label: the class of all of them, or −1 to draw a class for each.
 
         Raises:
-            UsageError: a seed or a range outside 0 … 2⁶³−1, or a label that is no class.
+            UsageError: a number is out of its range, or there is no such class.
         """
         if not ANY_CLASS <= label < self.classes:
             known = f"from -1 (any) to {self.classes - 1}" if self.classes else "of -1, for data without classes"
@@ -127,27 +143,33 @@ class FittedPrior:
         return components
 
     def draw_labels(self, seed: int, start: int, count: int, label: int | None = None) -> Integers:
-        """The class of each of the indices start … start+count−1, int64 [count]; −1 where there are none.
+        """Draws the class of each of the indices start … start+count−1, int64 [count]; −1 for data without classes.
+
+        Args:
+            seed: as in `components`.
+            start: as in `components`.
+            count: as in `components`.
+            label: the class of all of them, or None to draw a class for each.
 
         Raises:
-            UsageError: as `components`.
+            UsageError: a number is out of its range, or there is no such class.
         """
         return self.labels[self.components(seed, start, count, ANY_CLASS if label is None else label)]
 
     def latents(
         self, seed: int, start: int, count: int, label: int = ANY_CLASS, temperature: float = 1.0
     ) -> tuple[Floats, Integers]:
-        """Latents float32 [count, dimensions] and their classes int64 [count] (−1 where there are none).
+        """Draws latents, float32 [count, dimensions], and their classes, int64 [count].
 
         Args:
-            seed: 0 … 2⁶³−1.
-            start: index of the first, 0 … 2⁶³−1.
-            count: how many.
-            label: the class of all of them, or −1 to draw one for each.
-            temperature: what the noise is multiplied with; at 0 each latent is the mean of its component.
+            seed: as in `components`.
+            start: as in `components`.
+            count: as in `components`.
+            label: as in `components`.
+            temperature: the factor of the noise; at 0 each latent is the mean of its component.
 
         Raises:
-            UsageError: a number out of its range.
+            UsageError: a number is out of its range, or there is no such class.
         """
         component = self.components(seed, start, count, label)
         noise = np.float32(temperature) * standard_normals(seed, start, count, self.dimensions)
@@ -155,7 +177,11 @@ class FittedPrior:
         return latents, self.labels[component]
 
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
-        """The document prior.json: thresholds as integers, tables as float32 in base64, to the last bit."""
+        """The document of a prior.json: thresholds as integers, and tables as float32 in base64, without rounding.
+
+        Args:
+            class_names: the names of the classes, which are written beside their labels.
+        """
         rows, columns = np.tril_indices(self.dimensions)
         mixtures = []
         for at, (first, size) in enumerate(zip(self.first, self.sizes, strict=True)):
@@ -208,7 +234,7 @@ class FittedPrior:
 
 
 def thresholds(weights: Sequence[float] | NDArray[np.float64]) -> Integers:
-    """Cumulative weights as integers: choice k is drawn where thresholds[k−1] ≤ word < thresholds[k].
+    """Cumulative weights as integers; a random word draws the item k with thresholds[k−1] ≤ word < thresholds[k].
 
     >>> thresholds([1, 1, 2]).tolist()
     [1073741824, 2147483648, 4294967296]
@@ -220,7 +246,7 @@ def thresholds(weights: Sequence[float] | NDArray[np.float64]) -> Integers:
 
 
 def _ascending(node: Json, values: Sequence[int] | None = None) -> Integers:
-    """The thresholds in a list, or these `values` with the error of `node`."""
+    """Checks the thresholds in the list `node`, or these values, in whose error `node` is named."""
     found = np.array(node.items(lambda item: item.whole(0, WORDS)) if values is None else values, np.int64)
     if not len(found) or (np.diff(found) < 0).any() or found[-1] != WORDS:
         raise node.wrong(f"thresholds that ascend to {WORDS}")
@@ -228,7 +254,7 @@ def _ascending(node: Json, values: Sequence[int] | None = None) -> Integers:
 
 
 def _base64(values: Floats) -> str:
-    """Little-endian float32, row by row."""
+    """The values as little-endian float32 in base64, row by row."""
     return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
 
 

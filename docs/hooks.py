@@ -97,12 +97,12 @@ def notebook() -> dict[str, str | bytes]:
     for cell in json.loads((ROOT / NOTEBOOK).read_text("utf-8"))["cells"]:
         text = "".join(cell["source"])
         parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if "image/png" in data:
+        outputs = cell.get("outputs", [])
+        if printed := "".join("".join(output.get("text", "")) for output in outputs):
+            parts.append(f"```text\n{printed.rstrip()}\n```")
+        for output in outputs:
+            if picture := output.get("data", {}).get("image/png"):
                 name = f"walkthrough-{len(files) + 1}.png"
-                files[f"examples/{name}"] = base64.b64decode(data["image/png"])
+                files[f"examples/{name}"] = base64.b64decode(picture)
                 parts.append(f"![What the code above shows]({name})")
-            else:
-                parts.append(f"```text\n{''.join(output.get('text') or data['text/plain']).rstrip()}\n```")
     return files | {place(NOTEBOOK): "\n\n".join(parts)}

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cli_runner import Command
 from vae_gen.internal import saving
-from vae_gen_cli import bulk
+from vae_gen_cli import output as out
 
 
 def invalid(option: str, message: str) -> str:
@@ -152,15 +152,16 @@ COMMANDS: list[tuple[str, int, str]] = [
     ("sample --columns 0", 2, invalid("--columns", "expected a whole number from 1 to 10000, got 0")),
     ("sample --scale 0", 2, invalid("--scale", "expected a whole number from 1 to 64, got 0")),
     ("traverse --dim 12", 2, "expected a dimension from 0 to 11, got 12"),
-    ("traverse --dim -1", 2, "expected the index of a dimension or all for --dim, got -1"),
-    ("traverse --dim x", 2, "expected the index of a dimension or all for --dim, got x"),
+    ("traverse --dim -1", 2, "expected a dimension such as 5 or z5, or all, got '-1'"),
+    ("traverse --dim x", 2, "expected a dimension such as 5 or z5, or all, got 'x'"),
+    ("traverse --dim 1,z12", 2, "expected a dimension from 0 to 11, got 12"),
+    ("traverse --dim 1 --dim all", 2, "expected a dimension such as 5 or z5, or all, got 'all'"),
     ("traverse --start 4", 2, "--start only applies to the picture of a --seed; leave it out"),
     ("traverse --temperature 1", 2, "--temperature only applies to the picture of a --seed; leave it out"),
     ("traverse --invert yes", 2, "--invert only applies to the picture of an --image; leave it out"),
     ("traverse --fps 12", 2, "--fps only applies to animations (.gif, .apng, or --animate); leave it out"),
-    ("traverse --dim 1 --dim 2", 2, "expected --dim once, a dimension or all, got 1 and 2"),
     ("interpolate --image plain.png --image plain.png --start 0", 2,
-     "--start only applies to pictures of a --seed; leave it out"),
+     "--start only applies to pictures of a --seed or a --label; leave it out"),
     ("interpolate --seed 1 --seed 2 --invert no", 2,
      "--invert only applies to pictures of an --image; leave it out"),
     ("interpolate --seed 1 --seed 2 --fps 9", 2,
@@ -178,14 +179,27 @@ COMMANDS: list[tuple[str, int, str]] = [
         2,
         "expected an output that ends in .png, .webp, .gif, .apng, got 'a.npy'; give it one of these endings",
     ),
-    ("interpolate", 2, "expected one kind of ends, two or more of --seed, --image or rows of --latents, got none"),
-    ("interpolate --seed 1", 2, "expected --seed at least twice, got it once; say where to go"),
+    ("interpolate", 2,
+     "expected one kind of ends: two or more of --seed, --label or --image, or a file of --latents; got none"),
+    ("interpolate --image plain.png", 2, "expected two or more of --image, got one; name the picture to morph to"),
+    ("interpolate --label blob", 2,
+     "expected two or more of --seed or of --label, got 0 seeds and 1 label; say where to morph to"),
+    ("interpolate --label blob --label other --label blob --seed 1 --seed 2", 2,
+     "expected one --seed for all classes or one for each of 3, got 2; leave some out"),
+    ("interpolate --label blob --label other --image plain.png", 2,
+     "expected one kind of ends: two or more of --seed, --label or --image, or a file of --latents; "
+     "got --seed or --label and --image"),
+    ("interpolate --label blob --label other --prior normal", 2,
+     "expected the fitted prior for the label blob, got normal, which has no classes"),
+    ("interpolate --seed 1", 2,
+     "expected two or more of --seed or of --label, got 1 seed and 0 labels; say where to morph to"),
     (
         "interpolate --seed 1 --seed 2 --image plain.png",
         2,
-        "expected one kind of ends, two or more of --seed, --image or rows of --latents, got --seed and --image",
+        "expected one kind of ends: two or more of --seed, --label or --image, or a file of --latents; "
+        "got --seed or --label and --image",
     ),
-    ("interpolate --latents one.npy", 2, "expected at least 2 latents in one.npy, got 1; say where to go"),
+    ("interpolate --latents one.npy", 2, "expected at least 2 latents in one.npy, got 1; say where to morph to"),
     (
         "interpolate --seed 1 --seed 2 --method curved",
         2,
@@ -511,7 +525,7 @@ def test_an_interruption_in_mid_run_leaves_the_old_files(
         return call
 
     monkeypatch.setattr(saving, "_bytes", interrupted_at_the_second(saving._bytes))
-    monkeypatch.setattr(bulk, "encode", interrupted_at_the_second(bulk.encode))
+    monkeypatch.setattr(out, "encoded", interrupted_at_the_second(out.encoded))
     outcome = bad("sample", "-n", "1100", "--seed", "2", "-o", output)
     assert (outcome.err, outcome.code, calls) == ("vae-gen: interrupted\n", 130, 2)
     assert state(Path.cwd()) == before

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cli_runner import Command
 from vae_gen import VAE, InputError, UsageError, to_grey_levels
-from vae_gen_cli.latent_files import read_latents
+from vae_gen_cli.inputs import read_latents
 from vae_gen_cli.main import app
 
 
@@ -184,3 +184,61 @@ def test_anything_else_is_no_seed(text: str) -> None:
         return
     with pytest.raises(UsageError, match=r"^expected a whole number from 0 to 2\^63-1 for --seed, got .{0,40}"):
         parsed_seed(text)
+
+
+@pytest.mark.parametrize("count", [5, 70])
+def test_an_archive_of_samples_decodes_to_the_same_pictures(
+    cli: Command, detailed_model_folder: Path, count: int
+) -> None:
+    for extra in ((), ("--no-detail",)):
+        line = ("sample", "-n", str(count), "--seed", "7", "--start", "30", "-o", "a.npz", *extra)
+        cli.succeed(*line, model=detailed_model_folder)
+        outcome = cli.succeed("decode", "a.npz", "-o", "b.npy", "--json", model=detailed_model_folder)
+        assert json.loads(outcome.out)["detail"] is (extra == ())
+        with np.load("a.npz") as archive:
+            assert ("noise" in archive) == (extra == ())
+            np.testing.assert_array_equal(np.load("b.npy"), archive["images"])
+
+
+def test_decode_shows_details_or_mean_pictures(cli: Command, detailed_model_folder: Path) -> None:
+    model = VAE(detailed_model_folder)
+    rows = np.random.default_rng(0).standard_normal((3, 12)).astype(np.float32)
+    np.save("l.npy", rows)
+    for extra, detail in (((), True), (("--detail",), True), (("--no-detail",), False)):
+        cli.succeed("decode", "l.npy", "-o", "a.npy", *extra, model=detailed_model_folder)
+        made = to_grey_levels(model.decode(rows, detail=detail))
+        np.testing.assert_array_equal(np.load("a.npy"), made)
+    cli.succeed("sample", "-n", "3", "--seed", "7", "-o", "s.npz", model=detailed_model_folder)
+    cli.succeed("decode", "s.npz", "--no-detail", "-o", "b.npy", model=detailed_model_folder)
+    with np.load("s.npz") as archive:
+        made = to_grey_levels(model.decode(archive["latents"], detail=False))
+    assert np.abs(np.load("b.npy").astype(int) - made.astype(int)).max() <= 1
+    outcome = cli("decode", "l.npy", "--detail")
+    assert outcome.code == 2
+    assert outcome.err.startswith("vae-gen: expected a model with a detail stage, got tiny 1, which has no detail.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"noise": np.zeros((2, 5))}, "expected a row of noise for each of 3 latents, got [2, 5]"),
+        ({"noise": np.zeros(())},
+         "expected rows of noise of shape [n, 5], got []; this model's rows of noise have that width"),
+        ({"noise": np.full((3, 5), np.nan)}, "expected finite rows of noise, got NaN or infinity; remove those rows "
+                                             "first"),
+        ({"seed": -1}, "expected an array of numbers, but it is damaged; save the latents again"),
+        ({"seed": np.zeros(3)}, "expected an array of numbers, but it is damaged; save the latents again"),
+        ({"start": 2**63 - 1}, "expected an array of numbers, but it is damaged; save the latents again"),
+    ],
+)
+def test_a_spoilt_archive_of_samples_is_refused(
+    cli: Command, detailed_model_folder: Path, arrays: dict[str, object], message: str
+) -> None:
+    np.savez("a.npz", **({"latents": np.zeros((3, 12)), "seed": 7, "start": 0, "noise": np.zeros((3, 5))} | arrays))
+    outcome = cli("decode", "a.npz", model=detailed_model_folder)
+    assert (outcome.err, outcome.code) == (f"vae-gen: a.npz: {message}\n", 5)
+
+
+def test_a_model_without_a_detail_stage_ignores_the_noise_of_samples(cli: Command) -> None:
+    np.savez("a.npz", latents=np.zeros((3, 12)), seed=7, start=0, noise=np.zeros((3, 5)))
+    assert json.loads(cli.succeed("decode", "a.npz", "--json").out)["detail"] is False

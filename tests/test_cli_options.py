@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 import typer
 from PIL import Image
 
 from cli_runner import Command
-from vae_gen_cli import console
+from vae_gen import Pictures
+from vae_gen_cli import output
 from vae_gen_cli.main import COMMANDS, app
 
 GROUP = typer.main.get_command(app)
@@ -138,19 +141,22 @@ def test_classes_are_completed_from_the_chosen_model(cli: Command) -> None:
 
 def test_a_bar_appears_when_work_has_taken_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(console.time, "monotonic", lambda: now)
-    progress = console.Progress(300, visible=True)
-    progress.advance(100)
-    assert progress._bar is None
-    now += 0.9
-    progress.advance(100)
-    assert progress._bar is None
-    now += 0.2
-    progress.advance(50)
-    assert progress._bar is not None
-    assert (progress._bar.tasks[0].completed, progress._bar.tasks[0].total) == (250, 300)
-    progress.close()
-    hidden = console.Progress(300, visible=False)
-    now += 5
-    hidden.advance(300)
-    assert hidden._bar is None
+    shown: list[tuple[int, float]] = []
+
+    class Bar:
+        task_ids = (0,)
+
+        def update(self, task: int, completed: int) -> None:
+            shown.append((completed, now))
+
+        def stop(self) -> None:
+            shown.append((-1, now))
+
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    monkeypatch.setattr(output, "_progress_bar", lambda total: Bar())
+    monkeypatch.setattr(sys, "stderr", mock.Mock(isatty=lambda: True))
+    picture = Pictures(np.zeros((100, 1, 28, 28)), np.zeros((100, 12)))
+    for quiet in (False, True):
+        for _ in output.Console(as_json=False, quiet=quiet).watched([picture] * 4, 400):
+            now += 0.4
+    assert shown == [(300, pytest.approx(101.2)), (400, pytest.approx(101.6)), (-1, pytest.approx(101.6))]

@@ -102,7 +102,7 @@ def holds(sheet: np.ndarray, picture: np.ndarray) -> bool:
         ("traverse --label blob", "--label only applies to the picture of a --seed; leave it out"),
         ("traverse --prior fitted", "--prior only applies to the picture of a --seed; leave it out"),
         ("interpolate --latents l.npy --temperature 0.5",
-         "--temperature only applies to pictures of a --seed; leave it out"),
+         "--temperature only applies to pictures of a --seed or a --label; leave it out"),
     ],
 )
 def test_choices_that_make_no_sense_are_usage_errors(cli: Command, line: str, message: str) -> None:

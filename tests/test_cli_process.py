@@ -115,7 +115,7 @@ def test_progress_shows_only_on_a_terminal_and_only_after_some_time(tiny_model_f
         reader = threading.Thread(target=drain)
         reader.start()
         arguments = ("sample", "-n", "100", "--seed", "1", "-o", "a.npy", "--model", str(tiny_model_folder))
-        code = f"from vae_gen_cli import console; console.PROGRESS_AFTER = {seconds}; {RUN}"
+        code = f"from vae_gen_cli import output; output.PROGRESS_AFTER = {seconds}; {RUN}"
         subprocess.run([sys.executable, "-c", code, *arguments], stderr=terminal, check=True, cwd=tmp_path)
         os.close(terminal)
         reader.join(timeout=10)

@@ -231,3 +231,86 @@ def test_long_names_lose_their_middle_and_letters_that_the_font_lacks() -> None:
     assert shortened("größe.png") == "gr??e.png"
     assert shortened("a" * 30 + ".png") == "aaaaaaaaaa...aaaaaaa.png"
     assert len(shortened("x" * 500)) == 24
+
+
+@pytest.mark.parametrize("words", [["3,z7"], ["z3", "7"], [" Z3 , z7 "]])
+def test_dimensions_are_named_as_people_write_them(cli: Command, model: VAE, words: list[str]) -> None:
+    options = [part for word in words for part in ("--dim", word)]
+    outcome = cli.succeed("traverse", *options, "--steps", "3", "--json")
+    assert outcome.err == "dimensions 3, 7 in 3 steps around the prior's centre → traversal.png\n"
+    assert json.loads(outcome.out)["dimension"] == [3, 7]
+    (sheet,) = frames("traversal.png")
+    made = model.traverse([3, 7], steps=3).grey_levels()
+    for row in (0, 1):
+        wanted = made[row, 2, 0].repeat(3, axis=0).repeat(3, axis=1)
+        np.testing.assert_array_equal(cell(sheet, row, 2, 2, 3, 3), wanted)
+
+
+def test_slerp_is_the_spherical_way(cli: Command) -> None:
+    for method in ("slerp", "spherical"):
+        cli.succeed("interpolate", "--seed", "1", "--seed", "2", "--method", method, "-o", f"{method}.png")
+    assert Path("slerp.png").read_bytes() == Path("spherical.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds", "says"),
+    [
+        ("--label blob --label other --seed 7", (7, 7), "blob → other blob of seed 7"),
+        ("--label blob --label other --seed 7 --seed 8", (7, 8), "blob of seed 7 → other blob of seed 8"),
+    ],
+)
+def test_a_morph_between_classes_goes_from_a_sample_of_one_to_a_sample_of_the_other(
+    cli: Command, detailed_model_folder: Path, words: str, seeds: tuple[int, int], says: str
+) -> None:
+    line = ("interpolate", *words.split(), "--start", "5", "--steps", "4", "--json", "-o", "a.png")
+    for extra, folder in ((("--no-detail",), detailed_model_folder), ((), detailed_model_folder)):
+        outcome = cli.succeed(*line, *extra, model=folder)
+        assert outcome.err == f"{says}{', no details' if extra else ''} in 4 linear steps → a.png\n"
+        document = json.loads(outcome.out)
+        assert document["label"] == [0, 1]
+        assert document["seeds"] == [str(seed) for seed in dict.fromkeys(seeds)]
+        model = VAE(folder)
+        first, last = (
+            next(model.stream(1, seed, 5, label=label, detail=not extra))
+            for seed, label in zip(seeds, ("blob", "other"), strict=True)
+        )
+        (sheet,) = frames("a.png")
+        ends = [(0, first)] if seeds[0] != seeds[1] and not extra else [(0, first), (3, last)]
+        for column, sample in ends:  # with other seeds, the last picture has the first one's noise
+            found = cell(sheet, 0, column, 1, 4, 3)[::3, ::3].astype(int)
+            assert np.abs(found - sample.grey_levels()[0, 0].astype(int)).max() <= 1
+        middle = cell(sheet, 0, 1, 1, 4, 3)[::3, ::3]
+        latent = first.latents[0] + (last.latents[0] - first.latents[0]) / np.float32(3)
+        noise = None
+        if not extra:
+            a, b = (model.detail_noise(1, seeds[0], 5, labels=label)[0] for label in (0, 1))
+            noise = a + (b - a) / np.float32(3)
+        wanted = to_grey_levels(model.decode(latent, noise=noise, detail=not extra))[0, 0]
+        assert np.abs(middle.astype(int) - wanted.astype(int)).max() <= 1
+
+
+def test_a_morph_between_classes_draws_a_seed_and_names_the_file_by_it(cli: Command) -> None:
+    outcome = cli.succeed("interpolate", "--label", "blob", "--label", "other", "--steps", "2", "--json")
+    (seed,) = json.loads(outcome.out)["seeds"]
+    said = f"blob → other blob of seed {seed} (drawn at random), fitted prior in 2 linear steps"
+    assert outcome.err == f"{said} → interpolation-{seed}.png\n"
+    assert [path.name for path in Path.cwd().iterdir()] == [f"interpolation-{seed}.png"]
+
+
+@pytest.mark.parametrize("extra", [(), ("--detail",), ("--no-detail",)])
+def test_a_reconstruction_shows_details_and_has_the_loss_of_the_mean_picture(
+    cli: Command, detailed_model_folder: Path, extra: tuple[str, ...]
+) -> None:
+    cli.succeed("sample", "-n", "1", "--seed", "1", "-o", "in/", model=detailed_model_folder)
+    outcome = cli.succeed("reconstruct", "in/000000.png", "--json", "-o", "a.png", *extra, model=detailed_model_folder)
+    document = json.loads(outcome.out)
+    model = VAE(detailed_model_folder)
+    (sheet,) = frames("a.png")
+    details = extra != ("--no-detail",)
+    assert document["detail"] is details
+    made = to_grey_levels(model.reconstruct("in/000000.png", detail=details))[0]
+    assert holds(sheet, made, 4)
+    image = frames("in/000000.png")[0] / 255
+    p = model.reconstruct("in/000000.png", detail=False)[0, 0].astype(np.float64)
+    loss = -(image * np.log(p) + (1 - image) * np.log1p(-p)).sum()
+    assert document["pictures"][0]["reconstruction_nats"] == pytest.approx(loss, abs=0.01)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from . import options
-from .console import Console, printable
+from .output import Console, printable
 
 if TYPE_CHECKING:
     from vae_gen import VAE
@@ -36,8 +36,8 @@ def bench(
     a value for --threads. Other work on the machine slows the measurements down.
     """
     console = Console(as_json, quiet)
-    console.say("measuring; about ten seconds")
-    generator = options.ModelChoice(model, None, provider).load("generator")
+    console.message("measuring; about ten seconds")
+    generator = options.load(model, None, provider, "generator")
     started = start_up_seconds(model, provider)
     single = one_picture_seconds(generator)
     rates = {threads: pictures_a_second(model, provider, threads) for threads in thread_counts()}
@@ -125,7 +125,7 @@ def pictures_a_second(model: str | None, provider: str, threads: int) -> float:
     """Grey levels of default samples, as bulk work makes them, counted for a while."""
     import time
 
-    chunks = options.ModelChoice(model, threads, provider).load("generator").stream(10**9, seed=0, dtype="uint8")
+    chunks = options.load(model, threads, provider, "generator").stream(10**9, seed=0, dtype="uint8")
     next(chunks)
     made, began = 0, time.perf_counter()
     for chunk in chunks:

@@ -1,24 +1,26 @@
-"""`vae-gen decode`: latents to pictures, by the same writers as `sample`."""
+"""`vae-gen decode`: the pictures of latents, in the same outputs as `sample`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from . import options
-from .console import Console, counted
-from .metadata import make_note
-from .targets import GRIDS, PICTURES, parse_target, refuse_idle_picture_options, written
+from . import output as out
 
-GRID_SCALE, SINGLE_SCALE = 4, 1
+if TYPE_CHECKING:
+    from vae_gen import Pictures
+
 CHUNK = 1024
-"""Latents decoded at once: whole blocks, few enough for memory not to grow."""
+"""How many latents are decoded at a time, so that memory does not grow with their number."""
 
 
 def decode(
     context: typer.Context,
     latents: Annotated[str, typer.Argument(metavar="LATENTS", help="A .npy, .npz or JSON file; - is standard input.")],
+    detail: options.Detail = None,
     output: Annotated[str | None, options.output("decoded.png", options.PICTURES)] = None,
     format_name: Annotated[Literal["png", "webp", "npy", "npz"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
@@ -35,43 +37,52 @@ def decode(
     """Turn latents into pictures.
 
     LATENTS is a file with an array of shape [n, dimensions]: .npy, .npz, or JSON as a list of rows. A .npz or a JSON
-    object, such as encode and sample write, is searched for latents, latent and mean, in this order.
+    object, such as encode and sample write, is searched for latents, latent and mean, in this order. A .npz of sample
+    gives the same pictures again, with the same details.
     """
-    console = Console(as_json, quiet)
-    target = parse_target(output, format_name, PICTURES, console, "decoded")
-    refuse_idle_picture_options(context, target)
+    console = out.Console(as_json, quiet)
+    target = out.parse_target(output, format_name, out.PICTURES, console, "decoded")
+    out.refuse_idle_picture_options(context, target)
 
     import numpy as np
 
-    from vae_gen import Pictures, to_grey_levels
+    from vae_gen import Pictures, Samples, picture_grid, to_grey_levels
+    from vae_gen.internal.choice import resolve_detail
 
-    from .bulk import Bulk
-    from .drawing import preview, write_bulk
-    from .frames import check_drawing, encode, grid_frames
-    from .latent_files import read_latents
+    from .inputs import read_latents
 
-    generator = options.ModelChoice(model, threads, provider).load("decoder")
-    manifest = generator.manifest
-    rows = read_latents(latents, manifest.latent.dimensions)
-    note = make_note("decode", {"count": len(rows), "source": "latents"}, manifest)
+    vae = options.load(model, threads, provider)
+    spec = vae.manifest.detail
+    rows = read_latents(latents, vae.latent_dim, None if spec is None else spec.noise)
+    if detail is None and isinstance(rows, Samples):
+        detail = rows.choice.detail
+    detail = resolve_detail(vae.manifest, detail)
+    vae.open("detail" if detail else "decoder")
+    count = len(rows)
+    scale = scale or (4 if target.format in out.GRIDS else 1)
+    note = out.make_note("decode", {"count": count, "source": "latents"}, vae.manifest)
 
-    def chunk(start: int) -> Pictures:
-        part = rows[start : start + CHUNK]
-        images = generator.decode(part, detail=False)
-        return Pictures(images if dtype == "float32" else to_grey_levels(images), part)
+    def decoded() -> Iterator[Pictures]:
+        for at in range(0, count, CHUNK):
+            part = rows[at : at + CHUNK]
+            images = vae.decode(part, detail=detail)
+            plain = part.latents if isinstance(part, Samples) else part
+            yield Pictures(images if dtype == "float32" else to_grey_levels(images), plain)
 
-    chunks = (chunk(start) for start in range(0, len(rows), CHUNK))
-    if target.format in GRIDS:
-        check_drawing(len(rows), manifest.image, scale or GRID_SCALE, columns, target.format)
+    chunks = console.watched(decoded(), count)
+    if target.format in out.GRIDS:
+        out.check_size(count, vae.manifest.image, scale, columns, target.format)
         with target.open() as file:
-            images = np.concatenate([part.images for part in chunks])
-            frames = grid_frames(images, columns, scale or GRID_SCALE)
-            file.write(encode(frames, target.format, note))
+            levels = np.concatenate([chunk.images for chunk in chunks])
+            frames = out.Frames.still(picture_grid(levels, columns, scale, out.GAP))
+            file.write(out.encoded(frames, target.format, note))
         if show:
+            from .sheets import preview
+
             preview(frames)
     else:
-        bulk = Bulk(chunks, len(rows))
-        write_bulk(target, bulk, scale or SINGLE_SCALE, lambda index: note, console, show=show)
+        out.write_chunks(target, chunks, count, 0, scale, lambda index: note, show=show)
 
-    console.say(f"{counted(len(rows))} of {counted(len(rows), 'latent')} → {target.name}")
-    console.result("decode", manifest, written(target, len(rows), manifest.image.shape, dtype))
+    console.message(f"{out.counted(count)} of {out.counted(count, 'latent')} → {target.name}")
+    facts = {"count": count, **target.facts, "shape": [count, *vae.image_shape], "dtype": dtype, "detail": detail}
+    console.result("decode", vae.manifest, facts)

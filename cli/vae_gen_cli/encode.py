@@ -1,4 +1,4 @@
-"""`vae-gen encode`: pictures to the mean and log-variance of their posterior, as .npz or JSON."""
+"""`vae-gen encode`: the mean and log-variance of the posteriors of pictures, as .npz or JSON."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from . import options
-from .console import Console, counted
-from .metadata import model_facts
-from .targets import STANDARD_OUTPUT, drawn, parse_target
+from . import output as out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +30,9 @@ def encode(
     The output holds the mean and the log_variance of each picture's posterior, and the names of the files. The command
     decode takes such a file and decodes the means.
     """
-    console = Console(as_json, quiet)
-    formats = ("json", "npz") if output == STANDARD_OUTPUT else ("npz", "json")
-    target = parse_target(output, format_name, formats, console, "latents")
+    console = out.Console(as_json, quiet)
+    formats = ("json", "npz") if output == out.STANDARD_OUTPUT else ("npz", "json")
+    target = out.parse_target(output, format_name, formats, console, "latents")
 
     import zipfile
 
@@ -42,12 +40,12 @@ def encode(
 
     from vae_gen.internal.saving import write_entry
 
-    from .picture_files import read_pictures
+    from .inputs import read_pictures
 
-    generator = options.ModelChoice(model, threads, provider).load("encoder")
-    pictures = read_pictures(images, generator.manifest.image, invert, console)
+    vae = options.load(model, threads, provider, "encoder")
+    pictures = read_pictures(images, vae.manifest.image, invert, console)
     with target.open() as file:
-        mean, log_variance = generator.encode(pictures.images)
+        mean, log_variance = vae.encode(pictures.images)
         if target.format == "npz":
             with zipfile.ZipFile(file, "w") as archive:
                 write_entry(archive, "mean", mean)
@@ -55,13 +53,13 @@ def encode(
                 write_entry(archive, "files", np.array(pictures.names))
         else:
             document: dict[str, Any] = {"mean": _rows(mean), "log_variance": _rows(log_variance)}
-            document |= {"files": pictures.names, "model": model_facts(generator.manifest)}
+            document |= {"files": pictures.names, "model": out.model_facts(vae.manifest)}
             file.write(f"{json.dumps(document)}\n".encode())
 
-    console.say(f"{counted(len(mean), 'latent')} → {target.name}")
-    console.result("encode", generator.manifest, {"count": len(mean), "files": pictures.names, **drawn(target)})
+    console.message(f"{out.counted(len(mean), 'latent')} → {target.name}")
+    console.result("encode", vae.manifest, {"count": len(mean), "files": pictures.names, **target.facts})
 
 
 def _rows(values: NDArray[np.float32]) -> list[list[float]]:
-    """Numbers with the nine digits that bring a float32 back exactly."""
+    """The values with nine digits each, which are enough to restore a float32 exactly."""
     return [[float(f"{value:.9g}") for value in row] for row in values.tolist()]

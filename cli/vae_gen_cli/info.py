@@ -1,4 +1,4 @@
-"""`vae-gen info`: what a model folder says of itself."""
+"""`vae-gen info`: a description of the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .console import printable
+from .output import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

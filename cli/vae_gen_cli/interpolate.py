@@ -1,7 +1,9 @@
-"""`vae-gen interpolate`: the way from one picture to the next, as a sheet or an animation."""
+"""`vae-gen interpolate`: morphs from one picture to the next, as a labelled sheet or an animation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,15 +11,19 @@ import typer
 from vae_gen import UsageError
 
 from . import options
-from .console import Console
-from .targets import DRAWINGS, drawn, is_animation, parse_target
+from . import output as out
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vae_gen import VAE
+    from vae_gen.internal.choice import Choice
 
-    from .recipe import Floats
-
-SCALE = 3
+RECORDED = (
+    "seeds", "start", "steps", "method", "loop", "scale", "animate", "fps", "prior", "label", "temperature", "detail"
+)  # fmt: skip
+"""The parameters that a PNG records, and that `repeat` gives back to this command."""
 
 
 def interpolate(
@@ -30,6 +36,15 @@ def interpolate(
         ),
     ] = None,
     start: options.Start = 0,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", metavar="CLASS", rich_help_panel=options.MAKE, show_default="any class",
+            autocompletion=options.complete_label,
+            help="Morph between classes; give two or more, with one --seed for all of them, one for each, or none. A "
+                 "single class is that of all seeds.",
+        ),
+    ] = None,
     images: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,7 +61,6 @@ def interpolate(
         ),
     ] = None,
     prior: options.Prior = None,
-    label: options.Label = None,
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
     method: Annotated[
@@ -62,7 +76,8 @@ def interpolate(
     ] = False,
     steps: options.Steps = 11,
     output: Annotated[
-        str | None, options.output("interpolation.png", "a sheet (.png, .webp), an animation (.gif, .apng)")
+        str | None,
+        options.output("interpolation.png or interpolation-SEED.png", options.SHEETS),
     ] = None,
     format_name: Annotated[Literal["png", "webp", "gif", "apng"] | None, options.FORMAT] = None,
     animate: options.Animate = False,
@@ -80,66 +95,179 @@ def interpolate(
 
     A sheet has a row for each morph, with both of its ends. An animation goes there and back, or round with --loop.
     """
-    console = Console(as_json, quiet)
-    target = parse_target(output, format_name, DRAWINGS, console, "interpolation")
-    given = [name for name, value in (("--seed", seeds), ("--latents", latents), ("--image", images)) if value]
-    if len(given) != 1:
+    console = out.Console(as_json, quiet)
+    given = {"--seed or --label": seeds or label, "--image": images, "--latents": latents}
+    kinds = [kind for kind, values in given.items() if values]
+    if len(kinds) != 1:
         raise UsageError(
-            f"expected one kind of ends, two or more of --seed, --image or rows of --latents, "
-            f"got {' and '.join(given) or 'none'}"
+            "expected one kind of ends: two or more of --seed, --label or --image, or a file of --latents; "
+            f"got {' and '.join(kinds) or 'none'}"
         )
-    if any(ends is not None and len(ends) == 1 for ends in (seeds, images)):
-        raise UsageError(f"expected {given[0]} at least twice, got it once; say where to go")
-    if not seeds:
-        for option in ("--start", "--prior", "--label", "--temperature"):
-            options.refuse_idle(context, option, "pictures of a --seed")
+    if images is not None and len(images) < 2:
+        raise UsageError("expected two or more of --image, got one; name the picture to morph to")
+    pairs = seeds_and_classes(seeds or [], label or []) if seeds or label else []
+    drawn_from = list(dict.fromkeys(seed for seed, _ in pairs))
+    stem = f"interpolation-{drawn_from[0]}" if len(drawn_from) == 1 else "interpolation"
+    target = out.parse_target(output, format_name, out.SHEETS, console, stem)
+    animate = out.is_animation(context, target, animate)
+    if not pairs:
+        for option in ("--start", "--prior", "--temperature"):
+            options.refuse_idle(context, option, "pictures of a --seed or a --label")
     if not images:
         options.refuse_idle(context, "--invert", "pictures of an --image")
-    if not is_animation(target, animate):
-        options.refuse_idle(context, "--fps", "animations (.gif, .apng, or --animate)")
-    choice = options.DrawChoice(prior, label, temperature, detail)
 
-    from .drawing import draw
-    from .interpolate_recipe import InterpolateRecipe
-    from .recipe import in_words
+    import numpy as np
 
-    generator = options.ModelChoice(model, threads, provider).load()
-    names, ends, source = _ends(latents, images, generator, invert, console)
-    recipe = InterpolateRecipe(
-        seeds=tuple(seeds or ()),
-        start=start,
-        steps=steps,
-        method="linear" if method == "linear" else "spherical",
-        loop=loop,
-        scale=scale or SCALE,
-        animate=is_animation(target, animate),
-        fps=fps,
-        draw=choice.resolve_choice(generator.manifest),
-        source=source,
-        names=names,
-        ends=tuple(tuple(end.tolist()) for end in ends),
-    )
-    draw(recipe, generator, target, show=show)
+    from vae_gen import to_grey_levels
+    from vae_gen.internal.choice import resolve_choice
+    from vae_gen.internal.paths import interpolation_path, read_method
+    from vae_gen.internal.saving import to_image
 
-    way = " → ".join(names or [f"seed {seed}" for seed in seeds or ()])
-    way += in_words(recipe.draw, generator.manifest) if seeds else ""
-    console.say(f"{way} in {steps} {recipe.method} steps → {target.name}")
-    console.result("interpolate", generator.manifest, {**recipe.choices(), **drawn(target)})
+    from . import sheets
+
+    vae = options.load(model, threads, provider)
+    resolved = [resolve_choice(vae.manifest, prior, one, temperature, detail) for _, one in pairs or [(0, None)]]
+    choice = resolved[0]
+    between_classes = len(label or []) > 1
+    vae.open(choice.decoder)
+    ends: list[End] = []
+    if not pairs:
+        ends = _of_images(vae, images, invert, console) if images else _of_latents(vae, str(latents))
+    number = len(pairs or ends)
+    shape, scale = read_method(method), scale or 3
+    ways = [(at, (at + 1) % number) for at in range(number - (0 if loop else 1))]
+    out.check_size(len(ways) * steps, vae.manifest.image, scale)
+    choices = {
+        "seeds": [str(seed) for seed in seeds or drawn_from],
+        "start": str(start),
+        "source": "images" if images else "latents" if latents else None,
+        "steps": steps,
+        "method": shape,
+        "loop": loop,
+        "scale": scale,
+        "animate": animate,
+        "fps": fps,
+        **asdict(choice),
+    }
+    if between_classes:
+        choices["label"] = [one.label for one in resolved]
+    with target.open() as file:
+        if pairs:
+            ends = _of_seeds(vae, [seed for seed, _ in pairs], start, resolved, between_classes)
+        pictures = []  # uint8 [steps, channels, height, width] for each way
+        for a, b in ways:
+            first, last = ends[a].noise, ends[b].noise
+            noise = None if first is None or last is None else np.linspace(first, last, steps, dtype=np.float32)
+            path = interpolation_path(ends[a].latent, ends[b].latent, steps, shape)
+            pictures.append(to_grey_levels(vae.decode(path, noise=noise, detail=choice.detail)))
+        if not animate:
+            names = [sheets.shortened(end.name) for end in ends]
+            labels = [f"{names[a]}\nto {names[b]}" for a, b in ways]
+            shares = [f"{share:.2f}" for share in np.linspace(0, 1, steps)]
+            frames = out.Frames.still(sheets.table(np.stack(pictures), labels, shares, scale))
+        else:
+            # Each way ends where the next one begins; that picture is shown once.
+            once = np.concatenate([*(way[:-1] for way in pictures), pictures[-1][-1:]])
+            images_of = [to_image(picture, scale) for picture in once]
+            duration = round(1000 / fps)
+            frames = out.Frames(tuple(images_of[:-1]), duration) if loop else out.Frames.there_and_back(images_of, fps)
+        file.write(out.encoded(frames, target.format, out.make_note("interpolate", choices, vae.manifest)))
+    if show:
+        sheets.preview(frames)
+
+    route = " → ".join(end.name for end in ends)
+    if between_classes and len(drawn_from) == 1:
+        route += f" of seed {drawn_from[0]}{'' if seeds else ' (drawn at random)'}"
+    if pairs:
+        route += options.unusual(replace(choice, label=None) if between_classes else choice, vae.manifest)
+    console.message(f"{route} in {steps} {shape} steps → {target.name}")
+    console.result("interpolate", vae.manifest, {**choices, **target.facts})
 
 
-def _ends(
-    latents: str | None, images: list[str] | None, model: VAE, invert: str, console: Console
-) -> tuple[tuple[str, ...], list[Floats], str | None]:
-    """Names and latents of the ends that are not seeds, and where they came from."""
-    from .latent_files import read_latents
-    from .picture_files import read_pictures
+def seeds_and_classes(seeds: Sequence[int], classes: Sequence[str]) -> list[tuple[int, str | None]]:
+    """Pairs the seeds with the classes: the seed and the class of each end.
 
-    if latents is not None:
-        rows = read_latents(latents, model.manifest.latent.dimensions)
-        if len(rows) < 2:
-            raise UsageError(f"expected at least 2 latents in {latents}, got 1; say where to go")
-        return tuple(f"latent {at}" for at in range(len(rows))), list(rows), "latents"
-    if images:
-        pictures = read_pictures(images, model.manifest.image, invert, console)
-        return pictures.names, list(model.encode(pictures.images).mean), "images"
-    return (), [], None
+    Args:
+        seeds: the seeds that were given; none draws one at random for all classes.
+        classes: the classes that were given; a single class is that of all seeds.
+
+    Raises:
+        UsageError: there are fewer than two ends, or the numbers do not fit each other.
+
+    >>> seeds_and_classes([7], ["bag", "boot"]), seeds_and_classes([1, 2], ["bag"])
+    ([(7, 'bag'), (7, 'boot')], [(1, 'bag'), (2, 'bag')])
+    """
+    from vae_gen.internal.choice import draw_seed
+
+    if len(classes) < 2:
+        if len(seeds) < 2:
+            raise UsageError(
+                f"expected two or more of --seed or of --label, got {out.counted(len(seeds), 'seed')} and "
+                f"{out.counted(len(classes), 'label')}; say where to morph to"
+            )
+        return [(seed, classes[0] if classes else None) for seed in seeds]
+    seeds = list(seeds) or [draw_seed()]
+    if len(seeds) not in (1, len(classes)):
+        raise UsageError(
+            f"expected one --seed for all classes or one for each of {len(classes)}, got {len(seeds)}; leave some out"
+        )
+    return list(zip(seeds * len(classes) if len(seeds) == 1 else seeds, classes, strict=True))
+
+
+@dataclass(frozen=True)
+class End:
+    """A picture that a morph begins or ends with."""
+
+    name: str
+    latent: NDArray[np.float32]
+    """float32 [dimensions]"""
+    noise: NDArray[np.float32] | None = None
+    """float32 [k], the noise of the detail stage; None for mean pictures, or for the noise that the library shares"""
+
+
+def _of_seeds(
+    vae: VAE, seeds: Sequence[int], start: int, choices: Sequence[Choice], between_classes: bool
+) -> list[End]:
+    """The samples of seeds at the index `start`, each with its own choice.
+
+    They share the noise of the first one, so that details stay while the latent changes. Between classes, the class
+    that the noise carries changes too.
+    """
+    samples = [next(vae._sampler(one, seed).stream(start, 1)) for seed, one in zip(seeds, choices, strict=True)]
+    ends = []
+    for seed, one, sample in zip(seeds, choices, samples, strict=True):
+        name, noise = f"seed {seed}", None
+        if between_classes:
+            class_name = vae.class_names[one.label or 0]
+            name = class_name if len(set(seeds)) == 1 else f"{class_name} of seed {seed}"
+        if one.detail and between_classes:
+            noise = vae.detail_noise(1, seeds[0], start, labels=one.label)[0]
+        elif one.detail and samples[0].noise is not None:
+            noise = samples[0].noise[0]
+        ends.append(End(name, sample.latents[0], noise))
+    return ends
+
+
+def _of_images(vae: VAE, images: Sequence[str], invert: str, console: out.Console) -> list[End]:
+    """The means of the posteriors of pictures."""
+    from .inputs import read_pictures
+
+    pictures = read_pictures(images, vae.manifest.image, invert, console)
+    return [End(name, mean) for name, mean in zip(pictures.names, vae.encode(pictures.images).mean, strict=True)]
+
+
+def _of_latents(vae: VAE, path: str) -> list[End]:
+    """The latents in a file.
+
+    Raises:
+        UsageError: the file has only one.
+    """
+    from vae_gen import Samples
+
+    from .inputs import read_latents
+
+    found = read_latents(path, vae.latent_dim)
+    if len(found) < 2:
+        raise UsageError(f"expected at least 2 latents in {path}, got 1; say where to morph to")
+    rows = found.latents if isinstance(found, Samples) else found
+    return [End(f"latent {at}", row) for at, row in enumerate(rows)]

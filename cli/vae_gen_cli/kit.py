@@ -11,7 +11,7 @@ import typer
 from vae_gen import OutputError, UnavailableError
 
 from . import options
-from .console import Console, counted
+from .output import Console, counted
 
 if TYPE_CHECKING:
     from vae_gen import Manifest, ModelFolder
@@ -51,7 +51,7 @@ def kit(
         (aside / "LICENSE").write_bytes(licence)
         (aside / "README.md").write_text(readme(source.manifest), "utf-8", newline="\n")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    console.say(f"{counted(len(files), 'file')} → {folder}; begin with {folder / 'README.md'}")
+    console.message(f"{counted(len(files), 'file')} → {folder}; begin with {folder / 'README.md'}")
     console.result("kit", source.manifest, {"output": str(folder), "files": files})
 
 

@@ -5,7 +5,6 @@ This module is imported for every `vae-gen --help`, so it imports nothing heavy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -51,7 +50,7 @@ class Command(TyperCommand):
                 raise UsageError(f"expected {name}, got nothing; see {ctx.command_path} --help") from error
             if value is None:
                 name, value = wrong.envvar, wrong.resolve_envvar_value(ctx)
-            raise UsageError(f"expected {_expected(wrong.type)} for {name}, got {_shown(value)}") from error
+            raise UsageError(f"expected {expected(wrong.type)} for {name}, got {_shown(value)}") from error
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words after the command's name on the usage line."""
@@ -105,13 +104,13 @@ def _name(param: Any) -> str:
     return str(param.metavar if param.param_type_name == "argument" else max(param.opts, key=len))
 
 
-def _expected(kind: Any) -> str:
+def expected(kind: Any) -> str:
     """What a parameter of this type takes, in words."""
     if hasattr(kind, "choices"):
         words = list(kind.choices)
         return " or ".join(words) if len(words) == 2 else f"one of {', '.join(words)}"
     if not hasattr(kind, "min"):
-        return "a number"
+        return "a number" if "float" in kind.name else "a text"
     return f"a whole number from {kind.min} to {'2^63-1' if kind.max == LARGEST_SEED else kind.max}"
 
 
@@ -284,6 +283,7 @@ Show = Annotated[
 
 
 PICTURES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz)"
+SHEETS = "a sheet (.png, .webp), an animation (.gif, .apng)"
 
 
 def output(default: str, formats: str) -> Any:
@@ -319,42 +319,26 @@ def refuse_idle(context: typer.Context, option: str, applies_to: str) -> None:
         raise UsageError(f"{option} only applies to {applies_to}; leave it out")
 
 
-@dataclass(frozen=True)
-class DrawChoice:
-    """The options that choose how samples are drawn, as they were given."""
+def load(model: str | None, threads: int | None, provider: str, *graphs: str) -> VAE:
+    """Loads the model, and opens these graphs, so that their errors come before any work.
 
-    prior: str | None
-    label: str | None
-    temperature: float
-    detail: bool | None = None
+    Raises:
+        ModelError: there is no such model, or it is damaged.
+        UnavailableError: the execution provider is not installed.
+    """
+    from vae_gen import VAE
 
-    def resolve_choice(self, manifest: Manifest) -> Choice:
-        """Fills in the model's defaults.
-
-        Raises:
-            UsageError: the model cannot draw samples in this way.
-        """
-        from vae_gen.internal.choice import resolve_choice
-
-        return resolve_choice(manifest, self.prior, self.label, self.temperature, self.detail)
+    vae = VAE(model, threads=threads, provider=provider)
+    vae.open(*graphs)
+    return vae
 
 
-@dataclass(frozen=True)
-class ModelChoice:
-    """The options that choose a model and how it runs."""
-
-    model: str | None
-    threads: int | None
-    provider: str
-
-    def load(self, *graphs: str) -> VAE:
-        """Loads the model and opens these graphs, so that their errors come before any work.
-
-        Raises:
-            ModelError: there is no such model, or it is damaged.
-        """
-        from vae_gen import VAE
-
-        vae = VAE(self.model, threads=self.threads, provider=self.provider)
-        vae.open(*graphs)
-        return vae
+def unusual(choice: Choice, manifest: Manifest) -> str:
+    """The parts of a choice that are not the model's defaults, for a message: `, fitted prior, Bag`."""
+    usual = "fitted" if choice.label is not None else manifest.latent.default_prior
+    words = [] if choice.prior == usual else [f"{choice.prior} prior"]
+    words += [] if choice.label is None else [manifest.class_names[choice.label]]
+    words += [] if choice.temperature == 1 else [f"temperature {choice.temperature:g}"]
+    if choice.detail != manifest.details_by_default:
+        words.append("with details" if choice.detail else "no details")
+    return "".join(f", {word}" for word in words)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .console import printable
+from .output import printable
 
 
 def play(
@@ -35,7 +35,7 @@ def play(
     """
     from .play_server import open_server
 
-    generator = options.ModelChoice(model, None, provider).load("decoder")
+    generator = options.load(model, None, provider, "decoder")
     with open_server(generator, port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         if not quiet:

@@ -1,12 +1,11 @@
-"""`vae-gen reconstruct`: pictures through the model and back, with what that costs."""
+"""`vae-gen reconstruct`: pictures above their reconstructions, with the loss."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from . import options
-from .console import Console, counted
-from .targets import drawn, parse_target
+from . import output as out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,12 +13,11 @@ if TYPE_CHECKING:
 
     from vae_gen import Posterior
 
-SCALE = 4
-
 
 def reconstruct(
     images: options.Images,
     invert: options.Invert = "auto",
+    detail: options.Detail = None,
     output: Annotated[str | None, options.output("reconstruction.png", "a sheet (.png, .webp)")] = None,
     format_name: Annotated[Literal["png", "webp"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
@@ -35,57 +33,58 @@ def reconstruct(
     """Show pictures above their reconstructions.
 
     The number below each pair is the loss in nats: the cross-entropy of the pixels plus the KL, both at the mean of the
-    picture's posterior.
+    picture's posterior. The loss is always that of the decoder's mean picture, even if details are shown.
     """
-    console = Console(as_json, quiet)
-    target = parse_target(output, format_name, ("png", "webp"), console, "reconstruction")
+    console = out.Console(as_json, quiet)
+    target = out.parse_target(output, format_name, out.GRIDS, console, "reconstruction")
 
     import numpy as np
 
     from vae_gen import to_grey_levels
+    from vae_gen.internal.choice import resolve_detail
 
-    from .drawing import preview
-    from .frames import Frames, check_drawing, encode
-    from .metadata import make_note
-    from .picture_files import read_pictures
-    from .sheets import cards
+    from .inputs import read_pictures
+    from .sheets import cards, preview
 
-    generator = options.ModelChoice(model, threads, provider).load("encoder", "decoder")
-    manifest = generator.manifest
-    pictures = read_pictures(images, manifest.image, invert, console)
-    check_drawing(2 * len(pictures.images), manifest.image, scale or SCALE)
+    vae = options.load(model, threads, provider, "encoder", "decoder")
+    detail = resolve_detail(vae.manifest, detail)
+    pictures = read_pictures(images, vae.manifest.image, invert, console)
+    count, scale = len(pictures.images), scale or 4
+    out.check_size(2 * count, vae.manifest.image, scale)
     with target.open() as file:
-        posterior = generator.encode(pictures.images)
-        made = generator.decode(posterior.mean, detail=False)
-        reconstruction, kl = losses(pictures.images, made, posterior)
+        posterior = vae.encode(pictures.images)
+        mean_pictures = vae.decode(posterior.mean, detail=False)
+        reconstruction, kl = losses(pictures.images, mean_pictures, posterior)
+        made = vae.decode(posterior.mean, detail=True) if detail else mean_pictures
         stacked = to_grey_levels(np.stack([pictures.images, made], axis=1))  # [n, 2, channels, height, width]
         labels = [f"{loss:.1f} nats" for loss in reconstruction + kl]
-        frames = Frames.still(cards(stacked, labels, columns, scale or SCALE))
-        note = make_note("reconstruct", {"count": len(labels), "source": "images"}, manifest)
-        file.write(encode(frames, target.format, note))
+        frames = out.Frames.still(cards(stacked, labels, columns, scale))
+        note = out.make_note("reconstruct", {"count": count, "source": "images"}, vae.manifest)
+        file.write(out.encoded(frames, target.format, note))
     if show:
         preview(frames)
 
     mean = float((reconstruction + kl).mean())
-    console.say(f"{counted(len(labels))}, {mean:.1f} nats on average → {target.name}")
+    console.message(f"{out.counted(count)}, {mean:.1f} nats on average → {target.name}")
     rows = [
         {"file": name, "loss_nats": round(a + b, 3), "reconstruction_nats": round(a, 3), "kl_nats": round(b, 3)}
         for name, a, b in zip(pictures.names, reconstruction.tolist(), kl.tolist(), strict=True)
     ]
-    console.result("reconstruct", manifest, {"pictures": rows, "count": len(rows), **drawn(target)})
+    facts = {"pictures": rows, "count": count, **target.facts, "detail": detail}
+    console.result("reconstruct", vae.manifest, facts)
 
 
 def losses(
     images: NDArray[np.float32], made: NDArray[np.float32], posterior: Posterior
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Reconstruction and KL of each picture, in nats, float64 [n] each.
+    """Returns the reconstruction loss and the KL of each picture in nats, float64 [n] each.
 
-    With x the picture and p the decoder's output at the posterior's mean:
+    With x the picture and p the decoder's mean picture at the posterior's mean:
 
         reconstruction = −Σ x ln p + (1 − x) ln(1 − p)          over pixels
         KL             = ½ Σ mean² + exp(log_variance) − log_variance − 1      over dimensions
 
-    p is kept 2⁻²⁴ away from 0 and 1, the last float32 below 1, where its logarithm would be infinite.
+    p is kept 2⁻²⁴ away from 0 and 1, because its logarithm is infinite there.
     """
     import numpy as np
 

@@ -1,17 +1,17 @@
-"""`vae-gen sample`: pictures of a seed, to a grid, a folder, arrays or standard output."""
+"""`vae-gen sample`: pictures of a seed, to a grid, a folder, an array or standard output."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
 
 from . import options
-from .console import Console, counted
-from .metadata import make_note
-from .targets import GRIDS, PICTURES, parse_target, refuse_idle_picture_options, written
+from . import output as out
 
-GRID_SCALE, SINGLE_SCALE = 4, 1
+RECORDED = ("seed", "start", "count", "layout", "columns", "scale", "prior", "label", "temperature", "detail")
+"""The parameters that a PNG records, and that `repeat` gives back to this command."""
 
 
 def sample(
@@ -29,12 +29,11 @@ def sample(
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
-    output: Annotated[
-        str | None, options.output("samples-SEED.png", options.PICTURES)
-    ] = None,
+    output: Annotated[str | None, options.output("samples-SEED.png", options.PICTURES)] = None,
     format_name: Annotated[Literal["png", "webp", "npy", "npz"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
     scale: options.Scale = None,
+    layout: Annotated[Literal["grid", "single"], typer.Option("--layout", hidden=True)] = "grid",  # for `repeat`
     dtype: options.Dtype = "uint8",
     show: options.Show = False,
     model: options.Model = None,
@@ -49,45 +48,51 @@ def sample(
     The same seed and index make the same picture on every machine. The picture does not depend on how many pictures are
     made with it.
     """
-    console = Console(as_json, quiet)
-    from vae_gen._vae import draw_seed
-    from vae_gen.internal.choice import check_range
+    import numpy as np
 
+    from vae_gen import picture_grid
+    from vae_gen.internal.choice import check_range, draw_seed, resolve_choice
+    from vae_gen.internal.saving import to_image
+
+    console = out.Console(as_json, quiet)
     seed_was_drawn = seed is None
     seed = draw_seed() if seed is None else seed
-    target = parse_target(output, format_name, PICTURES, console, f"samples-{seed}")
-    refuse_idle_picture_options(context, target)
-
-    from .ahead import import_drawing_ahead
-
     check_range(seed, start, count)
-    generator = options.ModelChoice(model, threads, provider).load()
-    choice = options.DrawChoice(prior, label, temperature, detail).resolve_choice(generator.manifest)
-    import_drawing_ahead()
-    generator.open(*choice.graphs(generator.manifest))
+    target = out.parse_target(output, format_name, out.PICTURES, console, f"samples-{seed}")
+    out.refuse_idle_picture_options(context, target)
+    is_grid = target.format in out.GRIDS and layout == "grid"
+    scale = scale or (4 if is_grid else 1)
 
-    from .drawing import draw, write_bulk
-    from .frames import MAX_PICTURES
-    from .recipe import draw_choices, in_words
-    from .sample_recipe import SINGLE, SampleRecipe, samples
+    vae = options.load(model, threads, provider)
+    choice = resolve_choice(vae.manifest, prior, label, temperature, detail)
+    sampler = vae._sampler(choice, seed)
+    sampler.open()
+    chunks = console.watched(sampler.stream(start, count, grey=dtype == "uint8"), count)
 
-    if target.format in GRIDS:
-        draw(SampleRecipe(seed, start, count, columns, scale or GRID_SCALE, choice), generator, target, show=show)
+    def note(first: int, number: int, layout: str) -> str:
+        size = {"count": number, "layout": layout, "columns": columns if layout == "grid" else 1, "scale": scale}
+        choices = {"seed": str(seed), "start": str(first), **size, **asdict(choice)}
+        return out.make_note("sample", choices, vae.manifest)
+
+    if target.format in out.GRIDS:
+        out.check_size(count, vae.manifest.image, scale, columns, target.format)
+        with target.open() as file:
+            levels = np.concatenate([chunk.images for chunk in chunks])
+            picture = picture_grid(levels, columns, scale, out.GAP) if is_grid else to_image(levels[0], scale)
+            frames = out.Frames.still(picture)
+            file.write(out.encoded(frames, target.format, note(start, count, layout)))
+        if show:
+            from .sheets import preview
+
+            preview(frames)
     else:
-        pixels = scale or SINGLE_SCALE
+        out.write_chunks(target, chunks, count, start, scale, lambda index: note(index, 1, "single"), show=show)
 
-        def note(index: int) -> str:
-            single = SampleRecipe(seed, index, 1, 1, pixels, choice, SINGLE)
-            return make_note("sample", single.choices(), generator.manifest)
-
-        bulk = samples(generator, seed, start, count, choice, dtype)
-        write_bulk(target, bulk, pixels, note, console, show=show)
-
-    window = f", from index {start}" if start else ""
-    drawn = " (drawn at random)" if seed_was_drawn else ""
-    console.say(f"{counted(count)} of seed {seed}{drawn}{window}{in_words(choice, generator.manifest)} → {target.name}")
+    origin = f"seed {seed}{' (drawn at random)' if seed_was_drawn else ''}{f', from index {start}' if start else ''}"
+    console.message(f"{out.counted(count)} of {origin}{options.unusual(choice, vae.manifest)} → {target.name}")
     if as_json:
-        facts = {**written(target, count, generator.manifest.image.shape, dtype), **draw_choices(choice)}
-        if choice.has_labels(generator.manifest) and count <= MAX_PICTURES:
-            facts["labels"] = generator.fitted_prior().draw_labels(seed, start, count, choice.label).tolist()
-        console.result("sample", generator.manifest, {"seed": str(seed), "start": str(start), **facts})
+        facts = {"seed": str(seed), "start": str(start), "count": count, **target.facts, **asdict(choice)}
+        facts |= {"shape": [count, *vae.image_shape], "dtype": dtype}
+        if choice.has_labels(vae.manifest) and count <= out.MAX_PICTURES:
+            facts["labels"] = vae.fitted_prior().draw_labels(seed, start, count, choice.label).tolist()
+        console.result("sample", vae.manifest, facts)

@@ -1,11 +1,14 @@
-"""Labelled arrangements of pictures: a table with a label at each row and column, or cards with a line below each.
+"""Pictures arranged for people: a labelled table, cards with a line below each, and a preview in the terminal.
 
-Labels use the font that comes inside Pillow, so a sheet looks the same on a machine without any fonts.
+Labels use the font that is part of Pillow, so that a sheet looks the same on a machine without any fonts.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vae_gen import picture_grid
 
-from .frames import GAP
+from .output import GAP, Frames
 
 FONT_SIZE = 13
 MARGIN = 6
@@ -25,12 +28,12 @@ PAPER, INK = 255, 0
 def table(
     pictures: NDArray[np.uint8], row_labels: Sequence[str], column_labels: Sequence[str], scale: int
 ) -> Image.Image:
-    """Rows of pictures with a label left of each row and one above each column (some of them, where they are narrow).
+    """Draws rows of pictures with a label to the left of each row and above each column.
 
     Args:
         pictures: uint8 [rows, columns, channels, height, width].
-        row_labels: one each; may have several lines.
-        column_labels: one each.
+        row_labels: a label for each row; it may have several lines.
+        column_labels: a label for each column.
         scale: each pixel becomes scale × scale.
     """
     rows, columns, channels, height, width = pictures.shape
@@ -40,7 +43,7 @@ def table(
     top = _size("0", font)[1] + MARGIN
     grid = Image.fromarray(picture_grid(pictures.reshape(-1, channels, height, width), columns, scale, GAP, PAPER))
 
-    # Where cells are smaller than their labels, every second or third has one, so that none runs into the next.
+    # If cells are smaller than their labels, only every second or third has one, so that none runs into the next.
     row_label = max(_size(label, font)[1] for label in row_labels)
     column_label = max(_size(label, font)[0] for label in column_labels)
     every_row, every_column = -(-(row_label + MARGIN) // cell_height), -(-(column_label + MARGIN) // cell_width)
@@ -59,11 +62,11 @@ def table(
 
 
 def cards(pictures: NDArray[np.uint8], labels: Sequence[str], columns: int, scale: int) -> Image.Image:
-    """Cards in rows of `columns`: a stack of pictures, and a line below it.
+    """Draws cards in rows of `columns`; each is a stack of pictures with a line of text below it.
 
     Args:
         pictures: uint8 [n, stack, channels, height, width].
-        labels: one each.
+        labels: the text of each card.
         columns: cards in a row.
         scale: each pixel becomes scale × scale.
     """
@@ -86,7 +89,7 @@ def cards(pictures: NDArray[np.uint8], labels: Sequence[str], columns: int, scal
 
 
 def shortened(text: str, letters: int = 24) -> str:
-    """A file's name as the bundled font can draw it, its middle left out where it is long."""
+    """A file's name with letters that the font can draw, and without its middle if it is long."""
     plain = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
     return plain if len(plain) <= letters else f"{plain[: letters // 2 - 2]}...{plain[-letters // 2 + 1 :]}"
 
@@ -107,3 +110,54 @@ def _paper(mode: str) -> int | tuple[int, int, int]:
 
 def _ink(mode: str) -> int | tuple[int, int, int]:
     return INK if mode == "L" else (INK, INK, INK)
+
+
+HALF_BLOCK = "▀"
+RAMP = " .:-=+*#%@"
+"""Letters from dark to bright, for terminals that cannot show the half block."""
+MOST_LINES = 100
+
+
+def preview(frames: Frames, stream: TextIO | None = None) -> None:
+    """Prints the first frame on standard error, as wide as the terminal: two pixels a character, or letters.
+
+    A character is an upper half block in 24-bit colour. Of a tall picture only the top is shown.
+    """
+    stream = stream or sys.stderr
+    image = frames.images[0]
+    width = min(_terminal_width(stream), image.width)
+    height = max(1, round(image.height * width / image.width))
+    small = image.convert("RGB").resize((width, height), Image.Resampling.BOX)
+    small = small.crop((0, 0, width, min(height + height % 2, 2 * MOST_LINES)))  # an even number of pixel rows
+    pixels = np.asarray(small)  # [height, width, 3]
+    try:
+        HALF_BLOCK.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        lines = _letters(pixels)
+    else:
+        lines = _half_blocks(pixels)
+    stream.write("".join(f"{line}\n" for line in lines))
+    stream.flush()
+
+
+def _half_blocks(pixels: NDArray[np.uint8]) -> list[str]:
+    lines = []
+    for upper, lower in zip(pixels[0::2].tolist(), pixels[1::2].tolist(), strict=True):
+        line = "".join(
+            f"\x1b[38;2;{a[0]};{a[1]};{a[2]};48;2;{b[0]};{b[1]};{b[2]}m{HALF_BLOCK}"
+            for a, b in zip(upper, lower, strict=True)
+        )
+        lines.append(f"{line}\x1b[0m")
+    return lines
+
+
+def _letters(pixels: NDArray[np.uint8]) -> list[str]:
+    grey = pixels.mean(axis=2).reshape(len(pixels) // 2, 2, -1).mean(axis=1)  # [lines, width]
+    return ["".join(RAMP[int(level * len(RAMP) / 256)] for level in row).rstrip() for row in grey]
+
+
+def _terminal_width(stream: TextIO) -> int:
+    try:
+        return max(1, os.get_terminal_size(stream.fileno()).columns)
+    except (OSError, ValueError):
+        return 80

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,30 +11,27 @@ import typer
 from vae_gen import UsageError
 
 from . import options
-from .console import Console
-from .targets import DRAWINGS, drawn, is_animation, parse_target
+from . import output as out
 
-ALL = "all"
-SCALE = 3
+RECORDED = (
+    "dimension", "span", "steps", "seed", "start", "scale", "animate", "fps", "prior", "label", "temperature", "detail"
+)  # fmt: skip
+"""The parameters that a PNG records, and that `repeat` gives back to this command."""
 
-
-def _read_dimension(text: str) -> str:
-    if text == ALL:
-        return text
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError(f"expected the index of a dimension or {ALL} for --dim, got {text}")
-    return text
+LARGEST_SPAN = 100
+CARD_COLUMNS = 4
+"""How many dimensions stand side by side in an animation."""
 
 
 def traverse(
     context: typer.Context,
-    dimensions: Annotated[
+    dimension: Annotated[
         list[str],
         typer.Option(
             "--dim", metavar="K|all", rich_help_panel=options.MAKE, show_default="all",
-            help="The dimensions to change, by its index.",
+            help="The dimensions to change, such as 5, z5 or 1,2; each has a row.",
         ),
-    ] = [ALL],  # noqa: B006 - Typer copies it
+    ] = ["all"],  # noqa: B006 - Typer copies it
     seed: Annotated[
         int | None,
         typer.Option(
@@ -65,7 +63,7 @@ def traverse(
     steps: options.Steps = 11,
     output: Annotated[
         str | None,
-        options.output("traversal.png or traversal-SEED.png", "a sheet (.png, .webp), an animation (.gif, .apng)"),
+        options.output("traversal.png or traversal-SEED.png", options.SHEETS),
     ] = None,
     format_name: Annotated[Literal["png", "webp", "gif", "apng"] | None, options.FORMAT] = None,
     animate: options.Animate = False,
@@ -84,49 +82,72 @@ def traverse(
     Each row changes one dimension and keeps the others. Rows are ordered by the information in their dimensions, in
     nats of KL. An animation shows the rows side by side and goes through the values there and back.
     """
-    console = Console(as_json, quiet)
+    console = out.Console(as_json, quiet)
     stem = "traversal" if seed is None else f"traversal-{seed}"
-    target = parse_target(output, format_name, DRAWINGS, console, stem)
+    target = out.parse_target(output, format_name, out.SHEETS, console, stem)
+    animate = out.is_animation(context, target, animate)
     if seed is not None and image is not None:
         raise UsageError("expected one centre, got --seed and --image; leave one out")
-    if len(dimensions) != 1:
-        raise UsageError(f"expected --dim once, a dimension or all, got {' and '.join(dimensions)}")
-    dimension = _read_dimension(dimensions[0])
     if seed is None:
         for option in ("--start", "--prior", "--label", "--temperature"):
             options.refuse_idle(context, option, "the picture of a --seed")
     if image is None:
         options.refuse_idle(context, "--invert", "the picture of an --image")
-    if not is_animation(target, animate):
-        options.refuse_idle(context, "--fps", "animations (.gif, .apng, or --animate)")
-    choice = options.DrawChoice(prior, label, temperature, detail)
+    if span > LARGEST_SPAN:
+        raise UsageError(f"expected a span of at most {LARGEST_SPAN} standard deviations, got {span:g}")
 
-    from .drawing import draw
-    from .picture_files import read_one_latent
-    from .recipe import in_words
-    from .traverse_recipe import TraverseRecipe
+    from vae_gen.internal.choice import resolve_choice
+    from vae_gen.internal.paths import read_dimensions
 
-    generator = options.ModelChoice(model, threads, provider).load()
-    recipe = TraverseRecipe(
-        dimension=None if dimension == ALL else int(dimension),
-        span=span,
-        steps=steps,
-        seed=seed,
-        start=start,
-        scale=scale or SCALE,
-        animate=is_animation(target, animate),
-        fps=fps,
-        draw=choice.resolve_choice(generator.manifest),
-        image=None if image is None else Path(image).name,
-    )
-    recipe.check(generator.manifest, target.format)
-    if image is not None:
-        recipe = recipe.centred_on(read_one_latent(image, generator, invert, console))
-    draw(recipe, generator, target, show=show)
+    from . import sheets
+    from .inputs import read_one_latent
 
-    centre = image or "the prior's centre"
+    vae = options.load(model, threads, provider)
+    latent = vae.manifest.latent
+    choice = resolve_choice(vae.manifest, prior, label, temperature, detail)
+    rows = read_dimensions(",".join(dimension), latent)
+    scale = scale or 3
+    out.check_size(len(rows) * steps, vae.manifest.image, scale)
+    choices = {
+        "dimension": None if rows == latent.order else rows[0] if len(rows) == 1 else rows,
+        "span": span,
+        "steps": steps,
+        "seed": None if seed is None else str(seed),
+        "start": str(start),
+        "image": None if image is None else Path(image).name,
+        "scale": scale,
+        "animate": animate,
+        "fps": fps,
+        **asdict(choice),
+    }
+    vae.open(choice.decoder)
+    centre = None if image is None else read_one_latent(image, vae, invert, console)
+    with target.open() as file:
+        sample = None if seed is None else next(vae._sampler(choice, seed).stream(start, 1))
+        made = vae.traverse(
+            rows,
+            around=centre if sample is None else sample.latents[0],
+            span=span,
+            steps=steps,
+            noise=None if sample is None else sample.noise,
+            detail=choice.detail,
+        )
+        pictures = made.grey_levels()  # [rows, steps, channels, height, width]
+        labels = [f"z{row}  {latent.kl_nats[row]:.2f} nats" for row in rows]
+        if animate:
+            moving = pictures.swapaxes(0, 1)[:, :, None]  # [steps, rows, 1, channels, height, width]
+            drawn = [sheets.cards(frame, labels, CARD_COLUMNS, scale) for frame in moving]
+            frames = out.Frames.there_and_back(drawn, fps)
+        else:
+            values = [f"{value + 0.0:.2f}" for value in made.values]  # + 0.0 makes −0 a 0
+            frames = out.Frames.still(sheets.table(pictures, labels, values, scale))
+        file.write(out.encoded(frames, target.format, out.make_note("traverse", choices, vae.manifest)))
+    if show:
+        sheets.preview(frames)
+
+    what = "all dimensions" if rows == latent.order else f"dimension{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
+    around = image or "the prior's centre"
     if seed is not None:
-        centre = f"seed {seed}{in_words(recipe.draw, generator.manifest)}"
-    what = "all dimensions" if dimension == ALL else f"dimension {dimension}"
-    console.say(f"{what} in {steps} steps around {centre} → {target.name}")
-    console.result("traverse", generator.manifest, {**recipe.choices(), **drawn(target)})
+        around = f"seed {seed}{options.unusual(choice, vae.manifest)}"
+    console.message(f"{what} in {steps} steps around {around} → {target.name}")
+    console.result("traverse", vae.manifest, {**choices, **target.facts})

@@ -1,4 +1,4 @@
-"""`vae-gen verify`: the model folder proved on this machine, hashes first, then the golden vectors."""
+"""`vae-gen verify`: a check of the model on this machine, first of its files and then of its results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from vae_gen import ModelError
 
 from . import options
-from .console import Console, counted, printable
+from .output import Console, counted, printable
 
 
 def verify(
@@ -42,4 +42,4 @@ def verify(
             f"{folder}: expected every check to pass, {failed} of {len(checks)} did not; "
             "copy or export the model folder again"
         )
-    console.say(f"{counted(len(checks), 'check')} passed")
+    console.message(f"{counted(len(checks), 'check')} passed")

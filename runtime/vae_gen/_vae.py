@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._errors import InputError, ModelError, UsageError
 from ._pictures import Pictures, Posterior, Samples, Traversal
 from .internal.arrays import as_latent, as_latents
-from .internal.choice import Choice, check_range, resolve_choice, resolve_detail, whole
+from .internal.choice import Choice, check_range, draw_seed, resolve_choice, resolve_detail, whole
 from .internal.latents import detail_noise
 from .internal.manifest import DetailSpec, Manifest, Prior
 from .internal.model import Graphs, ModelFolder, Session, find_model
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from .internal.prior import FittedPrior
 
     Picture = str | os.PathLike[str] | Image.Image | ArrayLike
-
-RANDOM_SEED_LIMIT = 2**53
-"""A seed that is drawn at random stays below this, so that it is exact as a JavaScript number."""
 
 
 class VAE:
@@ -535,8 +532,3 @@ def _noise_of(samples: Samples) -> NDArray[np.float32]:
             "pass latents= to from_sessions, or decode samples.latents"
         )
     return samples.noise
-
-
-def draw_seed() -> int:
-    """A random seed below 2⁵³, from the operating system's source of randomness."""
-    return int.from_bytes(os.urandom(7)) % RANDOM_SEED_LIMIT  # 56 bits, cut to 53

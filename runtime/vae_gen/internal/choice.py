@@ -6,6 +6,7 @@ A `Choice` holds options that were checked against a model; whoever receives one
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from .manifest import Manifest, Prior
 
 LARGEST_TEMPERATURE = 100.0
 """Pictures fall apart far below this temperature, and no sum in a network overflows at it."""
+
+RANDOM_SEED_LIMIT = 2**53
+"""A seed that is drawn at random stays below this, so that it is exact as a JavaScript number."""
 
 LIMIT = 2**63
 """Seeds and indices are below this; a range of indices may end at it."""
@@ -63,6 +67,11 @@ def check_range(seed: int, start: int, count: int) -> None:
         raise UsageError(f"expected a count of at least 1, got {count}")
     if start + count > LIMIT:
         raise UsageError(f"expected a range that ends by 2^63, got start {start} and count {count}; begin earlier")
+
+
+def draw_seed() -> int:
+    """A random seed below 2⁵³, from the operating system's source of randomness."""
+    return int.from_bytes(os.urandom(7)) % RANDOM_SEED_LIMIT  # 56 bits, cut to 53
 
 
 def window(seed: int, start: int, count: int) -> dict[str, NDArray[np.generic]]:

@@ -1,0 +1,135 @@
+"""Pictures and latents from files and standard input. Files are untrusted, and their content decides their format."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_gen import VAE, ImageSpec, InputError, Samples
+from vae_gen.internal.arrays import as_latents
+from vae_gen.internal.choice import Choice, check_range
+from vae_gen.internal.files import cannot_open
+from vae_gen.internal.fitting import Fitted, fit_pictures
+
+from .output import Console
+
+KEYS = ("latents", "latent", "mean")
+"""The names under which an archive or a JSON object may have latents; the first one that is there counts."""
+
+DAMAGED = (ValueError, TypeError, KeyError, OSError, EOFError, MemoryError, ArithmeticError, zipfile.BadZipFile)
+"""What NumPy and zipfile raise when they read a file that was damaged or made to harm."""
+
+NPY, ZIP, PICKLE = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
+
+
+def read_pictures(paths: Sequence[str], spec: ImageSpec, invert: str, console: Console) -> Fitted:
+    """Reads all pictures of all files in order, and prints what was done to fit them to the model.
+
+    Raises:
+        InputError: a file cannot be read, is not a picture, or is too large.
+    """
+    pictures = fit_pictures(list(paths), spec, invert)
+    for name, steps in pictures.steps:
+        console.message(f"{name}: {', '.join(steps)}")
+    return pictures
+
+
+def read_one_latent(path: str, vae: VAE, invert: Literal["auto", "yes", "no"], console: Console) -> NDArray[np.float32]:
+    """Reads the one picture in a file, and returns the mean of its posterior, float32 [dimensions].
+
+    Raises:
+        InputError: the file cannot be read, or has several pictures.
+    """
+    pictures = read_pictures([path], vae.manifest.image, invert, console)
+    if len(pictures.images) != 1:
+        raise InputError(f"{path}: expected one picture, got {len(pictures.images)}")
+    mean: NDArray[np.float32] = vae.encode(pictures.images).mean[0]
+    return mean
+
+
+def read_latents(path: str, dimensions: int, noise: int | None = None) -> NDArray[np.float32] | Samples:
+    """Reads the latents of a file, or of standard input for `-`.
+
+    Args:
+        path: the file.
+        dimensions: the model's latent dimensions.
+        noise: the width of the noise of the model's detail stage; None if it has none.
+
+    Returns:
+        float32 [n, dimensions]; or, for an .npz that `sample` wrote, samples without their images, which keep the noise
+        of the detail stage.
+
+    Raises:
+        InputError: there is no such file, its format is unknown or unsafe, or its values are not finite or have another
+            width.
+    """
+    name = "standard input" if path == "-" else path
+    content = _read(path)
+    try:
+        if content.startswith(NPY):
+            value = np.load(io.BytesIO(content), allow_pickle=False)
+        elif content.startswith(ZIP):
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                value = _first(archive, "an array called")
+                rows = as_latents(value, dimensions).reshape(-1, dimensions)
+                return _as_samples(archive, rows, noise) if {"seed", "start"} <= set(archive) else rows
+        elif content.startswith(PICKLE):
+            raise InputError("expected .npy, .npz or JSON, got a pickle, which could run code; save as .npy")
+        else:
+            value = _from_json(content)
+        return as_latents(value, dimensions).reshape(-1, dimensions)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except DAMAGED as error:
+        reason = "it holds pickled objects, which could run code" if "pickle" in str(error) else "it is damaged"
+        raise InputError(f"{name}: expected an array of numbers, but {reason}; save the latents again") from error
+
+
+def _read(path: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {cannot_open('latents', error)}") from error
+
+
+def _first(found: Any, what: str) -> Any:
+    """The latents of an archive or a JSON object."""
+    for key in KEYS:
+        if key in found:
+            return found[key]
+    raise InputError(f"expected {what} {', '.join(KEYS)}, got {', '.join(found) or 'none'}")
+
+
+def _from_json(content: bytes) -> Any:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise InputError("expected .npy, .npz or JSON with latents, got another kind of file") from error
+    return _first(document, "a list of rows, or an object with") if isinstance(document, dict) else document
+
+
+def _as_samples(archive: Any, rows: NDArray[np.float32], width: int | None) -> Samples:
+    """The samples of an .npz that `sample` wrote, so that their pictures are decoded as they were made."""
+    noise = None
+    if "noise" in archive and width is not None:
+        noise = as_latents(archive["noise"], width, "rows of noise")
+        if noise.shape != (len(rows), width):
+            raise InputError(f"expected a row of noise for each of {len(rows)} latents, got {list(noise.shape)}")
+    seed, start = int(archive["seed"]), int(archive["start"])
+    check_range(seed, start, len(rows))
+    return Samples(
+        images=np.broadcast_to(np.float32(0), (len(rows), 1, 1, 1)),
+        latents=rows,
+        seed=seed,
+        indices=start + np.arange(len(rows)),
+        choice=Choice("normal", detail=noise is not None),
+        _noise=noise,
+    )

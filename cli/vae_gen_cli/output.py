@@ -1,0 +1,404 @@
+"""What a command gives back: messages and JSON, and pictures in a file, a folder or standard output.
+
+Commands import this module at their top, so it imports nothing heavy there.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeVar
+
+import typer
+
+from vae_gen import UsageError, __version__
+
+from .options import refuse_idle
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from vae_gen import ImageSpec, Manifest, Pictures
+
+    Chunk = TypeVar("Chunk", bound=Pictures)
+
+FOLDER = "folder"
+ARRAYS = ("npy", "npz")
+GRIDS = ("png", "webp")
+PICTURES = (*GRIDS, *ARRAYS, FOLDER)
+"""The formats of `sample` and `decode`."""
+SHEETS = ("png", "webp", "gif", "apng")
+"""The formats of `traverse` and `interpolate`."""
+STANDARD_OUTPUT = "-"
+
+MAX_PICTURES = 10_000
+"""The most pictures of a grid, a sheet or an animation."""
+MAX_PIXELS = 250_000_000
+"""The most pixels of all frames together: a quarter of a gigabyte, and more than image viewers open."""
+LONGEST_SIDE = {"webp": 16_383, "gif": 65_535}
+PREVIEW = 50
+"""How many pictures of an array or a folder `--show` previews."""
+GAP = 2
+"""Pixels between two pictures."""
+NOTE = "vae-gen"
+"""The keyword of the text chunk of our PNGs."""
+
+PROGRESS_AFTER = 1.0
+"""How many seconds work takes before a progress bar appears."""
+ASCII = {"→": "->", "×": "x", "✓": "ok", "✗": "FAILED", "−": "-", "…": "..."}
+"""How our few signs are spelt for a terminal that cannot show them."""
+
+
+# Messages and JSON.
+
+
+def counted(count: int, what: str = "picture") -> str:
+    """A number with its noun: `1 picture`, `2 pictures`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """The text without control characters, and with signs that the stream cannot encode spelt out or replaced."""
+    text = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+    encoding = stream.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = "".join(ASCII.get(letter, letter) for letter in text).encode(encoding, "replace").decode(encoding)
+    return text
+
+
+def model_facts(manifest: Manifest) -> dict[str, str]:
+    """The name and version of a model, and the SHA-256 of each graph that a picture may depend on.
+
+    `sha256` is the decoder's, `latents_sha256` counts for the fitted prior, and `detail_sha256` for details.
+    """
+    facts = {"name": manifest.name, "version": manifest.version, "sha256": manifest.fingerprint}
+    if manifest.has_fitted_prior:
+        facts["latents_sha256"] = manifest.graphs["latents"].sha256
+    if manifest.detail is not None:
+        facts["detail_sha256"] = manifest.graphs["detail"].sha256
+    return facts
+
+
+@dataclass(frozen=True)
+class Console:
+    """Prints what a command reports, as its options --json and --quiet ask."""
+
+    as_json: bool
+    quiet: bool
+
+    def message(self, line: str) -> None:
+        """Prints a line for people on standard error, unless --quiet was given."""
+        if not self.quiet:
+            print(printable(line, sys.stderr), file=sys.stderr, flush=True)
+
+    def result(self, command: str, manifest: Manifest, facts: Mapping[str, Any]) -> None:
+        """Prints the result as one JSON object on standard output, if --json was given."""
+        if self.as_json:
+            both = {"model": model_facts(manifest), "vae_gen": __version__}
+            print(json.dumps({"command": command, **facts, **both}))
+
+    def watched(self, chunks: Iterable[Chunk], total: int) -> Iterator[Chunk]:
+        """Yields the chunks, and shows a progress bar on the terminal once the work has taken a second.
+
+        Args:
+            chunks: pictures that are made while they are read.
+            total: the number of pictures in all chunks.
+        """
+        visible = not self.quiet and sys.stderr.isatty()
+        bar: Any = None
+        done, began = 0, time.monotonic()
+        try:
+            for chunk in chunks:
+                yield chunk
+                done += len(chunk)
+                if bar is None and visible and time.monotonic() - began > PROGRESS_AFTER:
+                    bar = _progress_bar(total)
+                if bar is not None:
+                    bar.update(bar.task_ids[0], completed=done)
+        finally:
+            if bar is not None:
+                bar.stop()
+
+
+def _progress_bar(total: int) -> Any:
+    from rich.console import Console as RichConsole  # takes 0.1 s to import, which is little for long work
+    from rich.progress import Progress
+
+    bar = Progress(console=RichConsole(stderr=True), transient=True)
+    bar.add_task("pictures", total=total)
+    bar.start()
+    return bar
+
+
+# Where pictures go.
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place and a format for pictures; `parse_target` has checked that they fit each other."""
+
+    path: str
+    """as it was given; `-` is standard output"""
+    format: str
+    """png, webp, gif, apng, npy, npz, json or folder"""
+
+    @property
+    def name(self) -> str:
+        """The place in words."""
+        return "standard output" if self.path == STANDARD_OUTPUT else self.path
+
+    @property
+    def nearby(self) -> str | None:
+        """A folder on the same disk for temporary files, or None for the system's own folder."""
+        path = Path(os.path.realpath(self.path))
+        special = self.path == STANDARD_OUTPUT or (path.exists() and not path.is_file())  # a device, a pipe
+        return None if special else str(path.parent)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `--json` prints about the output."""
+        return {"output": self.path, "format": self.format}
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """A binary file, which takes its place when the block succeeds and vanishes when it does not."""
+        if self.path == STANDARD_OUTPUT:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        else:
+            from vae_gen.internal.files import replacing
+
+            with replacing(self.path) as file:
+                yield file
+
+
+def parse_target(
+    output: str | None, chosen: str | None, formats: Sequence[str], console: Console, default_stem: str
+) -> Target:
+    """Finds out where and in which format `-o OUTPUT --format CHOSEN` writes.
+
+    Args:
+        output: a path, `-` for standard output, or None for a new file in the current folder.
+        chosen: the format that was asked for, or None.
+        formats: the formats that the command can write, its default first.
+        console: the command's console, whose JSON also needs standard output.
+        default_stem: the name of the new file, without its ending.
+
+    Raises:
+        UsageError: the output has no known ending, or cannot take the data.
+    """
+    if output is None:
+        return Target(_unused(default_stem, chosen or formats[0]), chosen or formats[0])
+    if output == STANDARD_OUTPUT:
+        target = Target(output, chosen or formats[0])
+        if console.as_json:
+            raise UsageError("expected standard output for one thing, got -o - and --json; name a file with -o")
+        if target.format != "json" and sys.stdout.isatty():
+            raise UsageError(f"expected a file or a pipe for {target.format} data, got a terminal; name a file with -o")
+        return target
+    found = _by_ending(output)
+    if chosen is not None and found in formats and found != chosen:
+        raise UsageError(f"expected one format, got {output} and --format {chosen}; leave one out")
+    if found in formats or (chosen is not None and found != FOLDER):
+        return Target(output, chosen or found)
+    known = ", ".join(f".{name}" for name in formats if name != FOLDER)
+    folder = ", or in / for a folder of pictures" if FOLDER in formats else ""
+    raise UsageError(f"expected an output that ends in {known}{folder}, got {output!r}; give it one of these endings")
+
+
+def _unused(stem: str, ending: str) -> str:
+    """A file name that is not taken yet: stem.ending, else stem-2.ending, stem-3.ending, …"""
+    names = (f"{stem}{f'-{number}' if number > 1 else ''}.{ending}" for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _by_ending(output: str) -> str:
+    if output.endswith(("/", os.sep, os.altsep or "/")):
+        return FOLDER
+    ending = Path(output).suffix.lower().removeprefix(".")
+    return "" if ending == FOLDER else ending  # "folder" is our own word, and not an ending
+
+
+def refuse_idle_picture_options(context: typer.Context, target: Target) -> None:
+    """Refuses options of `sample` and `decode` that have no effect on this target.
+
+    Raises:
+        UsageError: such an option was given.
+    """
+    if target.format not in GRIDS:
+        refuse_idle(context, "--columns", "grids (.png, .webp)")
+    if target.format in ARRAYS:
+        refuse_idle(context, "--scale", "pictures, not to arrays (.npy, .npz)")
+    else:
+        refuse_idle(context, "--dtype", "arrays (.npy, .npz)")
+
+
+def is_animation(context: typer.Context, target: Target, animate: bool) -> bool:
+    """Whether to write an animation: always to .gif and .apng, otherwise if --animate was given.
+
+    Raises:
+        UsageError: --fps was given for a still picture.
+    """
+    moves = animate or target.format in ("gif", "apng")
+    if not moves:
+        refuse_idle(context, "--fps", "animations (.gif, .apng, or --animate)")
+    return moves
+
+
+# Pictures as bytes.
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One picture, or the frames of an animation."""
+
+    images: tuple[Image.Image, ...]
+    duration_ms: int = 0
+    """how long each frame of an animation stays"""
+
+    @classmethod
+    def still(cls, pixels: NDArray[np.uint8] | Image.Image) -> Frames:
+        """One picture, from uint8 [height, width] or [height, width, 3]."""
+        from PIL import Image
+
+        return cls((Image.fromarray(pixels) if hasattr(pixels, "shape") else pixels,))
+
+    @classmethod
+    def there_and_back(cls, images: Sequence[Image.Image], fps: int) -> Frames:
+        """All frames, and then all but the two ends backwards, so that the repeated animation has no jump."""
+        return cls((*images, *images[-2:0:-1]), round(1000 / fps))
+
+
+def check_size(pictures: int, image: ImageSpec, scale: int, columns: int = 0, format_name: str = "png") -> None:
+    """Refuses a grid, a sheet or an animation that would be too large, before anything is computed.
+
+    Args:
+        pictures: the number of pictures on all frames.
+        image: the size of one picture.
+        scale: each pixel of a picture becomes scale × scale pixels.
+        columns: pictures in a row, if all of them are in one grid.
+        format_name: the format, which may limit the sides of a grid.
+
+    Raises:
+        UsageError: it would be too large. The message tells what to do instead.
+    """
+    if pictures > MAX_PICTURES:
+        raise UsageError(
+            f"expected at most {MAX_PICTURES} pictures in one image, got {pictures}; "
+            "write them to a folder (-o pictures/) or an array (-o pictures.npy), or make fewer"
+        )
+    width, height = image.width * scale + GAP, image.height * scale + GAP
+    if pictures * width * height > MAX_PIXELS:
+        raise UsageError(
+            f"expected an image of at most {MAX_PIXELS // 10**6} megapixels, "
+            f"got {pictures * width * height // 10**6}; choose a smaller --scale or make fewer pictures"
+        )
+    if columns:
+        across = min(columns, pictures)
+        _check_sides(across * width + GAP, -(-pictures // across) * height + GAP, format_name)
+
+
+def _check_sides(width: int, height: int, format_name: str) -> None:
+    longest = LONGEST_SIDE.get(format_name)
+    if longest is not None and max(width, height) > longest:
+        raise UsageError(
+            f"expected sides of at most {longest} pixels in a .{format_name}, got {width} × {height}; "
+            "write a .png, or choose a smaller --scale"
+        )
+
+
+def make_note(command: str, choices: Mapping[str, Any], manifest: Manifest) -> str:
+    """The text chunk of a PNG: JSON in ASCII with everything that `repeat` needs; `choices` are the parameters."""
+    note = {"command": command, **choices, "model": model_facts(manifest), "vae_gen": __version__}
+    return json.dumps(note, separators=(",", ":"))
+
+
+def encoded(frames: Frames, format_name: str, note: str) -> bytes:
+    """The content of an image file; the same frames give the same bytes.
+
+    Args:
+        frames: a still picture or an animation; gif and apng need an animation.
+        format_name: png, apng, webp or gif.
+        note: the text chunk of a PNG, see `make_note`.
+
+    Raises:
+        UsageError: a side is longer than the format allows.
+    """
+    first, rest = frames.images[0], frames.images[1:]
+    _check_sides(*first.size, format_name)
+    options: dict[str, object] = {}
+    if frames.duration_ms:
+        options = {"save_all": True, "append_images": rest, "duration": frames.duration_ms, "loop": 0}
+    if format_name in ("png", "apng"):
+        from PIL.PngImagePlugin import PngInfo
+
+        chunk = PngInfo()
+        chunk.add_text(NOTE, note)
+        options |= {"pnginfo": chunk, "compress_level": 6}
+    elif format_name == "webp":
+        options |= {"lossless": True, "method": 4}
+    buffer = io.BytesIO()
+    first.save(buffer, "PNG" if format_name == "apng" else format_name.upper(), **options)
+    return buffer.getvalue()
+
+
+def write_chunks(
+    target: Target,
+    chunks: Iterable[Pictures],
+    count: int,
+    start: int,
+    scale: int,
+    note: Callable[[int], str],
+    *,
+    show: bool,
+) -> None:
+    """Writes any number of pictures to an array or a folder, while they are made.
+
+    Args:
+        target: a .npy, a .npz or a folder.
+        chunks: the pictures; grey levels for a folder.
+        count: the number of pictures in all chunks.
+        start: the index of the first picture, which names the files of a folder.
+        scale: in a folder, each pixel becomes scale × scale pixels.
+        note: makes the text chunk of the PNG with an index.
+        show: also preview the first fifty pictures in the terminal.
+    """
+    from vae_gen.internal.saving import to_image, write_folder, write_npy, write_npz
+
+    first: list[Pictures] = []
+
+    def noticed() -> Iterator[Pictures]:
+        for chunk in chunks:
+            if not first:
+                first.append(chunk[:PREVIEW])
+            yield chunk
+
+    def files() -> Iterator[tuple[int, bytes]]:
+        levels = itertools.chain.from_iterable(chunk.images for chunk in noticed())
+        for index, picture in enumerate(levels, start):
+            yield index, encoded(Frames.still(to_image(picture, scale)), "png", note(index))
+
+    if target.format == FOLDER:
+        write_folder(target.path, files(), start + count - 1)
+    else:
+        with target.open() as file:
+            if target.format == "npy":
+                write_npy(file, noticed(), count)
+            else:
+                write_npz(file, noticed(), count, target.nearby)
+    if show:
+        from .sheets import preview
+
+        preview(Frames.still(first[0].grid(10)))

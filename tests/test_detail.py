@@ -120,6 +120,44 @@ def test_noise_is_held_in_traversals_and_interpolations(model: VAE) -> None:
     np.testing.assert_allclose(model.reconstruct(image, noise=noise), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("default", [True, False])
+def test_all_verbs_have_the_models_own_default_of_detail_and_one_held_noise(tmp_path: Path, default: bool) -> None:
+    model = VAE(write_tiny_model(tmp_path / "m", default_prior="fitted", detail=DetailSpec(5, 4.0, default)))
+    weights, latents, image = _weights(0), np.linspace(-1, 1, 36).reshape(3, 12), np.zeros((28, 28), np.uint8)
+    mean = model.encode(image).mean
+    held = detail_noise(SPEC, 0, 0, 1)  # of picture 0 of seed 0, without a class
+
+    def expected(rows: np.ndarray, detail: bool) -> np.ndarray:
+        return decode_detail(weights, rows, np.tile(held, (len(rows), 1))) if detail else decode(weights, rows)
+
+    for detail in (None, True, False):
+        wanted = default if detail is None else detail
+        row, way = model.traverse(2, steps=3, detail=detail), model.interpolate(*latents[:2], 4, detail=detail)
+        for found, of in (
+            (model.decode(latents, detail=detail), latents),
+            (model.decode(latents[None], detail=detail)[0], latents),
+            (row.images[0], row.latents[0]),
+            (way.images, way.latents),
+            (model.reconstruct(image, detail=detail), mean),
+        ):
+            np.testing.assert_allclose(found, expected(of, wanted), atol=1e-5)
+        assert model.sample(2, seed=1, detail=detail).choice.detail is wanted
+        (chunk,) = model.stream(2, seed=1, detail=detail)
+        assert chunk.choice.detail is wanted
+
+
+def test_traverse_gives_the_same_pictures_in_the_library_and_in_the_command_line(
+    cli: Command, detailed_model_folder: Path, model: VAE
+) -> None:
+    cli.succeed("traverse", "--dim", "5", "--steps", "3", "--animate", "-o", "a.png", "--scale", "1",
+                model=detailed_model_folder)  # fmt: skip
+    with Image.open("a.png") as image:
+        first = np.asarray(image.convert("L"))
+    wanted = to_grey_levels(model.traverse(5, steps=3).images)[0, 0, 0]
+    windows = np.lib.stride_tricks.sliding_window_view(first, wanted.shape)
+    assert (windows == wanted).all(axis=(-2, -1)).any()
+
+
 def test_noise_of_another_shape_is_refused(model: VAE) -> None:
     with pytest.raises(InputError, match=r"expected rows of noise of shape \[n, 5\], got \[4\]"):
         model.decode(np.zeros((2, 12)), noise=np.zeros(4))

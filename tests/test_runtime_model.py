@@ -148,7 +148,7 @@ def test_what_are_no_latents_is_refused_with_what_was_expected(model: VAE) -> No
         f"{expected} [2, {width + 1}]; {advice}": np.zeros((2, width + 1)),
         f"{expected} [0, {width}]; {advice}": np.zeros((0, width)),
         "expected finite latents, got NaN or infinity; remove those rows first": np.full((1, width), 1e300),
-        "expected latents as an array of numbers, got a ndarray": np.full((1, width), "x"),
+        "expected latents as an array of numbers, got an array of <U1": np.full((1, width), "x"),
         "expected latents as an array, got rows of different lengths; make them equal": [[0.0], [0.0, 1.0]],
     }
     for message, array in cases.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def _advice(array: NDArray[Any], spec: ImageSpec) -> str:
         return "pass at least one picture"
     if array.shape[-3:] == (height, width, channels):
         return "move the channel axis to the front with numpy.moveaxis(images, -1, -3)"
-    if array.ndim and array.shape[-1] == channels * height * width:
+    if array.shape[-1] == channels * height * width:
         return f"reshape them with images.reshape(-1, {channels}, {height}, {width})"
     return "to fit a picture of another size, pass PIL.Image.fromarray(array) or the path of its file"
 
@@ -70,7 +71,7 @@ def as_latents(latents: ArrayLike, dimensions: int, what: str = "latents") -> ND
     array = _array(latents, what)
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise InputError(f"expected {what} as numbers, got {array.dtype}; convert them to float32 first")
-    if array.ndim == 0 or array.shape[-1] != dimensions or array.size == 0:
+    if array.shape[-1] != dimensions or array.size == 0:
         raise InputError(
             f"expected {what} of shape [n, {dimensions}], got {list(array.shape)}; "
             f"this model's {what} have that width"
@@ -109,10 +110,12 @@ def _array(value: Any, what: str) -> NDArray[Any]:
         raise InputError(f"expected {what} as an array, got rows of different lengths; make them equal") from error
     except (TypeError, RuntimeError) as error:  # PyTorch's, for a tensor on a GPU or one that requires a gradient
         raise InputError(
-            f"expected {what} as an array, got a {type(value).__name__} that NumPy can't read; "
+            f"expected {what} as an array, got a value of type {type(value).__name__} that NumPy can't read; "
             "for a PyTorch tensor, pass tensor.detach().cpu()"
         ) from error
-    if array.dtype == object or array.dtype.kind in "USV":
-        shown = repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__}"
-        raise InputError(f"expected {what} as an array of numbers, got {shown}")
+    if array.dtype.kind not in "biufc":
+        found = f"an array of {array.dtype}" if isinstance(value, np.ndarray) else reprlib.repr(value)
+        raise InputError(f"expected {what} as an array of numbers, got {found}")
+    if array.ndim == 0:
+        raise InputError(f"expected {what} as an array of numbers, got the single number {array}")
     return array

@@ -128,7 +128,7 @@ def _is_array_file(path: str | os.PathLike[str]) -> bool:
     except OSError as error:
         raise cannot_open("a picture", error) from error
     except ValueError as error:  # a null character
-        raise InputError("expected the path of a picture, got a text that is no path") from error
+        raise InputError("expected the path of a picture, got a text that is not a path") from error
 
 
 def _load(path: str | os.PathLike[str], spec: ImageSpec) -> Floats:

@@ -77,6 +77,9 @@ def test_samples_are_selected_as_an_array_is(detailed: VAE) -> None:
     assert all(isinstance(single, Samples) for single in samples)
     assert len(samples[:0]) == 0
     assert samples[:0].labels is not None
+    assert repr(one) == "<sample of shape [1, 28, 28], seed=7, index=7, prior='fitted', detail=True>"
+    assert repr(samples[::2]).startswith("<10 samples of shape [1, 28, 28], seed=7, indices=3, 5, 7, …, prior=")
+    assert repr(samples[:0]) == "<0 samples of shape [1, 28, 28], seed=7, prior='fitted', detail=True>"
     np.testing.assert_array_equal(samples[2, 0, 3:5], samples.images[2, 0, 3:5])
     np.testing.assert_array_equal(samples[samples > 0.5], samples.images[samples.images > 0.5])
     np.testing.assert_array_equal(samples[..., 3], samples.images[..., 3])
@@ -113,6 +116,8 @@ def test_arrays_that_come_out_may_be_changed_and_the_model_stays_as_it_is(vae: V
     expected = (pictures.copy(), traversal.images.copy())
     import torch  # here, because the processes of these tests import this file
 
+    assert torch.as_tensor(first).data_ptr() == first.images.ctypes.data
+    assert torch.equal(torch.tensor(first), torch.from_numpy(first.images))
     torch.from_numpy(np.asarray(first)).zero_()  # warns, which is an error here, if the array is read-only
     for array in (first.images, first.latents, first.noise, first.labels, traversal.images, traversal.latents,
                   traversal.values, pictures, vae.encode(kept).mean, first.indices):  # fmt: skip

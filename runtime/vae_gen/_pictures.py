@@ -108,6 +108,12 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
             return target
         return getattr(ufunc, method)(*map(_as_array, inputs), **options)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.images.__dlpack__(**options)  # without this, torch.as_tensor would copy picture by picture
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.images.__dlpack_device__()
+
     def mean(self, *arguments: Any, **options: Any) -> Any:
         """The mean of `images`, with the arguments of `numpy.ndarray.mean`."""
         return self.images.mean(*arguments, **options)
@@ -292,9 +298,8 @@ class Samples(Pictures):
         choices += ", detail=True" if self.choice.detail else ""
         if self.images.ndim == 3:
             return f"<sample of shape {list(self.shape)}, seed={self.seed}, index={self.indices}{choices}>"
-        where = ""
-        if self.indices.size:
-            where = f", start={self.start}" if self._is_a_range() else f", indices from {self.start}"
+        some = ", ".join(str(index) for index in np.ravel(self.indices)[:3].tolist())
+        where = f", start={some.partition(',')[0]}" if self._is_a_range() else f", indices={some}, …" if some else ""
         return f"<{len(self)} samples of shape {list(self.shape[1:])}, seed={self.seed}{where}{choices}>"
 
     def _is_a_range(self) -> bool:

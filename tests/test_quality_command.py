@@ -303,12 +303,12 @@ def test_a_path_twice_as_steep_is_four_times_as_long(tiny_model_folder: Path) ->
         def __init__(self, model: vae_gen.VAE) -> None:
             self.manifest, self.model = model.manifest, model
 
-        def decode(self, latents: Any) -> Any:
-            return self.model.decode(0.02 * latents)
+        def decode(self, latents: Any, *, detail: bool) -> Any:
+            return self.model.decode(0.02 * latents, detail=detail)
 
     class Slow(Doubled):
-        def decode(self, latents: Any) -> Any:
-            return self.model.decode(0.01 * latents)
+        def decode(self, latents: Any, *, detail: bool) -> Any:
+            return self.model.decode(0.01 * latents, detail=detail)
 
     judge, model = Judge.load("plain", DATA), vae_gen.VAE(tiny_model_folder)
     fast, slow = (path_length(made, judge, 0, paths=40)["median"] for made in (Doubled(model), Slow(model)))

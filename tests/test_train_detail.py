@@ -186,7 +186,7 @@ def test_the_shipped_stage_is_an_edge_decoder() -> None:
     [
         ({"channels": (3, 4), "residual_blocks": (1, 1), "critic_channels": (2, 2)},
          "expected channels for each of the run's 3 sizes of picture, from 12 by 10 to 3 by 2, got 2"),
-        ({"residual_blocks": (1, 1)}, "of the same sizes of picture, at least two, got 3, 2 and 3 numbers"),
+        ({"residual_blocks": (1, 1)}, "one for each of at least two sizes of picture, got 3, 2 and 3"),
         ({"noise_dim": 0}, "expected noise_dim of at least 1, got 0"),
         ({"learning_rate": 0.0}, "expected a learning_rate above 0, got 0"),
         ({"consistency": -1.0}, "expected consistency of 0 or more, got -1"),
@@ -298,7 +298,7 @@ def test_the_export_command_takes_it_along_or_leaves_it(
         assert export_command.main() == 0
         model = VAE(out)
         assert model.manifest.detail == spec
-        assert not model.sample(1, seed=0).detail
+        assert not model.sample(1, seed=0).choice.detail
 
 
 def test_the_command_trains_resumes_and_says_what_is_wrong(

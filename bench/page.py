@@ -21,9 +21,10 @@ TITLES = {
 PICTURES = {"growth": "![Seconds and memory of sample -n N](growth.png)"}
 
 HOW = """\
-Written by `python -m bench`; [README.md](README.md) says what each row means. Ratios are ours over the peer's, so
-below 1 we are faster or smaller: the median and the quartiles of the ratios within each round, in which all were
-measured in turn. Absolute figures are medians. Peers made the same pictures as we did before they were timed."""
+This page is written by `python -m bench`. [README.md](README.md) explains what each row means. A ratio is our time, or
+our size, divided by that of the alternative: below 1, vae-gen is faster or smaller. It is the median of the ratios of
+all rounds, in each of which everything was measured in turn; their quartiles are in brackets. Absolute figures are
+medians. Before an alternative was timed, its pictures were compared with ours. All figures hold for this machine:"""
 
 
 def page(head: Mapping[str, str], parts: Mapping[str, Part]) -> str:
@@ -45,8 +46,9 @@ def page(head: Mapping[str, str], parts: Mapping[str, Part]) -> str:
 def _head(head: Mapping[str, str], parts: Mapping[str, Part]) -> Iterator[str]:
     """The machine; threads and batches; which commit."""
     yield "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in head.items())
-    yield ("Threads and batch are in the rows: whole processes choose for themselves (one thread below 1024 pictures, "
-           "all cores from there on, in blocks of 32), training has all cores and batches of 128.")
+    yield ("Where a row does not name threads and batches, a whole process chooses them itself (one thread for fewer "
+           "than 1024 pictures, all cores from there on, in blocks of 32), and training has all cores and batches of "
+           "128.")
     commits = {part.commit for part in parts.values()}
     if len(commits) == 1:
         yield f"Commit {commits.pop()}."

@@ -326,7 +326,7 @@ def load(model: str | None, threads: int | None, provider: str, *graphs: str) ->
         ModelError: there is no such model, or it is damaged.
         UnavailableError: the execution provider is not installed.
     """
-    from vae_gen import VAE
+    from vae_gen._vae import VAE
 
     vae = VAE(model, threads=threads, provider=provider)
     vae.open(*graphs)

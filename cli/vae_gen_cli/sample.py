@@ -50,7 +50,7 @@ def sample(
     """
     import numpy as np
 
-    from vae_gen import picture_grid
+    from vae_gen._pictures import picture_grid
     from vae_gen.internal.choice import check_range, draw_seed, resolve_choice
     from vae_gen.internal.saving import to_image
 

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from vae_gen import DetailSpec, FittedPrior, ImageSpec, LatentSpec, TensorSpec, standard_normals
-from vae_gen.internal.latents import Drawn, detail_noise
+from vae_gen.internal.latents import detail_noise
 from vae_gen.internal.manifest import contract_signatures
+from vae_gen.internal.sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 

@@ -29,8 +29,9 @@ from torch import Tensor, nn
 
 from vae_gen import DetailSpec, FittedPrior
 from vae_gen.internal.choice import Choice
-from vae_gen.internal.latents import Drawn, drawn_in_numpy
+from vae_gen.internal.latents import drawn_in_numpy
 from vae_gen.internal.manifest import Prior
+from vae_gen.internal.sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 

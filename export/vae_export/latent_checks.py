@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from vae_gen import DetailSpec, FittedPrior
 from vae_gen.internal.choice import Choice
-from vae_gen.internal.latents import Drawn, drawn_in_numpy, run_latents
+from vae_gen.internal.latents import drawn_in_numpy
 from vae_gen.internal.prior import ANY_CLASS
+from vae_gen.internal.sampling import Drawn, run_latents
 
 from .report import IMAGE_TOLERANCE, ValueCheck, compare
 

@@ -14,7 +14,6 @@ from ._errors import InputError, ModelError, UsageError
 from ._pictures import Pictures, Posterior, Samples, Traversal
 from .internal.arrays import as_latent, as_latents
 from .internal.choice import Choice, check_range, draw_seed, resolve_choice, resolve_detail, whole
-from .internal.latents import detail_noise
 from .internal.manifest import DetailSpec, Manifest, Prior
 from .internal.model import Graphs, ModelFolder, Session, find_model
 from .internal.sampling import BLOCK, FEW, Layout, Sampler, batches, in_order, workers
@@ -309,6 +308,8 @@ class VAE:
         >>> VAE().detail_noise(2, seed=7).shape
         (2, 32)
         """
+        from .internal.latents import detail_noise
+
         spec = self._detail_spec()
         return detail_noise(spec, seed, start, n, None if labels is None else np.asarray(labels, np.int64))
 

@@ -19,11 +19,12 @@ from ._pictures import to_grey_levels
 from ._vae import VAE
 from .internal.choice import Choice, resolve_choice
 from .internal.files import Json
-from .internal.latents import Drawn, drawn_in_numpy, run_latents
+from .internal.latents import drawn_in_numpy
 from .internal.manifest import ADVICE, Manifest, Prior, essentials
 from .internal.model import ModelFolder, find_model, open_session
 from .internal.philox import philox4x32, random_words
 from .internal.prior import FittedPrior
+from .internal.sampling import Drawn, run_latents
 
 GOLDEN_FILE = "golden.json"
 

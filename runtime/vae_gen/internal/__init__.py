@@ -13,7 +13,7 @@ Besides these modules, the command line uses two members of a `VAE`:
     choice      checks numbers and options that callers pass in; a Choice is the result
     files       replaces files and folders as a whole or not at all; reads JSON with checks
     fitting     makes the model's images of files, Pillow images, arrays and lists
-    latents     computes latents, classes and noise from a seed, in NumPy and by latents.onnx
+    latents     the outputs of latents.onnx in NumPy
     manifest    manifest.json as frozen values
     model       a model folder on disk, and its graphs; the only place that opens one
     paths       ways through the latent space

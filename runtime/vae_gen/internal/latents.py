@@ -1,4 +1,4 @@
-"""What a seed gives the decoder: latents, their classes, and noise for the detail stage; in NumPy and in ONNX.
+"""The outputs of latents.onnx in NumPy: the latents of a seed, their classes, and noise for the detail stage.
 
 A model may have a detail stage: a decoder that also takes noise, and adds what the latent cannot hold. The noise of
 picture `index` is k standard normals of the seed contract (`philox`) on a stream of their own, so that it changes
@@ -11,32 +11,15 @@ N(0, I) alone is therefore the noise of a picture whose class is unknown.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import UsageError
-from .choice import Choice, window
+from .choice import Choice
 from .manifest import DetailSpec
-from .model import Session
 from .philox import DETAIL_STREAM, standard_normals
 from .prior import ANY_CLASS, FittedPrior
-
-
-class Drawn(NamedTuple):
-    """The outputs of `latents.onnx`: what a picture is decoded from."""
-
-    latents: NDArray[np.float32]
-    """float32 [count, dimensions]"""
-    labels: NDArray[np.int64]
-    """int64 [count], the class of each; −1 if the prior has no classes"""
-    noise: NDArray[np.float32] | None = None
-    """float32 [count, k], the noise for the detail stage; None without details"""
-
-    def feed(self) -> dict[str, NDArray[np.float32]]:
-        """The inputs of `decoder.onnx`, or of `detail.onnx` if there is noise."""
-        return {"latent": self.latents} if self.noise is None else {"latent": self.latents, "noise": self.noise}
+from .sampling import Drawn
 
 
 def detail_noise(
@@ -74,7 +57,7 @@ def drawn_in_numpy(
     prior: FittedPrior | None = None,
     spec: DetailSpec | None = None,
 ) -> Drawn:
-    """Computes in NumPy what `run_latents` computes by ONNX Runtime.
+    """Computes in NumPy what `sampling.run_latents` computes by ONNX Runtime.
 
     The export compares the two before it writes a model, and `verify` after it was read.
 
@@ -95,14 +78,3 @@ def drawn_in_numpy(
         labels = np.full(count, ANY_CLASS)
     noise = detail_noise(spec, seed, start, count, labels) if choice.detail and spec is not None else None
     return Drawn(latents, labels, noise)
-
-
-def run_latents(session: Session, seed: int, start: int, count: int, choice: Choice) -> Drawn:
-    """Runs latents.onnx once, for the pictures start … start+count−1 of a seed."""
-    names = ["latent", "labels", *(["noise"] if choice.detail else [])]
-    latents, labels, *noise = session.run(names, window(seed, start, count) | choice.feed())
-    return Drawn(
-        np.asarray(latents, np.float32),
-        np.asarray(labels, np.int64),
-        np.asarray(noise[0], np.float32) if noise else None,
-    )

@@ -16,15 +16,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._pictures import Samples, to_grey_levels
 from .choice import Choice, window
-from .latents import run_latents
-from .model import Graphs
+from .model import Graphs, Session
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -47,6 +46,21 @@ BULK = 1024
 
 Layout = tuple[int, int] | None
 """How pictures were computed: the first index and the size of their one batch, or None for whole aligned blocks."""
+
+
+class Drawn(NamedTuple):
+    """The outputs of `latents.onnx`: what a picture is decoded from."""
+
+    latents: NDArray[np.float32]
+    """float32 [count, dimensions]"""
+    labels: NDArray[np.int64]
+    """int64 [count], the class of each; −1 if the prior has no classes"""
+    noise: NDArray[np.float32] | None = None
+    """float32 [count, k], the noise for the detail stage; None without details"""
+
+    def feed(self) -> dict[str, NDArray[np.float32]]:
+        """The inputs of `decoder.onnx`, or of `detail.onnx` if there is noise."""
+        return {"latent": self.latents} if self.noise is None else {"latent": self.latents, "noise": self.noise}
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,17 @@ class Sampler:
         return Samples(
             seed=self.seed, indices=indices, choice=self.choice, _layout=layout, _graphs=self.graphs, **rows
         )
+
+
+def run_latents(session: Session, seed: int, start: int, count: int, choice: Choice) -> Drawn:
+    """Runs latents.onnx once, for the pictures start … start+count−1 of a seed."""
+    names = ["latent", "labels", *(["noise"] if choice.detail else [])]
+    latents, labels, *noise = session.run(names, window(seed, start, count) | choice.feed())
+    return Drawn(
+        np.asarray(latents, np.float32),
+        np.asarray(labels, np.int64),
+        np.asarray(noise[0], np.float32) if noise else None,
+    )
 
 
 def batches(indices: NDArray[np.int64], layout: Layout) -> Iterator[tuple[int, int, NDArray[np.int64]]]:

@@ -2,7 +2,7 @@
 
     python cli/reference.py
 
-A test holds the file to the program.
+A test compares the file with the program.
 """
 
 from __future__ import annotations

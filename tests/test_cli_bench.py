@@ -36,7 +36,7 @@ def test_the_table_says_the_same(cli: Command) -> None:
     assert re.fullmatch(r"fresh process, one picture +\d+ ms", lines[0])
     assert re.fullmatch(r"one picture, once it runs +[\d.]+ ms", lines[1])
     assert len(lines) == 3 + len(bench.thread_counts())
-    assert re.fullmatch(r"advice: --threads \d+ for bulk work", lines[-1])
+    assert re.fullmatch(r"recommended: --threads \d+ for bulk work", lines[-1])
 
 
 def test_what_is_wrong_is_said_before_anything_is_measured(cli: Command) -> None:
@@ -45,7 +45,7 @@ def test_what_is_wrong_is_said_before_anything_is_measured(cli: Command) -> None
 
 
 @given(st.dictionaries(st.integers(1, 64), st.floats(1, 1e6), min_size=1))
-def test_the_advice_is_the_fewest_threads_that_are_as_good_as_the_best(rates: dict[int, float]) -> None:
+def test_the_recommendation_is_the_fewest_threads_that_are_as_good_as_the_best(rates: dict[int, float]) -> None:
     advised = bench.recommended(rates)
     best = max(rates.values())
     assert rates[advised] >= 0.95 * best

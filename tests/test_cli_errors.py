@@ -183,7 +183,7 @@ COMMANDS: list[tuple[str, int, str]] = [
      "expected one kind of ends: two or more of --seed, --label or --image, or a file of --latents; got none"),
     ("interpolate --image plain.png", 2, "expected two or more of --image, got one; name the picture to morph to"),
     ("interpolate --label blob", 2,
-     "expected two or more of --seed or of --label, got 0 seeds and 1 label; say where to morph to"),
+     "expected two or more of --seed or of --label, got 0 seeds and 1 label; name another end"),
     ("interpolate --label blob --label other --label blob --seed 1 --seed 2", 2,
      "expected one --seed for all classes or one for each of 3, got 2; leave some out"),
     ("interpolate --label blob --label other --image plain.png", 2,
@@ -192,14 +192,14 @@ COMMANDS: list[tuple[str, int, str]] = [
     ("interpolate --label blob --label other --prior normal", 2,
      "expected the fitted prior for the label blob, got normal, which has no classes"),
     ("interpolate --seed 1", 2,
-     "expected two or more of --seed or of --label, got 1 seed and 0 labels; say where to morph to"),
+     "expected two or more of --seed or of --label, got 1 seed and 0 labels; name another end"),
     (
         "interpolate --seed 1 --seed 2 --image plain.png",
         2,
         "expected one kind of ends: two or more of --seed, --label or --image, or a file of --latents; "
         "got --seed or --label and --image",
     ),
-    ("interpolate --latents one.npy", 2, "expected at least 2 latents in one.npy, got 1; say where to morph to"),
+    ("interpolate --latents one.npy", 2, "expected at least 2 latents in one.npy, got 1; name another end"),
     (
         "interpolate --seed 1 --seed 2 --method curved",
         2,

@@ -9,13 +9,15 @@ from pathlib import Path
 from cli_runner import Command
 
 
-def test_info_says_the_essentials(cli: Command) -> None:
+def test_info_says_the_essentials(cli: Command, detailed_model_folder: Path) -> None:
     lines = cli.succeed("info").out.decode().splitlines()
     assert lines[0] == "model         tiny, version 1"
     assert "pictures      1 × 28 × 28 (channels, height, width)" in lines
     assert "classes       blob, other blob" in lines
     assert "priors        normal, fitted (5 Gaussians for 2 classes)" in lines
     assert "default       the normal prior" in lines
+    detailed = cli.succeed("info", model=detailed_model_folder).out.decode().splitlines()
+    assert "default       the fitted prior, with details" in detailed
     dimensions = [line.split()[0] for line in lines if line.startswith("  z")]
     assert dimensions == ["z0", "z5", "z10", "z3", "z8", "z1", "z6", "z11", "z4", "z9", "z2", "z7"]
 

@@ -222,8 +222,7 @@ def test_decode_shows_details_or_mean_pictures(cli: Command, detailed_model_fold
     ("arrays", "message"),
     [
         ({"noise": np.zeros((2, 5))}, "expected a row of noise for each of 3 latents, got [2, 5]"),
-        ({"noise": np.zeros(())},
-         "expected rows of noise of shape [n, 5], got []; this model's rows of noise have that width"),
+        ({"noise": np.zeros(())}, "expected rows of noise as an array of numbers, got the single number 0.0"),
         ({"noise": np.full((3, 5), np.nan)}, "expected finite rows of noise, got NaN or infinity; remove those rows "
                                              "first"),
         ({"seed": -1}, "expected an array of numbers, but it is damaged; save the latents again"),

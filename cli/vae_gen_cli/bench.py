@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from vae_gen import VAE
 
 STARTS = 3
-"""Fresh processes that are timed, after one that fills the disk's cache."""
+"""How many fresh processes are timed, after a first one that fills the disk's cache."""
 SINGLES = 100
-"""Runs of one picture."""
+"""How many times one picture is made."""
 SECONDS = 1.5
-"""Of bulk work for each number of threads."""
+"""How many seconds of bulk work are timed for each number of threads."""
 ENOUGH = 0.95
-"""A number of threads is as good as the best from this share of its pictures a second."""
+"""A number of threads is good enough if it makes this share of the most pictures a second."""
 
 
 def bench(
@@ -37,32 +37,32 @@ def bench(
     """
     console = Console(as_json, quiet)
     console.message("measuring; about ten seconds")
-    generator = options.load(model, None, provider, "generator")
+    vae = options.load(model, None, provider, "generator")
     started = start_up_seconds(model, provider)
-    single = one_picture_seconds(generator)
+    single = one_picture_seconds(vae)
     rates = {threads: pictures_a_second(model, provider, threads) for threads in thread_counts()}
-    advised = recommended(rates)
+    best = recommended(rates)
     facts = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "start_up_seconds": round(started, 4),
         "one_picture_seconds": round(single, 6),
         "pictures_a_second": {str(threads): round(rate, 1) for threads, rate in rates.items()},
-        "recommended_threads": advised,
+        "recommended_threads": best,
     }
-    console.result("bench", generator.manifest, facts)
+    console.result("bench", vae.manifest, facts)
     if not as_json:
         lines = [
             f"fresh process, one picture   {1e3 * started:8.0f} ms",
             f"one picture, once it runs    {1e3 * single:8.2f} ms",
         ]
         lines += [f"--threads {threads:<2} {rate:24,.0f} pictures/s" for threads, rate in rates.items()]
-        lines.append(f"advice: --threads {advised} for bulk work")
+        lines.append(f"recommended: --threads {best} for bulk work")
         for line in lines:
             print(printable(line, sys.stdout))
 
 
 def thread_counts() -> list[int]:
-    """1, 2, 4, … and the number of cores that this process may use."""
+    """The numbers of threads to try: 1, 2, 4, … and all cores that this process may use."""
     from vae_gen.internal.sampling import usable_cores
 
     cores = usable_cores()
@@ -70,7 +70,10 @@ def thread_counts() -> list[int]:
 
 
 def recommended(rates: dict[int, float]) -> int:
-    """The smallest number of threads that is as good as the best.
+    """Chooses the smallest number of threads that is good enough.
+
+    Args:
+        rates: pictures a second by the number of threads.
 
     >>> recommended({1: 100.0, 2: 190.0, 4: 195.0})
     2
@@ -80,10 +83,10 @@ def recommended(rates: dict[int, float]) -> int:
 
 
 def start_up_seconds(model: str | None, provider: str) -> float:
-    """Median of a whole `vae-gen sample -n 1` in a process of its own.
+    """Measures a whole `vae-gen sample -n 1` in a fresh process, and returns the median.
 
     Raises:
-        OutputError: such a process fails.
+        OutputError: the process fails.
     """
     import statistics
     import subprocess
@@ -107,22 +110,22 @@ def start_up_seconds(model: str | None, provider: str) -> float:
     return statistics.median(took[1:])
 
 
-def one_picture_seconds(generator: VAE) -> float:
-    """Median of one default picture in this process."""
+def one_picture_seconds(vae: VAE) -> float:
+    """Measures one default picture in this process, and returns the median."""
     import statistics
     import time
 
-    generator.sample(1, seed=0)
+    vae.sample(1, seed=0)
     took = []
     for index in range(SINGLES):
         began = time.perf_counter()
-        generator.sample(1, seed=0, start=index)
+        vae.sample(1, seed=0, start=index)
         took.append(time.perf_counter() - began)
     return statistics.median(took)
 
 
 def pictures_a_second(model: str | None, provider: str, threads: int) -> float:
-    """Grey levels of default samples, as bulk work makes them, counted for a while."""
+    """Counts the default samples that bulk work makes in `SECONDS`, as grey levels."""
     import time
 
     chunks = options.load(model, threads, provider, "generator").stream(10**9, seed=0, dtype="uint8")

@@ -27,7 +27,7 @@ def encode(
 ) -> None:
     """Turn pictures into latents.
 
-    The output holds the mean and the log_variance of each picture's posterior, and the names of the files. The command
+    The output has the mean and the log_variance of each picture's posterior, and the names of the files. The command
     decode takes such a file and decodes the means.
     """
     console = out.Console(as_json, quiet)

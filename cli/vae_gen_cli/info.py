@@ -51,7 +51,8 @@ def _facts(folder: ModelFolder) -> Iterator[tuple[str, str]]:
         sizes = folder.read_prior().sizes
         kinds = f"{len(sizes)} classes" if manifest.class_names else "all data"
         yield "priors", f"normal, fitted ({sum(sizes)} Gaussians for {kinds})"
-        yield "default", f"the {manifest.latent.default_prior} prior"
+        details = "" if manifest.detail is None else f", {'with' if manifest.details_by_default else 'without'} details"
+        yield "default", f"the {manifest.latent.default_prior} prior{details}"
     else:
         yield "priors", "normal"
     for row in manifest.latent.order:

@@ -203,7 +203,7 @@ def seeds_and_classes(seeds: Sequence[int], classes: Sequence[str]) -> list[tupl
         if len(seeds) < 2:
             raise UsageError(
                 f"expected two or more of --seed or of --label, got {out.counted(len(seeds), 'seed')} and "
-                f"{out.counted(len(classes), 'label')}; say where to morph to"
+                f"{out.counted(len(classes), 'label')}; name another end"
             )
         return [(seed, classes[0] if classes else None) for seed in seeds]
     seeds = list(seeds) or [draw_seed()]
@@ -268,6 +268,6 @@ def _of_latents(vae: VAE, path: str) -> list[End]:
 
     found = read_latents(path, vae.latent_dim)
     if len(found) < 2:
-        raise UsageError(f"expected at least 2 latents in {path}, got 1; say where to morph to")
+        raise UsageError(f"expected at least 2 latents in {path}, got 1; name another end")
     rows = found.latents if isinstance(found, Samples) else found
     return [End(f"latent {at}", row) for at, row in enumerate(rows)]

@@ -300,7 +300,8 @@ def output(default: str, formats: str) -> Any:
 
 
 FORMAT = typer.Option(
-    "--format", rich_help_panel=OUTPUT, show_default=False, help="The format, if the output's name does not tell it."
+    "--format", rich_help_panel=OUTPUT, show_default=False,
+    help="The format, for an output whose name does not end in one.",
 )
 
 Images = Annotated[
@@ -312,7 +313,7 @@ def refuse_idle(context: typer.Context, option: str, applies_to: str) -> None:
     """Refuses an option that was given on the command line but has no effect there.
 
     Raises:
-        UsageError: the option was given. The message tells what it applies to.
+        UsageError: the option was given; the message names what it applies to.
     """
     source = context.get_parameter_source(option.removeprefix("--"))
     if source is not None and source.name == "COMMANDLINE":

@@ -292,7 +292,7 @@ def check_size(pictures: int, image: ImageSpec, scale: int, columns: int = 0, fo
         format_name: the format, which may limit the sides of a grid.
 
     Raises:
-        UsageError: it would be too large. The message tells what to do instead.
+        UsageError: it would be too large; the message names another way.
     """
     if pictures > MAX_PICTURES:
         raise UsageError(

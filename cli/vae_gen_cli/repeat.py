@@ -54,8 +54,8 @@ def repeat(
 ) -> None:
     """Make a picture again from its PNG, byte for byte.
 
-    A PNG made by sample, traverse or interpolate from seeds holds everything that this needs, except for the model. The
-    bytes are the same with the same model and the same version of vae-gen.
+    A PNG that sample, traverse or interpolate made from seeds contains everything that this needs, except for the
+    model. The bytes are the same with the same model and the same version of vae-gen.
     """
     from vae_gen import ModelFolder, find_model
 

@@ -52,7 +52,6 @@ def sample(
 
     from vae_gen._pictures import picture_grid
     from vae_gen.internal.choice import check_range, draw_seed, resolve_choice
-    from vae_gen.internal.saving import to_image
 
     console = out.Console(as_json, quiet)
     seed_was_drawn = seed is None
@@ -78,8 +77,7 @@ def sample(
         out.check_size(count, vae.manifest.image, scale, columns, target.format)
         with target.open() as file:
             levels = np.concatenate([chunk.images for chunk in chunks])
-            picture = picture_grid(levels, columns, scale, out.GAP) if is_grid else to_image(levels[0], scale)
-            frames = out.Frames.still(picture)
+            frames = out.Frames.still(picture_grid(levels, columns, scale, out.GAP if is_grid else 0))
             file.write(out.encoded(frames, target.format, note(start, count, layout)))
         if show:
             from .sheets import preview

@@ -46,7 +46,7 @@ class Command(TyperCommand):
             if wrong is None:
                 raise
             name, value = _name(wrong), given.get(wrong.name)
-            if value is None and wrong.param_type_name == "argument":
+            if type(error).__name__ == "MissingParameter":
                 raise UsageError(f"expected {name}, got nothing; see {ctx.command_path} --help") from error
             if value is None:
                 name, value = wrong.envvar, wrong.resolve_envvar_value(ctx)

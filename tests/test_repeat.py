@@ -212,6 +212,14 @@ def test_any_other_value_anywhere_is_repeated_or_refused_in_one_line(cli: Comman
     assert outcome.err.count("\n") == 1
 
 
+def test_control_characters_in_a_note_do_not_reach_the_terminal(cli: Command) -> None:
+    cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
+    rewritten("a.png", "b.png", json.dumps(note_of("a.png") | {"label": "x\ny\x1b[31m"}))
+    outcome = cli("repeat", "b.png")
+    message = "expected the fitted prior for the label x?y?[31m, got normal, which has no classes"
+    assert (outcome.err, outcome.code) == (f"vae-gen: {message}\n", 2)
+
+
 def test_a_damaged_chunk_is_refused(cli: Command) -> None:
     cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     content = Path("a.png").read_bytes()

@@ -70,9 +70,10 @@ def run_command(app: Callable[..., Any], name: str) -> int:
         if callable(message) and isinstance(typer_code, int):
             text, context = message(), getattr(error, "ctx", None)
             page = name if context is None else context.command_path
-            is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help page
             stop = "" if text.endswith((".", "?")) else "."
-            _print_line(text if is_help else f"{name}: {text}{stop} See {page} --help")
+            is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help page
+            for line in text.splitlines() if is_help else [f"{name}: {text}{stop} See {page} --help"]:
+                _print_line(line)
             return typer_code
         if type(error).__name__ == "Abort":  # Typer's name for Ctrl-C and Ctrl-D at a prompt
             _print_line(f"{name}: interrupted")
@@ -86,7 +87,12 @@ def run_command(app: Callable[..., Any], name: str) -> int:
 
 
 def _print_line(line: str) -> None:
-    """Prints a line on standard error; letters that the stream can't encode become question marks."""
+    """Prints one line on standard error.
+
+    Question marks replace control characters, which may come from the name or the content of a file, and letters that
+    the stream can't encode.
+    """
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
     encoding = sys.stderr.encoding or "utf-8"
     print(line.encode(encoding, "replace").decode(encoding), file=sys.stderr)
 

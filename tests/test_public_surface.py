@@ -44,7 +44,7 @@ def test_each_error_has_the_exit_code_of_the_contract() -> None:
 
 MODULES = [
     *(module.name for module in pkgutil.walk_packages(vae_gen.__path__, "vae_gen.") if "artifacts" not in module.name),
-    "vae_gen", "vae_train.config",
+    "vae_gen", "vae_train.config", "vae_gen_cli.interpolate", "vae_gen_cli.bench",
 ]  # fmt: skip
 
 

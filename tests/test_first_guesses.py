@@ -80,7 +80,9 @@ def test_samples_are_selected_as_an_array_is(detailed: VAE) -> None:
     assert repr(one) == "<sample of shape [1, 28, 28], seed=7, index=7, prior='fitted', detail=True>"
     assert repr(samples[::2]).startswith("<10 samples of shape [1, 28, 28], seed=7, indices=3, 5, 7, …, prior=")
     assert repr(samples[:0]) == "<0 samples of shape [1, 28, 28], seed=7, prior='fitted', detail=True>"
-    np.testing.assert_array_equal(samples[2, 0, 3:5], samples.images[2, 0, 3:5])
+    for inside in ((2, 0), (2, 0, slice(3, 5)), (slice(None), 0), (slice(None), None)):
+        assert type(samples[inside]) is np.ndarray
+        np.testing.assert_array_equal(samples[inside], samples.images[inside])
     np.testing.assert_array_equal(samples[samples > 0.5], samples.images[samples.images > 0.5])
     np.testing.assert_array_equal(samples[..., 3], samples.images[..., 3])
     with pytest.raises(IndexError):
@@ -139,9 +141,9 @@ CHOICES: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("count", "start"), [(1, 5), (3, 0), (33, 2**63 - 40), (64, 17), (100, 2**63 - 100)])
+@pytest.mark.parametrize(("count", "start"), [(3, 5), (33, 2**63 - 40), (70, 17)])
 def test_decode_of_samples_is_the_samples_to_the_byte(vae: VAE, count: int, start: int) -> None:
-    for choice in CHOICES if vae.manifest.has_fitted_prior and count in (3, 64) else ({},):
+    for choice in CHOICES if vae.manifest.has_fitted_prior and count == 3 else ({},):
         samples = vae.sample(count, seed=7, start=start, **choice)
         assert vae.decode(samples).tobytes() == samples.images.tobytes()
         keys: tuple[Any, ...] = (count - 1, slice(count // 2, None), np.arange(count) % 3 == 0, [0, 0, count - 1])
@@ -151,6 +153,39 @@ def test_decode_of_samples_is_the_samples_to_the_byte(vae: VAE, count: int, star
             assert vae.decode(some).tobytes() == some.images.tobytes()
         copied = pickle.loads(pickle.dumps(samples))
         assert vae.decode(copied).tobytes() == samples.images.tobytes()
+
+
+class ByPlace:
+    """A session whose pictures depend on the size of the batch and the place in it, as they do on some processors."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def run(self, names: Any, feed: Any) -> list[Any]:
+        images, *others = self.session.run(names, feed)
+        if names[0] != "image":
+            return [images, *others]
+        places = np.arange(len(images), dtype=np.float32) + 100 * np.float32(len(images))
+        return [images + places[:, None, None, None], *others]
+
+
+@pytest.mark.parametrize(("count", "start"), [(1, 5), (20, 3), (63, 0), (64, 17), (100, 32)])
+def test_samples_are_decoded_in_the_batches_that_they_were_computed_in(
+    detailed: VAE, tmp_path: Path, count: int, start: int
+) -> None:
+    names = ("generator", "decoder", "latents", "detail")
+    by_place: dict[str, Any] = {name: ByPlace(detailed._graphs[name]) for name in names}
+    vae = VAE.from_sessions(detailed.manifest, **by_place)
+    for choice in ({}, {"detail": False}):
+        samples = vae.sample(count, seed=7, start=start, **choice)
+        assert vae.decode(samples).tobytes() == samples.images.tobytes()
+        assert vae.decode(samples[::-3]).tobytes() == samples.images[::-3].tobytes()
+        assert vae.decode(samples[count // 2]).tobytes() == samples.images[count // 2].tobytes()
+        if start % 32 == 0:  # then the rows of an array stand at the places of the samples
+            rows = vae.decode(samples.latents, noise=samples.noise, detail=samples.choice.detail)
+            assert rows.tobytes() == samples.images.tobytes()
+    for chunk in vae.stream(count, seed=7, start=start, chunk=32):
+        assert vae.decode(chunk).tobytes() == chunk.images.tobytes()
 
 
 def test_decode_of_streamed_samples_is_the_samples(vae: VAE) -> None:

@@ -251,6 +251,12 @@ def test_samples_are_saved_as_the_ending_says(detailed: VAE, tmp_path: Path) -> 
     with np.load(tmp_path / "some.npz") as archive:
         assert archive["indices"].tolist() == [105, 102]
         assert "start" not in archive
+    samples[[5, 2]].save(f"{tmp_path}/some/")
+    with Image.open(tmp_path / "some" / "000102.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), levels[2, 0])
+    assert sorted(path.name for path in (tmp_path / "some").iterdir()) == ["000102.png", "000105.png"]
+    with pytest.raises(UsageError, match=r"at most 16383 pixels in a \.webp, got 116 × 85274; save a \.png"):
+        Pictures(np.zeros((748, 1, 28, 28)), np.zeros((748, 12))).save(tmp_path / "a.webp", columns=1)
     with pytest.raises(UsageError) as raised:
         samples.save(tmp_path / "a.jpg")
     assert str(raised.value) == (

@@ -206,9 +206,9 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
         """The arrays of an .npz that belong to all pictures together."""
         return {}
 
-    def _first_index(self) -> int:
-        """The number of the first picture in a folder of PNGs."""
-        return 0
+    def _numbers(self) -> list[int]:
+        """The number of each picture in a folder of PNGs."""
+        return list(range(self.images[..., 0, 0, 0].size))
 
     def _repr_png_(self) -> bytes:
         """The pictures as a notebook shows them: at most 200, in a grid."""
@@ -223,7 +223,13 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Samples(Pictures):
-    """Pictures of a seed. The seed and the index of each make it again, with the same model, on any machine."""
+    """Pictures that a seed made. With the same model, seed and index make a picture again on any machine.
+
+    >>> from vae_gen import VAE
+    >>> samples = VAE("fashion-mnist-12d-reference").sample(50, seed=7, prior="fitted")
+    >>> samples[10:13].indices.tolist(), samples[10:13].labels.shape, samples[10:13].latents.shape
+    ([10, 11, 12], (3,), (3, 12))
+    """
 
     seed: int
     """0 … 2⁶³−1"""
@@ -231,11 +237,14 @@ class Samples(Pictures):
     """int64 [n], each picture's index within the seed"""
     choice: Choice
     """prior, label, temperature and detail, as they were resolved for this model"""
-    # What the properties below return, once it is there; how the pictures were computed; and with which graphs.
     _labels: NDArray[np.int64] | None = None
+    """the labels, if they were computed already"""
     _noise: NDArray[np.float32] | None = None
+    """the noise, if it was computed already"""
     _layout: tuple[int, int] | None = None
+    """how the pictures were computed (see `Layout` in internal/sampling.py)"""
     _graphs: Graphs | None = None
+    """the model's graphs, which compute labels and noise; None in an unpickled copy"""
 
     @property
     def start(self) -> int:
@@ -246,8 +255,8 @@ class Samples(Pictures):
     def labels(self) -> NDArray[np.int64] | None:
         """int64 [n], the class of each picture; None if the prior has no classes.
 
-        The model's default graph doesn't return the classes, so they are computed when first asked for. If the model
-        was made with `VAE.from_sessions`, that needs the session `latents`; without it they are None.
+        The graph that makes default samples doesn't return their classes, so they are computed when first read. A
+        model that was made with `VAE.from_sessions` needs the session `latents` for that; without it they are None.
 
         Raises:
             ModelError: a file of the model folder was changed since.
@@ -261,10 +270,11 @@ class Samples(Pictures):
 
     @property
     def noise(self) -> NDArray[np.float32] | None:
-        """float32 [n, k], the noise that the detail stage drew each picture with; None for pictures without details.
+        """float32 [n, k], the noise of each picture in the detail stage; None for pictures without details.
 
-        Computed when first asked for, as `labels`. `vae.decode(samples.latents, noise=samples.noise)` makes the
-        pictures again to within rounding, and `vae.decode(samples)` to the byte.
+        The noise is computed when it is first read, under the same conditions as `labels`.
+        `vae.decode(samples.latents, noise=samples.noise)` makes the pictures again up to rounding, and
+        `vae.decode(samples)` to the byte.
 
         Raises:
             ModelError: a file of the model folder was changed since.
@@ -288,7 +298,7 @@ class Samples(Pictures):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy in another process has no model to ask, so it takes its labels and noise along."""
+        """A pickle contains the labels and the noise, because the model may be missing where it is loaded."""
         return {**self.__dict__, "_labels": self.labels, "_noise": self.noise, "_graphs": None}
 
     def __repr__(self) -> str:
@@ -315,8 +325,8 @@ class Samples(Pictures):
         start = {"start": np.array(self.start, np.int64)} if self._is_a_range() else {}
         return {"seed": np.array(self.seed, np.int64), **start}
 
-    def _first_index(self) -> int:
-        return self.start
+    def _numbers(self) -> list[int]:
+        return [int(index) for index in np.ravel(self.indices)]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from .._errors import UsageError
 from .choice import whole
-from .files import filling_folder, replacing
+from .files import filling_folder, replacing, write_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 GRID_SCALE = 4
 """Pixels of a grid for each pixel of a picture."""
+LONGEST_WEBP = 16_383
+"""The longest side of a WebP file, in pixels."""
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest date that a zip file can hold: a real date would make the bytes of each run different."""
 
@@ -51,13 +53,17 @@ def save(pictures: Pictures, path: str | os.PathLike[str], columns: int | None, 
         return
     levels = pictures.grey_levels().reshape(-1, *pictures.shape[-3:])  # [n, channels, height, width]
     if ending == "/":
-        first = pictures._first_index() if len(levels) else 0
-        write_folder(text, ((first + at, _encoded(to_image(one, size), "PNG")) for at, one in enumerate(levels)),
-                     first + len(levels) - 1)  # fmt: skip
+        numbers = pictures._numbers()
+        files = ((number, _encoded(to_image(one, size), "PNG")) for number, one in zip(numbers, levels, strict=True))
+        write_folder(text, files, max(numbers, default=0))
         return
     image = _from_pixels(pictures.grid(columns, size)) if is_grid else to_image(levels[0], size)
-    with replacing(text) as file:
-        file.write(_encoded(image, ending.removeprefix(".").upper()))
+    if ending == ".webp" and max(image.size) > LONGEST_WEBP:
+        raise UsageError(
+            f"expected sides of at most {LONGEST_WEBP} pixels in a .webp, got {image.width} × {image.height}; "
+            "save a .png, or choose a smaller scale"
+        )
+    write_file(text, _encoded(image, ending.removeprefix(".").upper()))
 
 
 def to_image(levels: NDArray[np.uint8], scale: int = 1) -> Image.Image:

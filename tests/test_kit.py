@@ -20,6 +20,7 @@ def test_a_kit_is_complete_and_works_on_its_own(kit: Path) -> None:
     assert {path.name for path in (kit / "model").iterdir()} == model
     assert "golden.json" in model
     assert (kit / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert (kit / "vae.mjs").read_bytes() == (ROOT / "examples" / "vae.mjs").read_bytes()
     for language, names in {
         "python": {"example.py", "requirements.txt"},
         "node": {"example.mjs", "package.json", "package-lock.json", ".npmrc"},

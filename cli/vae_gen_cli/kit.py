@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vae_gen import Manifest, ModelFolder
 
 EXAMPLES = {
+    "": ("vae.mjs",),
     "python": ("example.py", "requirements.txt"),
     "node": ("example.mjs", "package.json", "package-lock.json", ".npmrc"),
     "web": ("index.html", "package.json", "package-lock.json", ".npmrc"),
@@ -85,7 +86,7 @@ def _copy_examples(target: Path) -> None:
 
     source = Path(vae_gen_cli.examples.__path__[0])
     for language, names in EXAMPLES.items():
-        (target / language).mkdir()
+        (target / language).mkdir(exist_ok=True)
         for name in names:
             shutil.copyfile(source / language / name, target / language / name)
 

@@ -234,8 +234,8 @@ export class VAE {
     const priors = fitted ? ["normal", "fitted"] : ["normal"];
     check(priors.includes(prior), `the prior ${priors.join(" or ")}, got ${prior}`);
     check(index === -1 || prior === "fitted", `the fitted prior for the label ${label}, got the normal one`);
-    const [least, most] = fitted ? [0, 100] : [1, 1]; // without the graph latents, nothing multiplies the noise
-    check(temperature >= least && temperature <= most, `a temperature from ${least} to ${most}, got ${temperature}`);
+    const inRange = fitted ? temperature >= 0 && temperature <= 100 : temperature === 1; // only latents.onnx has it
+    check(inRange, `a temperature ${fitted ? "from 0 to 100" : "of 1"}, got ${temperature}`);
     check(stage || !detail, "a model with a detail stage, got one without; leave detail and noise out");
     return { prior, label: index, temperature, detail: detail ?? stage?.default ?? false };
   }

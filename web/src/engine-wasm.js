@@ -47,12 +47,12 @@ async function openRuntime(read) {
   return ort;
 }
 
-/** The bytes of an endless GIF of frames, each Uint8Array [height × width] of grey levels; delay in milliseconds. */
-export async function gif(frames, width, height, delay) {
+/** The bytes of an endless GIF of frames, each Uint8Array [height × width] of grey levels, for 60 milliseconds each. */
+export async function gif(frames, width, height) {
   const { GIFEncoder } = await import("gifenc");
   const greys = Array.from({ length: 256 }, (_, level) => [level, level, level]);
   const encoder = GIFEncoder();
-  frames.forEach((frame, at) => encoder.writeFrame(frame, width, height, { delay, palette: at ? null : greys }));
+  frames.forEach((frame, at) => encoder.writeFrame(frame, width, height, { delay: 60, palette: at ? null : greys }));
   encoder.finish();
   return encoder.bytes();
 }

@@ -11,10 +11,10 @@ export function open(folder) {
   return VAE.load(folder, { run, read: download });
 }
 
-/** The bytes of an endless GIF of frames, each Uint8Array [height × width] of grey levels; delay in milliseconds. */
-export async function gif(frames, width, height, delay) {
+/** The bytes of an endless GIF of frames, each Uint8Array [height × width] of grey levels, for 60 milliseconds each. */
+export async function gif(frames, width, height) {
   const data = Uint8Array.from(frames.flatMap((frame) => [...frame]));
-  return bytesOf((await ask(`gif/${delay}`, { frames: { dims: [frames.length, height, width], data } })).data);
+  return bytesOf((await ask("gif", { frames: { dims: [frames.length, height, width], data } })).data);
 }
 
 /** Keeps the page for a visit without a network, which this one cannot have. */

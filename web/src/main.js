@@ -269,7 +269,7 @@ class Page {
       a && b ? between(a, b, share) : this.sliders.latent.with(first, 5 * share - 2.5));
     const made = await this.pictures(way);
     const frames = [...made, ...made.slice(1, -1).reverse()].map((levels) => enlarged(levels, width, height, 6));
-    save("garments.gif", await engine.gif(frames, 6 * width, 6 * height, 60), "image/gif");
+    save("garments.gif", await engine.gif(frames, 6 * width, 6 * height), "image/gif");
   }
 
   /** Draws what the address describes, or else what the form does. */
@@ -313,8 +313,8 @@ async function open() {
   const vae = await engine.open(new URL("model/", document.baseURI), progress);
   const { model, image, graphs, detail } = vae.manifest;
   check(image.channels === 1, `a model of grey pictures, got ${image.channels} channels`);
-  find("about").textContent = `${model.name} ${model.version} is a variational autoencoder: it turns a picture into ` +
-    `${vae.latentDim} numbers, the latent, and any such numbers into a picture.`;
+  find("about").textContent = `${model.name} ${model.version}, a variational autoencoder, makes a picture from ` +
+    `${vae.latentDim} numbers, called its latent.`;
   find("runtime").textContent = `${engine.runtime} Your pictures stay on this machine.`;
   document.querySelectorAll("[data-fitted]").forEach((part) => (part.hidden = !graphs.latents));
   document.querySelectorAll("[data-detail]").forEach((part) => (part.hidden = !detail));

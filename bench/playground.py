@@ -22,13 +22,13 @@ STEPS = 200
 VISITS = 5
 
 SLIDE = """async (steps) => {
-    const { sliders, model, state } = playground;
+    const { sliders } = playground;
     const [input, took] = [document.querySelector("#sliders input"), []];
     clearTimeout(playground.rest);
     for (let step = 0; step < steps; step += 1) {
         const began = performance.now();
         const latent = sliders.latent.with(sliders.rows[0].dimension, -3 + (6 * step) / steps);
-        const [levels] = await model.decode([latent], state.detail ? playground.noise : null);
+        const [levels] = await playground.pictures([latent]);
         const { paint } = globalThis.measured;
         paint(document.querySelector("#picture"), levels);
         took.push(performance.now() - began);

@@ -1,1 +1,1 @@
-"""The examples that `vae-gen kit` copies, as package data (see docs/embedding.md)."""
+"""The examples that `vae-gen kit` copies, as package data; docs/embedding.md describes them."""

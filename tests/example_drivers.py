@@ -1,7 +1,7 @@
-"""The examples called from tests: the same list of calls in Python, Node and a page, the same kind of answers back.
+"""The examples called from tests: a list of calls in Python, in Node.js and in a page, with answers of one form.
 
-A call is {"name", "values", "options"}; its answer holds grey levels under `image` and numbers under the other names
-of the contract, or one line under `error`.
+A call is {"name", "values", "options"}. Its answer has grey levels under `images` and numbers under the other names, or
+one line under `error`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ PYTHON_DRIVER = """
 import json, sys
 from pathlib import Path
 import example
-names = {"sample": ("image", "latent"), "draw": ("latent", "labels", "noise"), "encode": ("mean", "log_variance")}
 def answer(call):
-    made = getattr(model, call["name"])(*call["values"], **call["options"])
-    made = {"image": made} if call["name"] == "decode" else dict(zip(names[call["name"]], made))
-    grey = {"image": example.grey_levels(made["image"])} if "image" in made else {}
-    return {name: array.ravel().tolist() for name, array in (made | grey).items()}
+    made = getattr(vae, call["name"])(*call["values"], **call["options"])
+    made = made if isinstance(made, dict) else {"images": made}
+    made["images"] = made.pop("image", made.get("images"))
+    grey = {} if made["images"] is None else {"images": example.grey_levels(made["images"])}
+    return {name: array.ravel().tolist() for name, array in (made | grey).items() if array is not None}
 try:
-    model, answers = example.Model(sys.argv[1]), []
+    vae, answers = example.VAE(sys.argv[1]), []
 except ValueError as error:
     sys.exit(print(json.dumps([{"error": str(error)}])))
 for call in json.load(sys.stdin):
@@ -51,15 +51,17 @@ print(json.dumps(answers))
 """
 
 ANSWER_IN_JAVASCRIPT = """
-async (model, greyLevels, calls) => {
+async (vae, greyLevels, calls) => {
   const answers = [];
   for (const { name, values, options } of calls) {
     try {
-      const flat = values.map((value) => (Array.isArray(value) ? value.flat(Infinity) : value));
-      const made = await model[name](...flat, ...(name === "draw" ? [options] : []));
-      const parts = name === "decode" ? { image: made } : made;
-      if (parts.image) parts.image = greyLevels(parts.image);
-      answers.push(Object.fromEntries(Object.entries(parts).map(([key, data]) => [key, Array.from(data, Number)])));
+      const inputs = (given) => Object.fromEntries(Object.entries(given).map(([key, value]) => [key, [value].flat()]));
+      const made = await vae[name](...values, name === "run" ? inputs(options) : options);
+      const { image, logVariance, seed, start, ...other } = ArrayBuffer.isView(made) ? { images: made } : made;
+      const images = image ?? other.images;
+      const all = { ...other, log_variance: logVariance, images: images && greyLevels(images) };
+      const found = Object.entries(all).filter(([, data]) => data);
+      answers.push(Object.fromEntries(found.map(([key, data]) => [key, Array.from(data, Number)])));
     } catch (error) {
       answers.push({ error: error.message });
     }
@@ -70,12 +72,14 @@ async (model, greyLevels, calls) => {
 
 NODE_DRIVER = f"""
 import {{ readFileSync }} from "node:fs";
+import {{ createRequire }} from "node:module";
 import {{ pathToFileURL }} from "node:url";
-const {{ Model, greyLevels }} = await import(pathToFileURL(process.argv[2]));
+const ort = createRequire(process.argv[2])("onnxruntime-node");
+const {{ VAE, greyLevels }} = await import(new URL("../vae.mjs", pathToFileURL(process.argv[2])));
 const answer = {ANSWER_IN_JAVASCRIPT};
 try {{
-  const model = await Model.load(process.argv[3]);
-  console.log(JSON.stringify(await answer(model, greyLevels, JSON.parse(readFileSync(0, "utf8")))));
+  const vae = await VAE.load(process.argv[3], {{ ort }});
+  console.log(JSON.stringify(await answer(vae, greyLevels, JSON.parse(readFileSync(0, "utf8")))));
 }} catch (error) {{
   console.log(JSON.stringify([{{ error: error.message }}]));
 }}
@@ -107,7 +111,7 @@ def page(kit: Path, model: str, calls: list[Call]) -> list[Answer]:
     with example_page(kit, model) as opened:
         if not opened.evaluate("Boolean(globalThis.vae)"):
             return [{"error": opened.inner_text("#error")}]
-        script = f"(calls) => ({ANSWER_IN_JAVASCRIPT})(vae.model, vae.greyLevels, calls)"
+        script = f"(calls) => ({ANSWER_IN_JAVASCRIPT})(vae, greyLevels, calls)"
         answers: list[Answer] = opened.evaluate(script, calls)
         return answers
 

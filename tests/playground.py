@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from browser import open_page, require_browser
-from vae_gen import VAE
+from vae_gen import VAE, to_grey_levels
 from vae_gen_cli.play_server import open_server
 
 WEB = Path(__file__).parents[1] / "web"
@@ -114,6 +116,31 @@ def beside(page: Watched, **options: Any) -> Iterator[Watched]:
         yield Watched(context.new_page())
     finally:
         context.close()
+
+
+def check_gif(page: Watched) -> None:
+    """Saves a GIF of the dimension with most nats, there and back, and holds its first frame to the model's picture."""
+    page.becomes("playground.levels")
+    with page.page.expect_download() as download:
+        page.page.click("#gif")
+    with Image.open(download.value.path()) as image:
+        assert (image.size, image.n_frames, image.info["loop"]) == ((168, 168), 48, 0)
+        assert image.info["duration"] == 60
+        frames = []
+        for at in (0, 24, 47):
+            image.seek(at)
+            frames.append(np.asarray(image.convert("L")).astype(int))
+    assert np.abs(frames[0] - frames[1]).max() > 20
+    assert np.abs(frames[0] - frames[1]).mean() > np.abs(frames[0] - frames[2]).mean()  # the last is near the first
+    images = page.page.evaluate(
+        """(async () => {
+            const { sliders, vae, noise } = playground;
+            const latent = sliders.latent.with(vae.manifest.latent.order[0], -2.5);
+            return Array.from(await vae.decode(latent, { noise }));
+        })()"""
+    )
+    expected = to_grey_levels(np.array(images, np.float32)).astype(int)
+    assert np.abs(frames[0][::6, ::6].ravel() - expected).max() <= 1
 
 
 @functools.cache

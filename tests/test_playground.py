@@ -22,7 +22,7 @@ from PIL import Image, features
 
 import example_drivers
 from cli_runner import Command
-from playground import COUNT_SHIFTS, WEB, Watched, beside, playing, watched
+from playground import COUNT_SHIFTS, WEB, Watched, beside, check_gif, playing, watched
 from vae_gen import VAE, find_model, to_grey_levels
 from vae_gen_cli.play_server import open_server
 
@@ -57,7 +57,7 @@ def page(desk: Watched, address: str) -> Iterator[Watched]:
 
 def test_it_verifies_itself_and_shows_the_models_own_sample(page: Watched, model: VAE) -> None:
     assert re.fullmatch(r"verified, largest difference 0\.0000\d{3}", page.verified())
-    assert set(page.page.evaluate("Object.keys(playground.differences.found)")) == {
+    assert set(page.page.evaluate("playground.checks.map(({ name }) => name)")) == {
         "latent", "noise", "label", "grey_levels", "mean", "log_variance"
     }
     page.becomes("document.querySelector('#picture').width === 28 && playground.levels")
@@ -127,7 +127,7 @@ def test_a_slider_changes_the_picture_and_a_double_click_sets_it_back(page: Watc
 def test_a_double_tap_sets_a_slider_back(desk: Watched, address: str, part: str) -> None:
     with beside(desk, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as page:
         page.open(address)
-        first = page.page.evaluate("playground.model.manifest.latent.order[0]")
+        first = page.page.evaluate("playground.vae.manifest.latent.order[0]")
         page.page.focus(f"#z{first}")
         page.page.keyboard.press("End")
         page.becomes(f"playground.sliders.latent[{first}] === 3")
@@ -155,9 +155,9 @@ def test_a_hand_over_a_strip_shows_its_picture_large(page: Watched) -> None:
 
 
 SLOW_FIRST = """
-const { draw } = playground.model;
+const { draw } = playground.vae;
 let slow = true;
-playground.model.draw = async function (...of) {
+playground.vae.draw = async function (...of) {
     const mine = slow;
     slow = false;
     const drawn = await draw.apply(this, of);
@@ -340,7 +340,7 @@ def test_an_image_is_fitted_encoded_and_put_into_the_sliders(page: Watched, mode
     content = io.BytesIO()
     picture.save(content, "PNG")
     page.choose("a.png", content.getvalue())
-    page.becomes("document.querySelector('#fitted-words').textContent.includes('made negative')")
+    page.becomes("document.querySelector('#fitted-words').textContent.includes('inverted')")
     page.becomes("document.querySelector('#caption').textContent.includes('your picture')")
     levels = np.array(page.picture("#fitted"), np.uint8).reshape(1, 28, 28)
     assert levels[0, 14, 14] > 200
@@ -468,10 +468,10 @@ def test_what_is_dropped_without_a_file_is_one_sentence(page: Watched) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.txt", b"words" * 20, "expected a picture, got a.txt, which is none that this browser can read"),
-        ("none.png", b"", "expected a picture, got none.png, which is none"),
-        ("half.png", png(28, 28, whole=True)[:-30], "expected a picture, got half.png, which is none"),
-        ("cut.png", png(28, 28)[:40], "expected a picture, got cut.png, which is none"),
+        ("a.txt", b"words" * 20, "expected a picture that this browser can read, got a.txt"),
+        ("none.png", b"", "expected a picture that this browser can read, got none.png"),
+        ("half.png", png(28, 28, whole=True)[:-30], "expected a picture that this browser can read, got half.png"),
+        ("cut.png", png(28, 28)[:40], "expected a picture that this browser can read, got cut.png"),
     ],
 )
 def test_what_is_no_picture_is_one_sentence(page: Watched, name: str, content: bytes, said: str) -> None:
@@ -504,21 +504,7 @@ def test_pictures_can_be_saved(page: Watched) -> None:
         assert image.size == (224, 224)
         found = np.asarray(image.convert("L"))[::8, ::8].ravel()
     assert np.abs(found.astype(int) - page.picture()).max() <= 1
-    with page.page.expect_download() as download:
-        page.page.click("#gif")
-    with Image.open(download.value.path()) as image:
-        assert (image.size, image.n_frames, image.info["loop"]) == ((168, 168), 48, 0)
-        frames = []
-        for at in (0, 24, 47):
-            image.seek(at)
-            frames.append(np.asarray(image.convert("L")).astype(int))
-    assert np.abs(frames[0] - frames[1]).max() > 20
-    first = page.page.evaluate("playground.model.manifest.latent.order[0]")
-    expected = page.page.evaluate(
-        f"""(async () => Array.from((await playground.model.decode(
-            [playground.sliders.latent.with({first}, -2.5)], playground.noise))[0]))()"""
-    )
-    assert np.abs(frames[0][::6, ::6].ravel() - expected).max() <= 2  # 128 levels of 256
+    check_gif(page)
 
 
 def choose_much(page: Watched, detail: bool) -> None:
@@ -545,7 +531,8 @@ def test_the_python_snippet_makes_the_same_picture(
     page.page.click("#python")
     page.becomes("document.querySelector('#caption').textContent === 'copied'")
     code = page.page.evaluate("navigator.clipboard.readText()")
-    code = code.replace('load("detailed")', f"load({str(detailed_model_folder)!r})")
+    assert 'VAE("detailed")' in code
+    code = code.replace('"detailed"', repr(str(detailed_model_folder)))  # a shipped model has its name only
     names: dict[str, Any] = {}
     exec(code.replace("print(", "str("), names)
     assert np.abs(to_grey_levels(names["image"]).ravel().astype(int) - page.picture()).max() <= 2
@@ -561,9 +548,10 @@ def test_the_javascript_snippet_makes_the_same_picture(
     page.becomes("document.querySelector('#caption').textContent === 'copied'")
     code = page.page.evaluate("navigator.clipboard.readText()")
     code = code.replace("onnxruntime-web", "onnxruntime-node")
-    code = code.replace('"model/', f'"{detailed_model_folder.as_posix()}/')
-    code = code.replace("console.log(image.dims, image.data)", "console.log(JSON.stringify(Array.from(image.data)))")
+    code = code.replace("console.log(image)", "console.log(JSON.stringify(Array.from(image)))")
     (tmp_path / "snippet.mjs").write_text(code, "utf-8")
+    shutil.copyfile(example_drivers.EXAMPLES / "vae.mjs", tmp_path / "vae.mjs")
+    shutil.copytree(detailed_model_folder, tmp_path / "model")
     (tmp_path / "node_modules").symlink_to(example_drivers.EXAMPLES / "node" / "node_modules")
     done = subprocess.run(["node", "snippet.mjs"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -579,7 +567,7 @@ def test_the_map_goes_by_keyboard(desk: Watched) -> None:
         page.page.keyboard.press("ArrowRight")
         page.becomes(f"playground.map.at !== {before}")
         page.page.keyboard.press("Enter")
-        page.becomes("document.querySelector('#caption').textContent.startsWith('the latent of a')")
+        page.becomes("document.querySelector('#caption').textContent.startsWith('the latent of a test image, ')")
         found = page.page.evaluate("[playground.sliders.latent, playground.map.points[playground.map.at].latent]")
         assert found[0] == found[1]
         assert page.said == []
@@ -639,7 +627,7 @@ def test_the_page_lives_on_when_the_program_ends_and_begins_again(
         page.verified()
         page.page.route("**/run/*", lambda route: route.abort())  # as when nothing listens
         page.page.click("#dice")
-        page.becomes("document.querySelector('#error').textContent.startsWith('expected vae-gen play to answer, got')")
+        page.becomes("document.querySelector('#error').textContent.startsWith('expected an answer from vae-gen play,')")
         page.page.unroute("**/run/*")
         seed = roll(page)
         page.becomes(f"document.querySelector('#caption').textContent.startsWith('sample 0 of seed {seed}')")
@@ -650,7 +638,7 @@ def test_without_a_manifest_one_can_try_again(desk: Watched, address: str) -> No
     with beside(desk) as page:
         page.page.route("**/manifest.json", lambda route: route.abort())
         page.open(address)
-        assert page.text("#error").startswith("expected a model beside this page, got no manifest.json")
+        assert page.text("#error").startswith("expected the file manifest.json, got no answer; try again")
         assert page.text("#verified") == "no model"
         assert page.page.evaluate("document.querySelector('main').inert")
         page.page.evaluate("globalThis.same = true")
@@ -686,7 +674,7 @@ def tensor(values: np.ndarray, dims: list[int] | None = None) -> dict[str, Any]:
         ("decoder", {"latent": tensor(np.zeros((1, 11), np.float32))}, "expected latent of shape ['batch', 12]"),
         ("decoder", {"latent": tensor(np.zeros((2, 12), np.float32), [1, 12])}, "expected latent of shape"),
         ("decoder", {"latent": tensor(np.full((1, 12), np.nan, np.float32))}, "expected finite values in latent"),
-        ("decoder", {"latent": tensor(np.zeros((2000, 12), np.float32))}, "at most 1024 rows, got [2000, 12]"),
+        ("decoder", {"latent": tensor(np.zeros((2000, 12), np.float32))}, "at most 1024 each, got [2000, 12]"),
         ("decoder", {"latent": {"dims": [1, 12], "data": "%"}}, "expected inputs latent, got a request that has"),
         ("generator", {name: tensor(np.array(-1)) for name in ("seed", "start", "count")}, "expected a seed from 0"),
         ("generator", {"seed": tensor(np.array(0)), "start": tensor(np.array(0)), "count": tensor(np.array(9999))},
@@ -700,14 +688,31 @@ def test_the_server_checks_what_the_graphs_do_not(
     assert (status, said in answer) == (400, True), answer
 
 
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (tensor(np.zeros((0, 2, 2), np.uint8)), "expected frames of shape ['frames', 'height', 'width']"),
+        (tensor(np.zeros((2, 2), np.uint8)), "expected frames of shape ['frames', 'height', 'width']"),
+        (tensor(np.zeros((1, 2, 1025), np.uint8)), "at most 1024 each, got [1, 2, 1025]"),
+        (None, "expected inputs frames, got a request that has"),
+    ],
+)
+def test_the_server_makes_no_gif_of_anything_else(address: str, frames: Any, said: str) -> None:
+    status, answer = ask(f"{address}gif", json.dumps({"inputs": {"frames": frames}}).encode())
+    assert (status, said in answer) == (400, True), answer
+
+
 def test_the_server_serves_this_machines_page_alone(address: str) -> None:
     assert ask(address, Host="evil.example")[0] == 403
     assert ask(f"{address}run/decoder", b"{}", Origin="http://evil.example")[0] == 403
+    assert ask(f"{address}examples/vae.mjs")[1] == (example_drivers.EXAMPLES / "vae.mjs").read_bytes()
     for path in ("../pyproject.toml", "model/../manifest.json", "src/../../x", "__init__.py", "package.json",
-                 "model/decoder.onnx", "node_modules/vite/package.json", "src%2f..%2f..%2fx"):
+                 "model/decoder.onnx", "node_modules/vite/package.json", "src%2f..%2f..%2fx",
+                 "examples/node/example.mjs"):
         assert ask(address + path)[0] == 404, path
     assert ask(f"{address}model/golden.json")[0] == 200
     assert ask(f"{address}run/decoder", b"x", **{"Content-Length": str(9 << 20)})[0] == 413
+    assert ask(f"{address}other", b"{}") == (404, "expected /gif, or /run/ and the name of a graph, got /other")
 
 
 def test_the_command_says_what_is_wrong(cli: Command, detailed_model_folder: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from browser import served
-from playground import COUNT_SHIFTS, Watched, build, watched
+from playground import COUNT_SHIFTS, Watched, build, check_gif, watched
 from vae_gen import VAE, find_model, to_grey_levels
 
 
@@ -31,7 +31,7 @@ def tiny_site(tmp_path_factory: pytest.TempPathFactory, detailed_model_folder: P
 
 @pytest.fixture
 def page() -> Iterator[Watched]:
-    with watched(viewport={"width": 1280, "height": 900}) as page:
+    with watched(viewport={"width": 1280, "height": 900}, accept_downloads=True) as page:
         yield page
 
 
@@ -43,7 +43,7 @@ def test_the_build_brings_what_it_needs_and_no_more(site: Path) -> None:
     assert len([name for name in files if name.endswith(".wasm")]) == 1
     assert {f"{name}.gz" for name in files if name.endswith((".wasm", ".js", ".onnx", ".json"))} <= set(files)
     web = Path(__file__).parents[1] / "web"
-    own = [web / "index.html", web / "style.css", *(web / "src").glob("*.js")]
+    own = [web / "index.html", web / "style.css", web.parent / "examples" / "vae.mjs", *(web / "src").glob("*.js")]
     assert sum(len(gzip.compress(path.read_bytes())) for path in own) < 40_000  # of 60 that it may have
 
 
@@ -80,6 +80,13 @@ def test_sliders_move_the_picture_in_webassembly(page: Watched, tiny_site: Path)
         assert page.said == []
 
 
+def test_a_gif_can_be_saved(page: Watched, tiny_site: Path) -> None:
+    with served(tiny_site) as origin:
+        page.open(origin)
+        check_gif(page)
+        assert page.said == []
+
+
 def test_the_bar_tells_how_much_came(page: Watched, tiny_site: Path) -> None:
     page.page.add_init_script(
         """globalThis.told = [];
@@ -113,12 +120,12 @@ def test_nothing_jumps_while_it_loads(tiny_site: Path, width: int) -> None:
     ("name", "content", "said"),
     [
         ("model/decoder.onnx", b"no graph",
-         "expected the decoder.onnx that the manifest describes, got another SHA-256; copy it again"),
-        ("model/latents.onnx", None, "expected the file latents.onnx, got HTTP status 404"),
+         "expected the decoder.onnx that manifest.json describes, got another SHA-256; copy it again"),
+        ("model/latents.onnx", None, "expected the file latents.onnx beside this page, got HTTP status 404"),
         ("model/manifest.json", b"{}", "expected a manifest.json of schema version 1"),
         ("model/manifest.json", b"no JSON", "expected a manifest.json of schema version 1"),
-        ("model/manifest.json", None, "expected a model beside this page, got no manifest.json"),
-        ("model/golden.json", None, "expected golden.json beside the model, got none; the model is not verified"),
+        ("model/manifest.json", None, "expected the file manifest.json beside this page, got HTTP status 404"),
+        ("model/golden.json", None, "expected the file golden.json beside this page, got HTTP status 404"),
         ("model/golden.json", b"{}", "expected golden vectors in golden.json, got others"),
         ("assets/*.wasm", None, "expected the file ort-wasm-simd-threaded"),
         ("assets/*.wasm", b"no code", "expected the WebAssembly that this page was built with, got another SHA-256"),
@@ -169,7 +176,7 @@ def test_what_was_kept_broken_is_fetched_anew(page: Watched, tiny_site: Path, tm
         )
         page.page.reload()
         page.page.wait_for_selector("body[data-ready]")
-        assert page.text("#error").startswith("expected the decoder.onnx that the manifest describes")
+        assert page.text("#error").startswith("expected the decoder.onnx that manifest.json describes")
         page.page.click("#retry")
         page.verified()
     page.page.reload()  # without a network: what was fetched anew is what is kept
@@ -210,7 +217,7 @@ def test_hashes_are_checked_where_browsers_do_not_hash(page: Watched, tiny_site:
     with served(folder) as origin:
         page.open(origin.replace("127.0.0.1", "plain.test"))
         assert page.page.evaluate("[isSecureContext, crypto.subtle === undefined]") == [False, True]
-        said = "expected the decoder.onnx that the manifest describes, got another SHA-256"
+        said = "expected the decoder.onnx that manifest.json describes, got another SHA-256"
         assert page.text("#error").startswith(said)
         graph.write_bytes(whole)
         page.page.click("#retry")

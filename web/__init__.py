@@ -1,1 +1,1 @@
-"""The playground's page as package data: what `vae-gen play` serves."""
+"""The playground's page as package data, which `vae-gen play` serves."""

@@ -1,4 +1,5 @@
-// The static build: the page with the model in the tab. VAE_GEN_MODEL names another model folder, VAE_GEN_DIST another place.
+// Builds the static page, which runs the model in the browser's tab. The environment variable VAE_GEN_MODEL names another
+// model folder, and VAE_GEN_DIST another place for the build.
 
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
@@ -19,7 +20,7 @@ function files(folder) {
   });
 }
 
-/** The model beside the page, a service worker that keeps all of it, and each file compressed for hosts that can use it. */
+/** Adds the model folder, a service worker that keeps all files for later, and a compressed copy of each file. */
 function site() {
   return {
     name: "site",

@@ -1,4 +1,4 @@
-"""`vae-gen kit`: a folder that an app is embedded from: the model, its golden vectors, and an example per language."""
+"""`vae-gen kit`: copies what an app needs to use the model: the model folder, and an example for each language."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ from .output import Console, counted
 if TYPE_CHECKING:
     from vae_gen import Manifest, ModelFolder
 
-EXAMPLES = {
-    "python": ("example.py", "requirements.txt"),
-    "node": ("example.mjs", "package.json", "package-lock.json", ".npmrc"),
-    "web": ("index.html", "package.json", "package-lock.json", ".npmrc"),
-}
-"""The files of each example; npm's node_modules, which a checkout may hold beside them, stay out."""
-
-MODEL_FOLDER = "model"
-"""Where the kit holds its model folder: the examples look there unless they are told otherwise."""
+EXAMPLES = (
+    "vae.mjs",
+    "python/example.py", "python/requirements.txt",
+    "node/example.mjs", "node/package.json", "node/package-lock.json", "node/.npmrc",
+    "web/index.html", "web/package.json", "web/package-lock.json", "web/.npmrc",
+)  # fmt: skip
+"""The files of the examples. A checkout may have npm's node_modules beside them, which are not copied."""
 
 
 def kit(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make; it must not exist or be empty.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make. It must be new or empty.")],
     model: options.Model = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -46,7 +44,7 @@ def kit(
     licence = read_licence()
     _refuse_used(folder)
     with replacing_folder(folder) as aside:
-        _copy_model(source, aside / MODEL_FOLDER)
+        _copy_model(source, aside / "model")
         _copy_examples(aside)
         (aside / "LICENSE").write_bytes(licence)
         (aside / "README.md").write_text(readme(source.manifest), "utf-8", newline="\n")
@@ -56,21 +54,21 @@ def kit(
 
 
 def _refuse_used(folder: Path) -> None:
-    """Refuse a folder with something in it: replacing it would lose that.
+    """Refuses a folder with files in it, because making the kit would replace them.
 
     Raises:
-        OutputError: it is not empty, or cannot be looked into.
+        OutputError: the folder is not empty, or cannot be read.
     """
     try:
         found = next(folder.iterdir(), None) if folder.is_dir() else None
     except OSError as error:
-        raise OutputError(f"cannot look into {folder}: {error.strerror}; choose another name") from error
+        raise OutputError(f"cannot read the folder {folder}: {error.strerror}; choose another name") from error
     if found is not None:
         raise OutputError(f"expected {folder} not to exist or to be empty, found {found.name} in it; name a new folder")
 
 
 def _copy_model(source: ModelFolder, target: Path) -> None:
-    """Copy the files that the manifest names, each checked against its SHA-256, and the manifest itself."""
+    """Copies manifest.json and the files that it lists, whose SHA-256 is checked."""
     manifest = source.manifest
     hashes = {graph.file: graph.sha256 for graph in manifest.graphs.values()}
     hashes |= {name: sha256 for name, (sha256, _) in manifest.other_files.items()}
@@ -81,24 +79,23 @@ def _copy_model(source: ModelFolder, target: Path) -> None:
 
 
 def _copy_examples(target: Path) -> None:
-    import vae_gen_cli.examples  # its own package, so that it can lie in another place in a checkout
+    import vae_gen_cli.examples
 
-    source = Path(vae_gen_cli.examples.__path__[0])
-    for language, names in EXAMPLES.items():
-        (target / language).mkdir()
-        for name in names:
-            shutil.copyfile(source / language / name, target / language / name)
+    source = Path(vae_gen_cli.examples.__path__[0])  # in a checkout this package lies in another folder
+    for name in EXAMPLES:
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, target / name)
 
 
 def read_licence() -> bytes:
-    """The licence as it was installed with the program.
+    """The text of the licence, from the metadata of the installed program.
 
     Raises:
-        UnavailableError: the installation lacks it.
+        UnavailableError: the installation has no licence.
     """
     import importlib.metadata
 
-    # A checkout may hold metadata of its own (egg-info) without the text, found before the installed ones.
+    # A checkout may also have metadata without this text (egg-info), which is found first.
     for distribution in importlib.metadata.distributions(name="vae-gen"):
         text = distribution.read_text("licenses/LICENSE")
         if text:
@@ -107,48 +104,51 @@ def read_licence() -> bytes:
 
 
 def readme(manifest: Manifest) -> str:
-    """The kit's front page."""
+    """The text of the kit's README.md."""
     channels, height, width = manifest.image.shape
-    latents = f"f32 [n,{manifest.latent.dimensions}]"
-    images = f"f32 [n,{channels},{height},{width}]"
-    detail = manifest.detail
-    noise = "" if detail is None else f", noise f32 [n,{detail.noise}]"
-    choices = (
-        "\nlatents.onnx     seed, start, count, prior (0 normal, 1 fitted), label (-1 any) i64 [], temperature f32 []"
-        f"\n                 →  latent {latents}, labels i64 [n]{noise}; a decoder makes the images"
-        if manifest.has_fitted_prior
-        else ""
-    )
-    details = "" if detail is None else f"\ndetail.onnx      latent {latents}{noise}  →  image {images}, with details"
-    return f"""# {manifest.name} {manifest.version}, to be embedded
+    latent, image = f"f32 [n,{manifest.latent.dimensions}]", f"f32 [n,{channels},{height},{width}]"
+    noise = "" if manifest.detail is None else f", noise f32 [n,{manifest.detail.noise}]"
+    graphs = [
+        f"encoder.onnx     image {image}  →  mean, log_variance {latent}",
+        f"decoder.onnx     latent {latent}  →  image {image}",
+        f"generator.onnx   seed, start, count i64 []  →  image {image}, latent {latent}",
+    ]
+    if manifest.has_fitted_prior:
+        graphs += [
+            "latents.onnx     seed, start, count, prior (0 normal, 1 fitted), label (-1 any) i64 [],",
+            f"                 temperature f32 []  →  latent {latent}, labels i64 [n]{noise}",
+        ]
+    if noise:
+        graphs += [f"detail.onnx      latent {latent}{noise}  →  image {image}"]
+    lines = "\n".join(graphs)
+    return f"""# {manifest.name} {manifest.version} for your app
 
-All that an app needs to make pictures with this model, on any ONNX Runtime. Nothing else of vae-gen is needed.
+With this folder an app makes pictures on any ONNX Runtime. Nothing else of vae-gen is needed.
 
-    {MODEL_FOLDER}/    the model folder: graphs, manifest.json, golden.json (inputs and expected outputs), model card
-    python/   example.py: NumPy and ONNX Runtime alone
-    node/     example.mjs: onnxruntime-node
-    web/      index.html: onnxruntime-web, in WebAssembly
-    LICENSE   of the program and its examples; the model's is {manifest.licence}
+    model/    the model folder: ONNX graphs, manifest.json, golden.json (inputs with known outputs), and the model card
+    vae.mjs   the model in JavaScript, for Node.js and for web pages
+    python/   an example with NumPy and ONNX Runtime
+    node/     an example with vae.mjs and onnxruntime-node
+    web/      a page with vae.mjs and onnxruntime-web, which is WebAssembly
+    LICENSE   the licence of the program and its examples; the licence of the model is {manifest.licence}
 
-Each example loads the model by its manifest, checks the SHA-256 of what it opens, samples, decodes and encodes, and
-says in one line what is wrong. Copy what you need out of it.
+The examples read the model's manifest, check the SHA-256 of each graph, and sample, decode and encode pictures. Run
+one, then copy what you need:
 
     pip install -r python/requirements.txt && python python/example.py
     cd node && npm ci && node example.mjs
     cd web && npm ci && python3 -m http.server -d ..        # then open http://127.0.0.1:8000/web/
 
-## The contract
+## The graphs
 
 ```
-generator.onnx   seed, start, count i64 []  →  image {images}, latent {latents}{choices}
-decoder.onnx     latent {latents}  →  image {images}{details}
-encoder.onnx     image {images}  →  mean, log_variance {latents}
+{lines}
 ```
 
-- Picture i of a seed is a function of (seed, i) alone: the same on every machine, in every language, in any range.
-- `seed` and `start` are 0 to 2^63-1, and `start` + `count` at most 2^63. The graphs check nothing: check before.
-- Images are in [0, 1]; grey levels are floor(255 x + 0.5). Latents agree to 1e-5, pictures to one grey level.
-- In JavaScript int64 inputs are BigInt, and a graph's metadata cannot be read: use manifest.json.
-- Seeds in JSON and URLs are decimal strings. A seed that you draw yourself should stay below 2^53.
-- To prove another runtime, compute what `{MODEL_FOLDER}/golden.json` holds and compare within its tolerances.
+- Picture i of a seed depends on the seed and i alone: it is the same on every machine, in every language, in any range.
+- `seed` and `start` are 0 to 2^63-1, and `start` + `count` is at most 2^63. The graphs do not check their inputs.
+- Images are in [0, 1]; grey levels are floor(255 x + 0.5). Latents are equal to 1e-5, pictures to one grey level.
+- JavaScript takes int64 inputs as BigInt, and cannot read a graph's metadata; use manifest.json.
+- Write seeds as decimal strings in JSON and URLs. A random seed should be below 2^53.
+- To test code in another language, compute what `model/golden.json` has and compare within its tolerances.
 """

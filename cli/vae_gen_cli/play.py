@@ -1,4 +1,4 @@
-"""`vae-gen play`: the playground in a browser, its model in this process."""
+"""`vae-gen play`: opens the playground in the browser, and runs its model in this process."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def play(
     """
     from .play_server import open_server
 
-    generator = options.load(model, None, provider, "decoder")
-    with open_server(generator, port) as server:
+    vae = options.load(model, None, provider, "decoder")
+    with open_server(vae, port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         if not quiet:
-            print(printable(f"{generator.manifest.name} at {address} (Ctrl-C ends it)", sys.stderr), file=sys.stderr)
+            print(printable(f"{vae.manifest.name} at {address} (Ctrl-C ends it)", sys.stderr), file=sys.stderr)
         if browser:
             import webbrowser
 

@@ -1,12 +1,13 @@
-"""What the playground's page talks to: its own files, the model's documents, and one call, which runs a graph.
+"""The web server of `vae-gen play`: it serves the playground's page, runs the model's graphs for it, and makes GIFs.
 
-    GET  /            the page, of the installed package
-    GET  /model/FILE  manifest.json and the other files of the model folder that are no graphs
-    POST /run/GRAPH   {"inputs": {name: {"dims": [...], "data": base64}}} → {"outputs": {name: the same and "dtype"}}
+    GET  /            the page, from the installed package
+    GET  /model/FILE  manifest.json, and the other files of the model folder that are not graphs
+    POST /run/GRAPH   {"inputs": {name: {"dims": [...], "data": base64}}} → {"outputs": {name: {"dtype", "dims", …}}}
+    POST /gif         {"inputs": {"frames": …}}, uint8 [frames, height, width] → {"data": base64}
 
-Values are little-endian, of the dtype that the manifest says. Everything is checked here: the graphs check nothing.
-Only this machine is served: the socket is 127.0.0.1's, and a request must name it, because a page from elsewhere can
-have its own name point to 127.0.0.1 (DNS rebinding).
+Arrays are little-endian, of the dtype in the manifest. The graphs check nothing, so all checks are here. Only this
+machine is served: the socket listens on 127.0.0.1, and a request must have this host in its header, because the name of
+a foreign page can be made to point to 127.0.0.1 (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import base64
 import binascii
 import importlib.resources
+import io
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,83 +30,109 @@ from vae_gen.internal.choice import check_range
 from vae_gen.internal.manifest import TensorSpec
 
 LARGEST_BODY = 8 << 20
-"""Bytes; a thousand images are 4 MB in base64."""
-MOST_ROWS = 1024
-"""Pictures in one call."""
-TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "json": "application/json",
-         "png": "image/png", "md": "text/markdown", "svg": "image/svg+xml"}  # fmt: skip
+"""Bytes of a request; a thousand images have 4 MB in base64."""
+LARGEST_AXIS = 1024
+"""The number of pictures in one call, and the largest side of a GIF."""
+FRAME_MS = 60
+"""How long a GIF shows each frame."""
+TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "mjs": "text/javascript",
+         "json": "application/json", "png": "image/png", "md": "text/markdown"}  # fmt: skip
 POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'"
-"""Nothing from another host, whatever a shared link may hold."""
+"""The page may load nothing from another host, whatever a link to it contains."""
 
 
 class PlayServer(ThreadingHTTPServer):
-    """A server with the model that it serves. Threads end with the process."""
+    """A web server on 127.0.0.1 for one model. Its threads end with the process."""
 
     daemon_threads = True
 
-    def __init__(self, generator: VAE, port: int) -> None:
-        self.generator = generator
+    def __init__(self, vae: VAE, port: int) -> None:
+        self.vae = vae
         super().__init__(("127.0.0.1", port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is no error."""
+        """Ignores that a browser closed its connection."""
 
 
-def open_server(generator: VAE, port: int) -> PlayServer:
-    """A server on 127.0.0.1, not yet serving.
+def open_server(vae: VAE, port: int) -> PlayServer:
+    """Opens the server's socket; `serve_forever` then answers requests.
 
     Raises:
         OutputError: the port is taken.
-        UsageError: a model that was not loaded from a folder.
+        UsageError: the model was made from sessions, without a folder.
     """
-    if generator._graphs.folder is None:
+    if vae._graphs.folder is None:
         raise UsageError("expected a model from a folder, got sessions")
     try:
-        return PlayServer(generator, port)
+        return PlayServer(vae, port)
     except OSError as error:
         raise OutputError(
-            f"expected the port {port} to be free, got: {error.strerror}; leave --port out to take one that is"
+            f"expected the port {port} to be free, got: {error.strerror}; leave --port out to take a free one"
         ) from error
 
 
-def run_graph(generator: VAE, name: str, body: bytes) -> dict[str, Any]:
-    """The outputs of a graph for the inputs in a request.
+def run_graph(vae: VAE, name: str, body: bytes) -> dict[str, Any]:
+    """Runs a graph on the inputs in a request, and returns the answer to it.
 
     Raises:
-        InputError: no such graph, or inputs that are not what the manifest says.
-        UsageError: a seed or a range out of bounds.
+        InputError: the model has no such graph, or the inputs do not fit the manifest.
+        UsageError: a seed or a range is out of bounds.
     """
-    graph = generator.manifest.graphs.get(name)
+    graph = vae.manifest.graphs.get(name)
     if graph is None:
-        raise InputError(f"expected one of the graphs {', '.join(generator.manifest.graphs)}, got {name}")
+        raise InputError(f"expected one of the graphs {', '.join(vae.manifest.graphs)}, got {name}")
+    feed = _inputs(graph.inputs, body)
+    if "count" in feed:
+        check_range(int(feed["seed"]), int(feed["start"]), int(feed["count"]))
+        if feed["count"] > LARGEST_AXIS:
+            raise InputError(f"expected a count of at most {LARGEST_AXIS}, got {feed['count']}")
+    names = [spec.name for spec in graph.outputs]
+    outputs = vae._graphs[name].run(names, feed)
+    return {"outputs": {key: _entry(np.asarray(value)) for key, value in zip(names, outputs, strict=True)}}
+
+
+def make_gif(body: bytes) -> dict[str, Any]:
+    """Makes an endless GIF of the frames in a request, and returns the answer to it.
+
+    Raises:
+        InputError: the request has no frames.
+    """
+    from PIL import Image
+
+    frames = _inputs([TensorSpec("frames", "uint8", ("frames", "height", "width"))], body)["frames"]
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    file = io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=FRAME_MS, loop=0)
+    return {"data": base64.b64encode(file.getvalue()).decode()}
+
+
+def _inputs(specs: Sequence[TensorSpec], body: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays in a request by their names.
+
+    Raises:
+        InputError: an array is missing, or does not fit its description.
+    """
     try:
         given = json.loads(body)["inputs"]
-        feed = {spec.name: _tensor(spec, given[spec.name]) for spec in graph.inputs}
+        return {spec.name: _tensor(spec, given[spec.name]) for spec in specs}
     except (ValueError, LookupError, TypeError, RecursionError, binascii.Error) as error:
         if isinstance(error, VaeGenError):
             raise
         raise InputError(
-            f"expected inputs {', '.join(spec.name for spec in graph.inputs)}, got a request that has "
+            f"expected inputs {', '.join(spec.name for spec in specs)}, got a request that has "
             f"{type(error).__name__}: {str(error)[:80]}"
         ) from error
-    if "count" in feed:
-        check_range(int(feed["seed"]), int(feed["start"]), int(feed["count"]))
-        if feed["count"] > MOST_ROWS:
-            raise InputError(f"expected a count of at most {MOST_ROWS}, got {feed['count']}")
-    names = [spec.name for spec in graph.outputs]
-    outputs = generator._graphs[name].run(names, feed)
-    return {"outputs": {key: _entry(np.asarray(value)) for key, value in zip(names, outputs, strict=True)}}
 
 
 def _tensor(spec: TensorSpec, entry: dict[str, Any]) -> NDArray[Any]:
     values = np.frombuffer(base64.b64decode(entry["data"], validate=True), np.dtype(spec.dtype).newbyteorder("<"))
     dims = entry["dims"]
     fits = len(dims) == len(spec.shape) and all(
-        found == axis if isinstance(axis, int) else isinstance(found, int) and 1 <= found <= MOST_ROWS
+        found == axis if isinstance(axis, int) else isinstance(found, int) and 1 <= found <= LARGEST_AXIS
         for found, axis in zip(dims, spec.shape, strict=False)
     )
     if not fits or values.size != int(np.prod(dims)):
-        raise InputError(f"expected {spec.name} of shape {list(spec.shape)}, at most {MOST_ROWS} rows, got {dims}")
+        raise InputError(f"expected {spec.name} of shape {list(spec.shape)}, at most {LARGEST_AXIS} each, got {dims}")
     if not np.isfinite(values).all():
         raise InputError(f"expected finite values in {spec.name}, got others")
     return values.reshape(dims).astype(spec.dtype)
@@ -132,15 +161,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > LARGEST_BODY:
-            self.close_connection = True  # what follows cannot be told from a next request
+            self.close_connection = True  # the unread body would be taken for the next request
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a request of at most {LARGEST_BODY} bytes")
             return
         body = self.rfile.read(int(length))
-        if not self.path.startswith("/run/"):
-            self._refuse(HTTPStatus.NOT_FOUND, "expected /run/ and the name of a graph")
+        if self.path != "/gif" and not self.path.startswith("/run/"):
+            self._refuse(HTTPStatus.NOT_FOUND, f"expected /gif, or /run/ and the name of a graph, got {self.path[:80]}")
             return
         try:
-            answer = json.dumps(run_graph(self.server.generator, self.path[5:], body))
+            made = make_gif(body) if self.path == "/gif" else run_graph(self.server.vae, self.path[5:], body)
+            answer = json.dumps(made)
         except VaeGenError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         except Exception as error:
@@ -149,17 +179,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, answer.encode(), TYPES["json"])
 
     def _from_here(self) -> bool:
-        """Whether the request names this machine, and is no other page's; answered where it does not."""
+        """Whether the request is for this machine and from its own page; a foreign request is refused here."""
         own = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
         origin = self.headers.get("Origin", "")
         if self.headers.get("Host") in own and (not origin or origin.removeprefix("http://") in own):
             return True
         self.close_connection = True
-        self._refuse(HTTPStatus.FORBIDDEN, "expected a request from this machine's own page, got another host")
+        self._refuse(HTTPStatus.FORBIDDEN, "expected a request from this machine's own page, got one from another host")
         return False
 
     def _model_file(self, name: str) -> bytes | None:
-        folder = self.server.generator._graphs.folder
+        folder = self.server.vae._graphs.folder
         if folder is None:
             return None
         if name == "manifest.json":
@@ -187,11 +217,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the page says what goes wrong."""
+        """Logs nothing, because the page shows all errors."""
 
 
 def _page_file(path: str) -> bytes | None:
-    """A file of the page out of the installed package."""
+    """The content of a file of the page, which also uses the examples' vae.mjs; None if there is no such file."""
+    if path == "examples/vae.mjs":
+        return importlib.resources.files("vae_gen_cli.examples").joinpath("vae.mjs").read_bytes()
     names = path.split("/")
     if any(name in ("", ".", "..") or "\\" in name for name in names) or names[-1].endswith(".py"):
         return None

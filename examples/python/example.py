@@ -1,8 +1,8 @@
-"""Pictures from a model folder with NumPy and ONNX Runtime alone: copy what stands above `main` into your app.
+"""Makes, decodes and encodes pictures in Python with NumPy and ONNX Runtime alone; copy the class `VAE` into your app.
 
     python example.py [MODEL_FOLDER]
 
-Images are float32 [n, channels, height, width] in [0, 1], latents float32 [n, dimensions].
+Images are float32 [n, channels, height, width] with values in [0, 1], and latents are float32 [n, dimensions].
 """
 
 import hashlib
@@ -14,47 +14,82 @@ import numpy as np
 import onnxruntime
 
 
-class Model:
-    """A model folder: a graph is hashed when it is first used, and every input is held against the manifest."""
+class VAE:
+    """A model folder. Each graph is hashed when it is first used, and its inputs are checked against the manifest."""
 
     def __init__(self, folder):
         self.folder, self.sessions = Path(folder), {}
-        if not (self.folder / "manifest.json").is_file():
-            raise ValueError(f"expected a model folder with a manifest.json, found none in {folder}")
-        self.manifest = json.loads((self.folder / "manifest.json").read_bytes())
+        file = self.folder / "manifest.json"
+        if not file.is_file():
+            raise ValueError(f"expected the file {file}, got none; check the address of the model folder")
+        self.manifest = json.loads(file.read_bytes())
         if self.manifest.get("schema_version") != 1:
-            raise ValueError(f"expected schema version 1, found {self.manifest.get('schema_version')} in {folder}")
+            found = self.manifest.get("schema_version")
+            raise ValueError(f"expected a manifest.json of schema version 1 in {folder}, got {found}")
+        self.detail = self.manifest.get("detail", {}).get("default", False)  # whether pictures have details by default
 
-    def sample(self, seed, start=0, count=1):
-        """Images and latents start … start+count−1 of a seed, the same on every machine."""
-        return self.run("generator", **checked_range(seed, start, count))
+    def sample(self, n, seed, start=0, *, prior=None, label=-1, temperature=1.0, detail=None):
+        """Makes the pictures start … start+n−1 of a seed, the same ones on every machine.
 
-    def draw(self, seed, start=0, count=1, *, prior="fitted", label=-1, temperature=1.0):
-        """Latents, classes and, where the model has a detail stage, noise for `decode`: `sample` with choices.
+        Args:
+            n: the number of pictures.
+            seed: 0 … 2⁶³−1, as a number or as decimal digits.
+            start: the index of the first picture.
+            prior: "normal" or "fitted", the density that latents are drawn from; None is the model's default.
+            label: the index of a class in manifest["class_names"], or −1 for any class.
+            temperature: the factor of the latents' noise, 0 … 100.
+            detail: True draws with the detail stage, False gives the decoder's mean pictures; None is the default.
 
-        prior: normal or fitted; label: with fitted, a class's index in manifest["class_names"], or −1 for any.
+        Returns:
+            A dictionary with "images", "latents", "labels" and "noise", the input of the detail stage.
         """
+        drawn = self.draw(n, seed, start, prior=prior, label=label, temperature=temperature)
+        detail = self.detail if detail is None else detail
+        return {"images": self.decode(drawn["latents"], drawn["noise"], detail), **drawn}
+
+    def draw(self, n, seed, start=0, *, prior=None, label=-1, temperature=1.0):
+        """Draws latents without decoding them: a dictionary with "latents", "labels" and "noise"."""
+        values = {"seed": str(seed), "start": str(start), "count": str(n)}
+        numbers = {name: int(text) if text.isdecimal() else -1 for name, text in values.items()}
+        last = numbers["start"] + numbers["count"] - 1
+        if min(numbers.values()) < 0 or max(numbers["seed"], last) >= 2**63 or numbers["count"] < 1:
+            raise ValueError(f"expected a seed and indices from 0 to 2^63-1, got seed {seed} and {n} from {start} on")
+        if prior is None:
+            prior = "fitted" if label >= 0 else self.manifest["latent"].get("default_prior", "normal")
         classes = len(self.manifest["class_names"]) if prior == "fitted" else 0
         if prior not in ("normal", "fitted") or not -1 <= label < classes or not 0 <= temperature <= 100:
             raise ValueError("expected the prior normal or fitted, the label -1 or (if fitted) of a class, and a "
                              f"temperature from 0 to 100, got {prior}, {label}, {temperature}")
+        if "latents" not in self.manifest["graphs"] and (prior, temperature) == ("normal", 1):  # an older model folder
+            latents = self.run("generator", **numbers)["latent"]
+            return {"latents": latents, "labels": np.full(len(latents), -1), "noise": None}
         choice = {"prior": int(prior == "fitted"), "label": label, "temperature": temperature}
-        return self.run("latents", **checked_range(seed, start, count), **choice)
+        outputs = self.run("latents", **numbers, **choice)
+        return {"latents": outputs["latent"], "labels": outputs["labels"], "noise": outputs.get("noise")}
 
-    def decode(self, latents, noise=None):
-        """The mean images of latents; with noise, those that the detail stage draws."""
-        if noise is None:
-            return self.run("decoder", latent=latents)[0]
-        return self.run("detail", latent=latents, noise=noise)[0]
+    def decode(self, latents, noise=None, detail=None):
+        """Makes the pictures of latents.
+
+        `detail` is as in `sample`, and by default True if there is noise, which is one row for each latent or a single
+        row for all. The detail stage takes the noise of picture 0 of seed 0 if none is given.
+        """
+        detail = noise is not None or self.detail if detail is None else detail
+        if not detail:
+            return self.run("decoder", latent=latents)["image"]
+        if "detail" not in self.manifest["graphs"]:
+            raise ValueError("expected a model with a detail stage, got one without; leave detail and noise out")
+        noise = self.draw(1, 0, prior="normal")["noise"] if noise is None else np.asarray(noise)
+        noise = np.broadcast_to(noise, (len(latents), noise.shape[-1]))
+        return self.run("detail", latent=latents, noise=noise)["image"]
 
     def encode(self, images):
-        """Mean and log-variance of the posterior of images, each [n, dimensions]."""
+        """The "mean" and "log_variance" of the posterior, the normal distribution of latents that fit an image."""
         if not ((np.asarray(images) >= 0) & (np.asarray(images) <= 1)).all():
             raise ValueError("expected images with values in [0, 1], got others; divide grey levels by 255")
         return self.run("encoder", image=images)
 
     def run(self, name, **values):
-        """The outputs of a graph in the manifest's order, for its inputs by name."""
+        """Runs one graph: takes its inputs by name, and returns a dictionary of its outputs."""
         graph = self.manifest["graphs"].get(name)
         if graph is None:
             raise ValueError(f"expected a model with a graph called {name}, got {', '.join(self.manifest['graphs'])}")
@@ -62,21 +97,13 @@ class Model:
         if name not in self.sessions:
             content = (self.folder / graph["file"]).read_bytes()
             if hashlib.sha256(content).hexdigest() != graph["sha256"]:
-                raise ValueError(f"expected the {graph['file']} of the manifest, found another SHA-256; copy it again")
+                what = f"the {graph['file']} that manifest.json describes"
+                raise ValueError(f"expected {what}, got another SHA-256; copy it again")
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1  # a second thread gains nothing in networks this small
+            options.intra_op_num_threads = 1  # networks this small gain nothing from a second thread
             self.sessions[name] = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        return self.sessions[name].run([spec["name"] for spec in graph["outputs"]], feed)
-
-
-def checked_range(seed, start, count):
-    """A range as inputs. The graphs check nothing: numbers out of range would make pictures that mean nothing."""
-    values = {"seed": str(seed), "start": str(start), "count": str(count)}  # decimal strings too, but no floats
-    numbers = {name: int(text) if text.isdecimal() else -1 for name, text in values.items()}
-    end = numbers["start"] + numbers["count"]
-    if min(numbers.values()) < 0 or numbers["seed"] >= 2**63 or numbers["count"] < 1 or end > 2**63:
-        raise ValueError(f"expected a seed and a range within 0 to 2^63-1, got seed {seed}, {count} from {start}")
-    return numbers
+        names = [spec["name"] for spec in graph["outputs"]]
+        return dict(zip(names, self.sessions[name].run(names, feed), strict=True))
 
 
 def checked_input(spec, value):
@@ -99,18 +126,16 @@ def grey_levels(images):
 
 
 def main():
-    """Show what each call does: two samples, a latent decoded, images encoded."""
-    model = Model(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "model")
-    images, latents = model.sample(seed=7, start=0, count=2)
-    for row in np.concatenate(list(grey_levels(images)[:, 0]), axis=1)[::2]:  # every second row: letters are tall
+    """Shows what each call does."""
+    vae = VAE(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "model")
+    samples = vae.sample(2, seed=7)
+    for row in np.concatenate(list(grey_levels(samples["images"])[:, 0]), axis=1)[::2]:  # every second row
         print("".join(" .:-=+*#%@"[level // 26] for level in row))
-    print("sample: two pictures of seed 7, latents", latents.shape)
-    print("decode: the mean pictures of their latents", model.decode(latents).shape)
-    mean, log_variance = model.encode(images)
-    print("encode: posterior mean", mean.shape, "and log-variance", log_variance.shape)
-    if "latents" in model.manifest["graphs"]:  # older model folders lack it
-        latents, labels, *noise = model.draw(seed=7, count=2, temperature=0.8)
-        print("draw: images", model.decode(latents, *noise).shape, "of the classes", labels)
+    names = [*vae.manifest["class_names"], "a picture without a class"]  # whose label is -1
+    print("sample: the first two pictures of seed 7:", ", ".join(names[label] for label in samples["labels"]))
+    print("decode: their latents once more:", vae.decode(samples["latents"], samples["noise"]).shape)
+    posterior = vae.encode(samples["images"])
+    print("encode:", posterior["mean"].shape, "posterior means and log-variances")
 
 
 if __name__ == "__main__":

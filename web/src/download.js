@@ -1,13 +1,17 @@
-// A file with its progress told while it comes.
+// Reads a file and reports its progress.
 
-/** The bytes of a file as Uint8Array; heard(received) is called as they come. fresh: past all that was kept of it. */
-export async function download(url, heard, fresh = false) {
-  const name = String(url).split("/").pop().split("?")[0];
-  const refuse = (got) => {
-    throw new Error(`expected the file ${name}, got ${got}; try again when the connection is back`);
-  };
-  const response = await fetch(url, { cache: fresh ? "reload" : "default" }).catch(() => refuse("no answer"));
-  if (!response.ok) refuse(`HTTP status ${response.status}`);
+import { check } from "../../examples/vae.mjs";
+
+const asked = new Set(); // addresses; who asks again has not got what was expected, and the browser may have kept that
+
+/** The bytes of a file as Uint8Array; heard(received) is called while they arrive. */
+export async function download(address, heard = () => {}) {
+  const cache = asked.has(address) ? "reload" : "default";
+  asked.add(address);
+  const name = address.split("/").pop().split("?")[0];
+  const refuse = (got) => check(false, `the file ${name}, got ${got}; try again when the connection is back`);
+  const response = await fetch(address, { cache }).catch(() => refuse("no answer"));
+  check(response.ok, `the file ${name} beside this page, got HTTP status ${response.status}; copy it there, then try again`);
   const parts = [];
   let received = 0;
   for (const reader = response.body.getReader(); ;) {
@@ -17,7 +21,5 @@ export async function download(url, heard, fresh = false) {
     received += value.length;
     heard(received);
   }
-  const content = new Uint8Array(received);
-  parts.reduce((at, part) => (content.set(part, at), at + part.length), 0);
-  return content;
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
 }

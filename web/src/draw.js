@@ -1,6 +1,16 @@
-// Pictures on canvases: many small ones as cards, and one large one.
+// Pictures on canvases, and small tools that several parts of the page need.
 
-/** Grey levels on a canvas of the model's own size; CSS scales it up, smoothly. */
+import { greyLevels, rows } from "../../examples/vae.mjs";
+
+/**
+ * The pictures of latents, each as grey levels. With noise, which is one row for each latent or one for all, the detail
+ * stage draws them; without it they are the decoder's mean pictures.
+ */
+export async function pictures(vae, latents, noise = null) {
+  return rows(greyLevels(await vae.decode(latents, { noise })), latents.length);
+}
+
+/** Puts grey levels on a canvas of the image's own size, which CSS enlarges smoothly. */
 export function paint(canvas, levels, [, height, width]) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const pixels = new ImageData(width, height);
@@ -11,7 +21,7 @@ export function paint(canvas, levels, [, height, width]) {
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-/** Grey levels made larger, each pixel scale × scale. */
+/** Enlarges grey levels: each pixel becomes scale × scale pixels. */
 export function enlarged(levels, width, height, scale) {
   return Uint8Array.from({ length: width * height * scale * scale }, (_, at) => {
     const [x, y] = [at % (width * scale), Math.floor(at / (width * scale))];
@@ -19,24 +29,25 @@ export function enlarged(levels, width, height, scale) {
   });
 }
 
+/** A new element with properties and children. */
 export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
 }
 
-/** Hand a file to the user. */
+/** Offers a file for download. */
 export function save(name, content, type) {
   const link = element("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** Turns, of which the last one counts: what an older one brings, or how it fails, is dropped. */
+/** Requests of which only the latest counts: the result or the failure of an earlier one is dropped. */
 export class Turns {
   now = 0;
 
-  /** A new turn. It awaits work: the work's value, or undefined once a later turn began. */
+  /** Begins a request. The function that it returns awaits work, and gives undefined if a later request has begun. */
   begin() {
     const mine = (this.now += 1);
     return async (work) => {
@@ -50,13 +61,13 @@ export class Turns {
     };
   }
 
-  /** No turn is the last one now. */
+  /** Drops every request that has begun. */
   end() {
     this.now += 1;
   }
 }
 
-/** Text on the clipboard. Browsers give it to pages from https: and this machine; elsewhere an old command does. */
+/** Copies text to the clipboard, which browsers offer to pages from https: or this machine; an old command serves others. */
 export async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = element("textarea", { value: text });
@@ -64,15 +75,15 @@ export async function copy(text) {
   field.select();
   const copied = document.execCommand("copy");
   field.remove();
-  if (!copied) throw new Error("expected a browser that lets this page copy, got a refusal; open it by https:");
+  if (!copied) throw new Error("expected a browser that lets this page copy, got a refusal; open the page by https:");
 }
 
-/** Whatever waits, a hand first. */
+/** Yields to pending input events. */
 export function pause() {
   return new Promise((done) => setTimeout(done, 0, true));
 }
 
-/** Calls of work one after the other, the last one asked for alone where several wait: a hand is faster than a model. */
+/** Makes work run once at a time; of the calls that come meanwhile, only the latest is done. A hand is faster than a model. */
 export function latest(work) {
   let [running, waiting] = [false, null];
   return async function ask(...values) {
@@ -81,7 +92,7 @@ export function latest(work) {
     running = true;
     try {
       while (waiting) {
-        await new Promise(requestAnimationFrame); // at most one picture a frame of the screen
+        await new Promise(requestAnimationFrame); // at most one picture for each frame of the screen
         const next = waiting;
         waiting = null;
         await work(...next);

@@ -1,35 +1,40 @@
 // The engine of `vae-gen play`: the model runs in the Python process that serves this page.
-// The static build takes engine-wasm.js in this file's place. Both export open(folder, manifest, progress, again).
+// The static build uses engine-wasm.js in its place. Both export `runtime`, `open`, `gif` and `keep`.
 
-export const runtime = "ONNX Runtime in Python";
+import { VAE, bytesOf, mapped } from "../../examples/vae.mjs";
+import { download } from "./download.js";
 
-/** What runs graphs. A tensor is { dtype, dims, data } with a typed array of that dtype. */
-export async function open() {
-  return { run, keep() {} }; // a page of this machine needs no copy for later
+export const runtime = "The model runs on ONNX Runtime in the Python process that serves this page.";
+
+/** Opens the model folder. */
+export function open(folder) {
+  return VAE.load(folder, { run, read: download });
 }
+
+/** The bytes of an endless GIF of frames, each Uint8Array [height × width] of grey levels, for 60 milliseconds each. */
+export async function gif(frames, width, height) {
+  const data = Uint8Array.from(frames.flatMap((frame) => [...frame]));
+  return bytesOf((await ask("gif", { frames: { dims: [frames.length, height, width], data } })).data);
+}
+
+/** Keeps the page for a visit without a network, which this one cannot have. */
+export function keep() {}
 
 async function run(graph, inputs) {
-  const body = JSON.stringify({
-    inputs: Object.fromEntries(Object.entries(inputs).map(([name, { dims, data }]) => [name, { dims, data: pack(data) }])),
+  const { outputs } = await ask(`run/${graph}`, inputs);
+  return mapped(outputs, ({ dtype, data }) => new (dtype === "int64" ? BigInt64Array : Float32Array)(bytesOf(data).buffer));
+}
+
+async function ask(path, inputs) {
+  const body = JSON.stringify({ inputs: mapped(inputs, ({ dims, data }) => ({ dims, data: base64(data) })) });
+  const response = await fetch(path, { method: "POST", body, headers: { "Content-Type": "application/json" } }).catch(() => {
+    throw new Error("expected an answer from vae-gen play, got none; start it again with the same --port, then try again");
   });
-  const response = await fetch(`run/${graph}`, { method: "POST", body, headers: { "Content-Type": "application/json" } })
-    .catch(() => {
-      throw new Error("expected vae-gen play to answer, got nothing; start it again, with --port for the same address, and try again");
-    });
-  const answer = await response.json().catch(() => ({ error: `expected an answer of vae-gen play, got HTTP status ${response.status}` }));
+  const answer = await response.json().catch(() => ({ error: `expected an answer from vae-gen play, got HTTP status ${response.status}` }));
   if (answer.error) throw new Error(answer.error);
-  return Object.fromEntries(Object.entries(answer.outputs).map(([name, { dtype, dims, data }]) => [
-    name, { dtype, dims, data: new (dtype === "int64" ? BigInt64Array : Float32Array)(unpack(data)) },
-  ]));
+  return answer;
 }
 
-function pack(array) {
-  const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
-  return btoa(text);
-}
-
-function unpack(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+function base64({ buffer, byteOffset, byteLength }) {
+  return btoa(Array.from(new Uint8Array(buffer, byteOffset, byteLength), (byte) => String.fromCharCode(byte)).join(""));
 }

@@ -1,30 +1,30 @@
-// A picture from anywhere as the model takes it: grey levels on black, scaled to fit, in the middle.
+// Converts any picture to what the model expects: grey levels on black, scaled to fit, in the middle.
 
-import { check } from "./numbers.js";
+import { check } from "../../examples/vae.mjs";
 
 const MOST_PIXELS = 25e6;
-const BRIGHT = 127.5; // a border brighter than this is a bright ground: the data lies on black
+const BRIGHT = 127.5; // a picture with a brighter border is inverted, because the data has a black background
 
-/** Grey levels of a file or blob: { levels, inverted }. invert: auto, yes or no. */
+/** The grey levels of a picture in a file: { levels, inverted }; invert is auto, yes or no. */
 export async function fitFile(file, shape, invert) {
   const image = new Image();
   const address = URL.createObjectURL(file);
   try {
-    // A browser reads an image's size when it loads, and its pixels when they are asked for: a large one never becomes pixels.
+    // A browser reads the size of an image when it loads, and its pixels later: a large one is never decoded.
     const loaded = await new Promise((done) => {
       Object.assign(image, { onload: () => done(true), onerror: () => done(false), src: address });
     });
     const { naturalWidth: width, naturalHeight: height } = image;
     check(width * height <= MOST_PIXELS, `a picture of at most 25 megapixels, got ${width} × ${height}; make it smaller first`);
-    const whole = loaded && (await createImageBitmap(file).catch(() => null)); // an image would show a half one
-    check(whole, `a picture, got ${file.name ? `${file.name}, which is none` : "something else"} that this browser can read`);
+    const whole = loaded && (await createImageBitmap(file).catch(() => null)); // an <img> would also show half of a broken file
+    check(whole, `a picture that this browser can read, got ${file.name || "something else"}`);
     return fit(whole, shape, invert);
   } finally {
     URL.revokeObjectURL(address);
   }
 }
 
-/** Grey levels of anything that a canvas can draw, with width and height. */
+/** The grey levels of anything that a canvas can draw. */
 export function fit(source, [, height, width], invert) {
   const scale = Math.min(width / source.width, height / source.height);
   const [w, h] = [Math.max(1, Math.round(source.width * scale)), Math.max(1, Math.round(source.height * scale))];
@@ -40,7 +40,7 @@ export function fit(source, [, height, width], invert) {
   return { levels, inverted };
 }
 
-/** Halved until it is near, then drawn to size: a browser's single step to a small size skips pixels. */
+/** Halves a picture until it is near its final size, because a browser skips pixels when it scales down in one step. */
 function smaller(source, width, height) {
   let [current, w, h] = [source, source.width, source.height];
   for (;;) {
@@ -49,7 +49,7 @@ function smaller(source, width, height) {
     const canvas = Object.assign(document.createElement("canvas"), { width: w, height: h });
     const context = canvas.getContext("2d", { willReadFrequently: last });
     context.imageSmoothingQuality = "high";
-    context.fillRect(0, 0, w, h); // what is transparent lies on black
+    context.fillRect(0, 0, w, h); // transparent parts become black
     context.drawImage(current, 0, 0, w, h);
     current = canvas;
     if (last) {

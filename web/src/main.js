@@ -1,11 +1,9 @@
-// The page: its state, and what happens when a hand touches something.
+// The page: its state, and what happens when a user touches something.
 
-import { copy, element, enlarged, latest, paint, save, Turns } from "./draw.js";
-import * as engines from "./engine.js";
-import { gif } from "./gif.js";
+import { check, randomSeed, wholeNumber } from "../../examples/vae.mjs";
+import { copy, element, enlarged, latest, paint, pictures, save, Turns } from "./draw.js";
+import * as engine from "./engine.js";
 import { LatentMap, readMap } from "./map.js";
-import { Differences, Model, readManifest } from "./model.js";
-import { between, drawnSeed, seedOf } from "./numbers.js";
 import { Own } from "./own.js";
 import { fromHash, toHash } from "./share.js";
 import { Sliders } from "./sliders.js";
@@ -13,30 +11,32 @@ import { javascript, python } from "./snippets.js";
 import { Wall } from "./wall.js";
 
 const find = (name) => document.querySelector(`#${name}`);
-const folder = new URL("model/", document.baseURI);
 const REST = 200; // milliseconds without a movement before strips and address follow
 
-function say(message) {
+function showError(message) {
   find("error").textContent = message;
 }
 
-/** Work whose errors are said on the page, which lives on. */
+/** Makes a function that shows the errors of work on the page, which stays usable. */
 const followed = (work) => async (...values) => {
   try {
     await work(...values);
   } catch (error) {
-    say(String(error.message ?? error));
+    showError(String(error.message ?? error));
   }
 };
 
-/** The same for what a hand began: what was said before is over. */
+/** Does so for work that a user began, which first removes an older error. */
 const guarded = (work) => (...values) => {
-  say("");
+  showError("");
   return followed(work)(...values);
 };
 
+/** A point on the straight line between two latents; share is 0 at a and 1 at b. */
+const between = (a, b, share) => a.map((value, at) => value + share * (b[at] - value));
+
 function progress(received, total) {
-  if (document.body.dataset.state !== "loading") return; // what was still on its way when another part failed
+  if (document.body.dataset.state !== "loading") return; // a file that was on its way when another one failed
   const share = Math.min(1, received / total);
   find("loading").setAttribute("aria-valuenow", Math.round(100 * share));
   find("loading").firstElementChild.style.width = `${100 * share}%`;
@@ -44,34 +44,34 @@ function progress(received, total) {
 }
 
 class Page {
-  constructor(model) {
-    this.model = model;
-    this.state = { seed: "0", start: "0", ...model.defaults };
+  constructor(vae) {
+    this.vae = vae;
+    this.state = { seed: "0", start: "0", ...vae.resolve() };
     this.noise = null;
-    this.sampled = Array(model.width).fill(0);
+    this.sampled = Array(vae.latentDim).fill(0);
     this.ends = { a: null, b: null };
     this.samples = new Turns();
-    this.pictures = new Turns(); // of one's own, which any other choice of a latent outdates
-    this.handed = {}; // dimension: value, by hand since the last sample was asked for
-    this.differences = null;
+    this.ownPictures = new Turns(); // any other choice of a latent outdates them
+    this.handed = {}; // dimension: value, moved by hand since the last sample was asked for
+    this.checks = []; // what vae.verify found
     this.render = latest(followed(async () => {
-      const [levels] = await model.decode([this.sliders.latent], this.state.detail ? this.noise : null);
+      const [levels] = await this.pictures([this.sliders.latent]);
       this.levels = levels;
       this.look(levels);
     }));
-    this.sliders = new Sliders(find("sliders"), model, (dimension, value) => {
+    this.sliders = new Sliders(find("sliders"), vae, (dimension, value) => {
       this.handed[dimension] = value;
       this.caption(this.words, true);
       this.moved();
     }, (levels) => this.look(levels ?? this.levels));
-    this.wall = new Wall(find("samples"), model, (choice, ...sample) => {
+    this.wall = new Wall(find("samples"), vae, (choice, ...sample) => {
       this.ask();
       this.show(choice);
       this.hold(choice, ...sample);
     });
-    this.own = new Own(model, () => this.pictures.begin(), (latent) => {
-      this.take(latent, "your picture's latent");
-      if (this.differences && !("mean" in this.differences.found)) this.verifyEncodings();
+    this.own = new Own(vae, () => this.ownPictures.begin(), (latent) => {
+      this.take(latent, "the latent of your picture");
+      if (this.checks.length && !this.verifiedAll) this.verifyEncodings();
     }, guarded);
     new IntersectionObserver(([{ intersectionRatio }]) => (find("companion").hidden = intersectionRatio >= 0.4), { threshold: 0.4 })
       .observe(find("picture"));
@@ -79,37 +79,42 @@ class Page {
     this.show(this.state);
   }
 
-  /** Begin a request for a sample: the last one counts, and what a hand moves until its answer comes stays moved. */
+  /** The pictures of latents with the sample's noise, or mean pictures if details are off; each as grey levels. */
+  pictures(latents) {
+    return pictures(this.vae, latents, this.state.detail ? this.noise : null);
+  }
+
+  /** Begins a request for a sample. Only the latest counts; sliders that move before its answer stay as they are. */
   ask() {
     this.handed = {};
-    this.pictures.end();
+    this.ownPictures.end();
     return this.samples.begin();
   }
 
-  /** Put a latent into the sliders by hand. */
+  /** Moves the sliders to a latent that the user chose. */
   take(latent, words) {
-    this.pictures.end();
+    this.ownPictures.end();
     Object.assign(this.handed, latent);
     this.caption(words);
     this.sliders.set(latent);
     this.moved();
   }
 
-  /** Make a sample the one at hand; latent: another one in its place, with all else of it. */
+  /** Makes a sample the current one; another latent may take the place of its own. */
   hold(state, sampled, noise, label, latent = sampled) {
     Object.assign(this, { state, noise, sampled: Array.from(sampled) });
-    const name = this.model.classes[label];
+    const name = this.vae.classNames[label];
     this.sampledWords = `sample ${state.start} of seed ${state.seed}${name ? `, ${name}` : ""}`;
     this.caption(this.sampledWords, latent !== sampled || Object.keys(this.handed).length > 0);
     this.sliders.set(Array.from(latent, (value, at) => this.handed[at] ?? value));
     this.moved();
-    document.querySelector("main").inert = false; // there is a model that answers
+    document.querySelector("main").inert = false; // the model has answered
   }
 
-  /** Levels on the large picture, and on the small one that stands in where that is out of sight. */
+  /** Shows grey levels large, and small in the corner while the large picture is out of sight. */
   look(levels) {
     if (!levels) return;
-    for (const name of ["picture", "companion"]) paint(find(name), levels, this.model.shape);
+    for (const name of ["picture", "companion"]) paint(find(name), levels, this.vae.imageShape);
   }
 
   caption(words, changed = false) {
@@ -119,7 +124,7 @@ class Page {
     if (find("caption").textContent !== text) find("caption").textContent = text;
   }
 
-  /** Words in the caption's place for a moment. */
+  /** Shows words in place of the caption for a moment. */
   note(words) {
     const before = find("caption").textContent;
     this.noted = setTimeout(() => (find("caption").textContent = before), 2000);
@@ -137,67 +142,70 @@ class Page {
     }), REST);
   }
 
-  /** Read the form, draw the sample it names, and fill the wall. */
+  /** Reads the form, draws the sample that it describes, and fills the wall. */
   async sample(latent) {
-    const seed = seedOf(find("seed").value);
-    const start = seedOf(find("start").value, "an index");
+    const seed = wholeNumber(find("seed").value);
+    const start = wholeNumber(find("start").value, "an index");
     const label = Number(find("label").value);
     if (label >= 0) find("prior").value = "fitted";
     const choice = {
       seed: String(seed), start: String(start), label,
-      prior: this.model.manifest.graphs.latents ? find("prior").value : "normal",
+      prior: this.vae.manifest.graphs.latents ? find("prior").value : "normal",
       temperature: find("temperature").valueAsNumber,
-      detail: find("detail").checked && this.model.detail !== null,
+      detail: find("detail").checked && Boolean(this.vae.manifest.detail),
     };
     const newest = this.ask();
-    const drawn = await newest(this.model.draw(seed, start, 1, choice));
+    const drawn = await newest(this.vae.draw(1, choice));
     if (!drawn) return;
-    this.hold(choice, drawn.latents[0], drawn.noise?.[0] ?? null, drawn.labels[0], latent);
+    this.hold(choice, drawn.latents, drawn.noise, drawn.labels[0], latent);
     await this.wall.fill(choice);
   }
 
-  /** Put a state into the form. */
+  /** Puts a state into the form. */
   show(state) {
     for (const name of ["seed", "start", "label", "prior", "temperature"]) find(name).value = state[name];
     find("temperature-value").textContent = state.temperature.toFixed(2);
     find("detail").checked = state.detail;
   }
 
-  /** Replay the golden vectors: the encoder's not yet, because it is the largest file and nobody has asked for it. */
+  /** Replays the golden vectors without those of the encoder, which is the largest file and may not be needed yet. */
   async verify() {
-    if (this.differences) return;
-    const response = await fetch(new URL("golden.json", folder)).catch(() => null);
-    this.golden = response?.ok ? await response.json().catch(() => null) : null;
-    if (!this.golden) throw new Error("expected golden.json beside the model, got none; the model is not verified");
-    const differences = new Differences(this.golden.tolerances ?? {});
-    await this.model.replayDraws(this.golden, differences).catch((error) => {
-      throw error instanceof TypeError ? new Error("expected golden vectors in golden.json, got others; copy the model again") : error;
-    });
-    this.differences = differences;
+    if (this.checks.length) return;
+    this.checks = await this.vae.verify({ encodings: false });
     this.tell(" …", "; the encoder's follow");
   }
 
   async verifyEncodings() {
     try {
-      await this.model.replayEncodings(this.golden, this.differences);
+      const found = await this.vae.verify({ draws: false });
+      if (!this.verifiedAll) this.checks.push(...found); // a picture may have asked for it at the same time
       this.tell();
     } catch {
-      this.tell(", without encoder", "; the encoder did not load"); // whoever brings a picture hears why
+      this.tell(", without encoder", "; the encoder did not load"); // the reason follows when a picture is to be encoded
     }
   }
 
+  get verifiedAll() {
+    return this.checks.some(({ name }) => name === "mean");
+  }
+
   tell(more = "", still = "") {
-    const { failed, largest } = this.differences;
+    const words = (name) => name.replace("_", " ");
+    const failed = this.checks.filter(({ passed }) => !passed).map(({ name }) => words(name));
+    const counts = ["grey_levels", "label"]; // whole numbers; all other differences are small fractions
+    const largest = Math.max(...this.checks.map(({ name, difference }) => (counts.includes(name) ? 0 : difference)));
+    const each = this.checks.map(({ name, difference }) =>
+      `${words(name)} ${counts.includes(name) ? difference : difference.toFixed(7)}`);
     find("verified").textContent = failed.length
-      ? `not verified: ${failed.join(", ").replaceAll("_", " ")} differ too much`
+      ? `not verified: ${failed.join(", ")} differ too much`
       : `verified, largest difference ${largest.toFixed(7)}${more}`;
     find("verified").dataset.passed = String(!failed.length);
-    find("verified").dataset.covers = "mean" in this.differences.found ? "all" : "draws";
-    find("proof").textContent = `Golden vectors replayed here, largest differences: ${this.differences}${still}.`;
+    find("verified").dataset.covers = this.verifiedAll ? "all" : "draws";
+    find("proof").textContent = "This page repeated the model's golden vectors, which are inputs with known outputs. " +
+      `The largest differences are: ${each.join(", ")}${still}.`;
   }
 
   wire() {
-    const { model } = this;
     const sample = guarded(() => this.sample());
     for (const name of ["seed", "start", "label", "temperature", "detail"]) find(name).addEventListener("change", sample);
     find("temperature").addEventListener("input", ({ target }) => {
@@ -209,23 +217,23 @@ class Page {
     });
     find("choices").addEventListener("submit", (event) => event.preventDefault());
     find("dice").addEventListener("click", () => {
-      Object.assign(find("seed"), { value: String(drawnSeed()) });
+      find("seed").value = String(randomSeed());
       find("start").value = "0";
       sample();
     });
     find("again").addEventListener("click", () => this.take(this.sampled, this.sampledWords));
-    find("centre").addEventListener("click", () => this.take(Array(model.width).fill(0), "the middle of the latent space"));
+    find("centre").addEventListener("click", () => this.take(Array(this.vae.latentDim).fill(0), "the middle of the latent space"));
     for (const end of ["a", "b"]) {
       find(`keep-${end}`).addEventListener("click", () => {
         this.ends[end] = [...this.sliders.latent];
-        paint(find(`end-${end}`), this.levels, model.shape);
+        paint(find(`end-${end}`), this.levels, this.vae.imageShape);
         find("share").value = end === "a" ? 0 : 1;
       });
     }
     find("share").addEventListener("input", guarded(async () => {
       const { a, b } = this.ends;
-      if (!a || !b) throw new Error("expected two garments to go between, got fewer; keep a first and a second one");
-      this.take(Array.from(between(a, b, find("share").valueAsNumber)), "between the two that you kept");
+      check(a && b, "two garments to go between, got fewer; keep a first and a second one");
+      this.take(between(a, b, find("share").valueAsNumber), "between the two that you kept");
     }));
     find("theme").addEventListener("click", () => {
       const dark = matchMedia("(prefers-color-scheme: dark)").matches;
@@ -239,115 +247,115 @@ class Page {
       this.note("copied");
     }));
     copied("link", () => new URL(toHash({ ...this.state, latent: this.sliders.latent }), location.href).href);
-    copied("python", () => python(this.state, this.sliders.latent, model));
-    copied("javascript", () => javascript(this.state, this.sliders.latent, model));
+    copied("python", () => python(this.state, this.sliders.latent, this.vae));
+    copied("javascript", () => javascript(this.state, this.sliders.latent));
     find("png").addEventListener("click", guarded(() => this.savePng()));
     find("gif").addEventListener("click", guarded(() => this.saveGif()));
   }
 
   async savePng() {
-    const [, height, width] = this.model.shape;
+    const [, height, width] = this.vae.imageShape;
     const large = element("canvas");
     paint(large, enlarged(this.levels, width, height, 8), [1, 8 * height, 8 * width]);
     save("garment.png", await new Promise((done) => large.toBlob(done, "image/png")), "image/png");
   }
 
-  /** From the first kept garment to the second and back; without two, the most telling dimension. */
+  /** Animates the way from the first kept garment to the second and back; without two, the dimension with most nats. */
   async saveGif() {
-    const [, height, width] = this.model.shape;
+    const [, height, width] = this.vae.imageShape;
     const { a, b } = this.ends;
-    const first = this.model.manifest.latent.order[0];
+    const first = this.vae.manifest.latent.order[0];
     const way = Array.from({ length: 25 }, (_, at) => at / 24).map((share) =>
-      a && b ? Array.from(between(a, b, share)) : this.sliders.latent.with(first, 5 * share - 2.5));
-    const pictures = await this.model.decode(way, this.state.detail ? this.noise : null);
-    const frames = [...pictures, ...pictures.slice(1, -1).reverse()].map((levels) => enlarged(levels, width, height, 6));
-    save("garments.gif", gif(frames, 6 * width, 6 * height, 6), "image/gif");
+      a && b ? between(a, b, share) : this.sliders.latent.with(first, 5 * share - 2.5));
+    const made = await this.pictures(way);
+    const frames = [...made, ...made.slice(1, -1).reverse()].map((levels) => enlarged(levels, width, height, 6));
+    save("garments.gif", await engine.gif(frames, 6 * width, 6 * height), "image/gif");
   }
 
-  /** Draw what the address names, or else what the form says. */
+  /** Draws what the address describes, or else what the form does. */
   async restore() {
-    const state = fromHash(location.hash, this.model);
+    const state = fromHash(location.hash, this.vae);
     if (state) this.show(state);
     await this.sample(state?.latent ?? undefined);
   }
 
-  /** The same at the start, where a link with nonsense is told and leaves the model's own sample. */
+  /** Does so at the start, where an error in a link leaves the form's sample. */
   async begin() {
     try {
-      fromHash(location.hash, this.model);
+      fromHash(location.hash, this.vae);
     } catch (error) {
-      say(error.message);
+      showError(error.message);
       return this.sample();
     }
     return this.restore();
   }
 
   async openMap() {
-    if (!this.model.manifest.files["map.json"] || this.map) return;
-    const response = await fetch(new URL("map.json", folder)).catch(() => null);
-    if (!response?.ok) throw new Error("expected map.json beside the model, got none; there is no map");
-    const points = readMap(await response.json());
+    const { files, class_names: classNames } = this.vae.manifest;
+    if (!files["map.json"] || this.map) return;
+    const document = await this.vae.readJson("map.json");
+    check(document?.places, "a map in map.json, got another file; copy the model folder again");
+    const points = readMap(document);
     find("map").hidden = false;
     const look = latest(followed(async (point) => {
-      const [levels] = await this.model.decode([point.latent]);
-      paint(find("pointed"), levels, this.model.shape);
-      find("pointed-words").textContent = this.model.manifest.class_names[point.label] ?? "";
+      const [levels] = await pictures(this.vae, [point.latent]);
+      paint(find("pointed"), levels, this.vae.imageShape);
+      find("pointed-words").textContent = classNames[point.label] ?? "";
     }));
-    this.map = new LatentMap(find("points"), find("legend"), points, this.model.manifest.class_names, look, (point) => {
-      this.take(point.latent, `the latent of a ${this.model.manifest.class_names[point.label] ?? "picture"}`);
+    this.map = new LatentMap(find("points"), find("legend"), points, classNames, look, (point) => {
+      this.take(point.latent, `the latent of a test image, ${classNames[point.label] ?? "without a class"}`);
     });
     this.map.go(0);
   }
 }
 
-/** The page over a model that answers; again: after a failure, past what the browser kept. */
-async function open(again) {
-  const manifest = await readManifest(folder, again);
-  const engine = await engines.open(folder, manifest, progress, again);
-  const model = new Model(engine, manifest);
-  const { name, version } = manifest.model;
-  find("about").textContent = `${name} ${version}: slide, roll, draw. A latent of ${model.width} numbers holds each garment.`;
-  find("runtime").textContent = `${engines.runtime}. Nothing leaves your machine.`;
-  document.querySelectorAll("[data-fitted]").forEach((part) => (part.hidden = !manifest.graphs.latents));
-  document.querySelectorAll("[data-detail]").forEach((part) => (part.hidden = !model.detail));
-  find("label").append(...model.classes.map((label, at) => new Option(label, at)));
-  return new Page(model);
+async function open() {
+  const vae = await engine.open(new URL("model/", document.baseURI), progress);
+  const { model, image, graphs, detail } = vae.manifest;
+  check(image.channels === 1, `a model of grey pictures, got ${image.channels} channels`);
+  find("about").textContent = `${model.name} ${model.version}, a variational autoencoder, makes a picture from ` +
+    `${vae.latentDim} numbers, called its latent.`;
+  find("runtime").textContent = `${engine.runtime} Your pictures stay on this machine.`;
+  document.querySelectorAll("[data-fitted]").forEach((part) => (part.hidden = !graphs.latents));
+  document.querySelectorAll("[data-detail]").forEach((part) => (part.hidden = !detail));
+  find("label").append(...vae.classNames.map((label, at) => new Option(label, at)));
+  return new Page(vae);
 }
 
-/** From nothing to a page at rest; after a failure again, from where it stopped. */
-async function load(again) {
+/** Loads the page; after a failure, a second call continues where the first one stopped. */
+async function load() {
   const main = document.querySelector("main");
-  say("");
+  showError("");
   find("retry").hidden = true;
   document.body.dataset.state = "loading";
   try {
-    globalThis.playground ??= await open(again);
+    globalThis.playground ??= await open();
     if (main.inert) await playground.begin();
     document.body.dataset.state = "loaded";
     await playground.verify();
     await playground.openMap();
   } catch (error) {
-    say(String(error.message ?? error));
+    showError(String(error.message ?? error));
     find("retry").hidden = false;
     if (main.inert) {
       document.body.dataset.state = "failed";
       find("verified").textContent = "no model";
-    } else if (!playground.differences) {
+    } else if (!playground.checks.length) {
       find("verified").textContent = "not verified";
     }
   }
   document.body.dataset.ready = "true";
 }
 
-/** What can wait until the page is at rest: the encoder and its golden vectors, and a copy for the next visit. */
+/** Does what can wait: the golden vectors of the encoder, and a copy of the page for the next visit. */
 async function rest() {
-  if (!globalThis.playground?.differences) return;
+  if (!globalThis.playground?.checks.length) return;
   await new Promise((done) => (globalThis.requestIdleCallback ?? setTimeout)(done));
-  if (!("mean" in playground.differences.found)) await playground.verifyEncodings();
-  playground.model.engine.keep();
+  if (!playground.verifiedAll) await playground.verifyEncodings();
+  engine.keep();
 }
 
-// A picture that is dropped while there is no model must not take the page's place.
+// A browser would leave the page for a picture that is dropped before the model is loaded.
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
-find("retry").addEventListener("click", () => load(true).then(rest));
-load(false).then(rest);
+find("retry").addEventListener("click", () => load().then(rest));
+load().then(rest);

@@ -1,7 +1,7 @@
-// A map of posterior means, from the model folder's map.json: places, classes, latents.
+// A map of test images by their latents, from the model folder's map.json.
 
+import { bytesOf } from "../../examples/vae.mjs";
 import { element } from "./draw.js";
-import { bytesOf } from "./model.js";
 
 const COLOURS = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#8a8f98"];
 
@@ -19,7 +19,7 @@ export function readMap({ points, dimensions, latent_step: step, places, labels,
 }
 
 export class LatentMap {
-  /** pointed(point) is called for the point under the hand, chosen(point) for the one taken. */
+  /** pointed(point) is called for the point under the pointer, and chosen(point) for the one that is clicked. */
   constructor(canvas, legend, points, classes, pointed, chosen) {
     Object.assign(this, { canvas, points, at: -1, pointed });
     legend.replaceChildren(...classes.map((name, label) => {
@@ -48,7 +48,7 @@ export class LatentMap {
     return this.points.reduce((best, point, at) => (far(point) < far(this.points[best]) ? at : best), 0);
   }
 
-  /** The nearest point in a direction from the present one. */
+  /** The nearest point in a direction from the current one. */
   towards(dx, dy) {
     if (this.at < 0) return 0;
     const here = this.points[this.at];

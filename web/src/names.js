@@ -1,6 +1,6 @@
-// What a dimension does, where that is honest to say: seen from the prior's centre, by eye, for one set of weights.
+// Names for dimensions whose effect is clear: what one sees at both ends of the slider while the others are 0.
 
-/** By the SHA-256 of the weights, whatever they were exported to: { dimension: [what −2.5 looks like, what +2.5 looks like] }. */
+/** { SHA-256 of the weights: { dimension: [what −2.5 looks like, what +2.5 looks like] } } */
 export const NAMES = {
   "1813927df6781e18d893f974b813657f04fe6d4592d46ecd51daa3c57135e05b": { // fashion-mnist-12d 3.0
     5: ["light top", "trousers"],

@@ -1,19 +1,19 @@
-// Pictures from outside: chosen, dropped, pasted or drawn; fitted, encoded, and put into the sliders.
+// The user's own pictures, which are chosen, dropped, pasted or drawn: fitted, encoded, and put into the sliders.
 
-import { paint, Turns } from "./draw.js";
+import { check } from "../../examples/vae.mjs";
+import { paint, pictures, Turns } from "./draw.js";
 import { fit, fitFile } from "./fit.js";
-import { check } from "./numbers.js";
 
 const PEN = 18; // pixels of the pad, which has 280
 
 export class Own {
   /**
-   * ask() begins a request when a picture came, and taken(mean) is called with its posterior mean unless a later request
-   * began; guarded(work) is work whose errors are said on the page.
+   * ask() begins a request when a picture arrives, and taken(mean) is called with its posterior mean unless a later request
+   * has begun. guarded(work) makes a function that shows the errors of work on the page.
    */
-  constructor(model, ask, taken, guarded) {
+  constructor(vae, ask, taken, guarded) {
     const find = (name) => document.querySelector(`#${name}`);
-    Object.assign(this, { model, ask, taken, guarded, find, turns: new Turns() });
+    Object.assign(this, { vae, ask, taken, guarded, find, turns: new Turns() });
     this.again = null;
     find("file").addEventListener("click", ({ target }) => (target.value = "")); // so that the same file can be tried again
     find("file").addEventListener("change", ({ target }) => target.files[0] && this.file(target.files[0]));
@@ -34,7 +34,7 @@ export class Own {
   }
 
   file(file) {
-    return this.picture(() => fitFile(file, this.model.shape, this.find("invert").value));
+    return this.picture(() => fitFile(file, this.vae.imageShape, this.find("invert").value));
   }
 
   pad(canvas) {
@@ -61,11 +61,11 @@ export class Own {
     canvas.addEventListener("pointercancel", () => (last = null));
     canvas.addEventListener("pointerup", () => {
       last = null;
-      this.picture(async () => fit(canvas, this.model.shape, "no"));
+      this.picture(async () => fit(canvas, this.vae.imageShape, "no"));
     });
   }
 
-  /** Take the picture that read() gives, now and whenever how to take it changes. */
+  /** Takes the picture that read() returns, now, and again when the user changes how it is inverted. */
   picture(read) {
     this.again = this.guarded(async () => this.take(read));
     return this.again();
@@ -76,20 +76,20 @@ export class Own {
     const asked = this.ask();
     const fitted = await newest(read());
     if (!fitted) return;
-    paint(this.find("fitted"), fitted.levels, this.model.shape);
-    this.find("fitted-words").textContent = `as the model sees it${fitted.inverted ? ", made negative" : ""}`;
+    paint(this.find("fitted"), fitted.levels, this.vae.imageShape);
+    this.find("fitted-words").textContent = `as the model sees it${fitted.inverted ? ", inverted" : ""}`;
     this.find("rebuilt-words").textContent = "encoding …";
-    const posterior = await newest(this.model.encode(fitted.levels)).catch((error) => {
+    const posterior = await newest(this.vae.encode(fitted.levels)).catch((error) => {
       this.find("rebuilt-words").textContent = "not encoded";
       throw error;
     });
     if (!posterior) return;
     const { mean, logVariance } = posterior;
-    const pictures = await newest(this.model.decode([mean]));
-    if (!pictures) return;
-    paint(this.find("rebuilt"), pictures[0], this.model.shape);
+    const made = await newest(pictures(this.vae, [mean]));
+    if (!made) return;
+    paint(this.find("rebuilt"), made[0], this.vae.imageShape);
     const kl = mean.reduce((sum, m, at) => sum + 0.5 * (Math.exp(logVariance[at]) + m * m - 1 - logVariance[at]), 0);
-    this.find("rebuilt-words").textContent = `what ${this.model.width} numbers keep (${kl.toFixed(1)} nats)`;
+    this.find("rebuilt-words").textContent = `what the latent keeps of it: ${kl.toFixed(1)} nats`;
     if (await asked(true)) this.taken(mean);
   }
 }

@@ -1,24 +1,24 @@
-// A slider for each dimension of the latent, with a film strip of what it does to the garment at hand.
+// A slider for each dimension of the latent, with a film strip of how it changes the current garment.
 
-import { element, paint, pause, Turns } from "./draw.js";
+import { element, paint, pause, pictures, Turns } from "./draw.js";
 import { NAMES } from "./names.js";
 
 const SPAN = 3; // prior standard deviations to each side
 const FRAMES = 7;
-const UNUSED = 0.01; // nats of KL below which a dimension says nothing
+const UNUSED = 0.01; // nats; a dimension with less information changes nothing
 const SOON = 400; // milliseconds between the taps of a double tap
 const NEAR = 30; // pixels between them
 
 export class Sliders {
   /**
-   * place: where they go; changed(dimension, value) is called when a hand moved one, and looked(levels) when it hovers
-   * over a picture of a strip, with null when it leaves.
+   * Fills the element `place`. changed(dimension, value) is called when a user moves a slider, and looked(levels) when the
+   * pointer is over a picture of a strip, or with null when it leaves the strip.
    */
-  constructor(place, model, changed, looked) {
-    this.model = model;
-    this.latent = Array(model.width).fill(0);
-    const { order, kl_nats: kl } = model.manifest.latent;
-    const names = NAMES[model.manifest.training?.weights_sha256] ?? {};
+  constructor(place, vae, changed, looked) {
+    this.vae = vae;
+    this.latent = Array(vae.latentDim).fill(0);
+    const { order, kl_nats: kl } = vae.manifest.latent;
+    const names = NAMES[vae.manifest.training?.weights_sha256] ?? {};
     this.rows = order.map((dimension) => {
       const [low, high] = names[dimension] ?? [];
       const input = element("input", { type: "range", min: -SPAN, max: SPAN, step: 0.01, value: 0, id: `z${dimension}` });
@@ -53,7 +53,7 @@ export class Sliders {
     this.turns = new Turns();
   }
 
-  /** Put a latent on the sliders, as no hand did. */
+  /** Moves the sliders to a latent, without a call of changed(). */
   set(latent) {
     this.latent = Array.from(latent);
     this.show();
@@ -67,28 +67,28 @@ export class Sliders {
     }
   }
 
-  /** Draw the strips around the latent, a row at a time, until another call begins them anew. */
+  /** Draws the strips around the latent, one after the other, until another call begins anew. */
   async drawStrips(noise) {
     const newest = this.turns.begin();
     const latent = this.latent;
     for (const row of this.rows) {
       const { dimension, canvases } = row;
       const values = canvases.map((_, at) => SPAN * ((2 * at) / (FRAMES - 1) - 1));
-      const pictures = await newest(this.model.decode(values.map((value) => latent.with(dimension, value)), noise));
-      if (!pictures) return;
-      row.pictures = pictures;
-      canvases.forEach((canvas, at) => paint(canvas, pictures[at], this.model.shape));
+      const made = await newest(pictures(this.vae, values.map((value) => latent.with(dimension, value)), noise));
+      if (!made) return;
+      row.pictures = made;
+      canvases.forEach((canvas, at) => paint(canvas, made[at], this.vae.imageShape));
       if (!(await newest(pause()))) return;
     }
   }
 
-  /** Give the model to whoever moves a slider. */
+  /** Stops drawing strips, so that the model is free for the large picture. */
   stopStrips() {
     this.turns.end();
   }
 }
 
-/** A double click, or a double tap, of which browsers make no click on a slider. */
+/** Calls work on a double click, and on a double tap, which browsers do not report on a slider. */
 function onDouble(part, work) {
   let tapped = { timeStamp: -Infinity };
   part.addEventListener("dblclick", work);

@@ -1,5 +1,5 @@
-// The service worker of the static build: after the first load, the page works without a network.
-// The build fills in the name, which changes with any file, and the list of files.
+// The service worker of the static build, which lets the page work without a network after the first load.
+// The build fills in the list of files, and a name that changes when any file does.
 
 const NAME = __NAME__;
 const FILES = __FILES__;
@@ -22,7 +22,7 @@ async function kept(request) {
   return (await caches.match(request, { ignoreSearch: true, cacheName: NAME })) ?? fetch(request);
 }
 
-/** After a failure the page asks past what is kept: that may be what was broken. */
+/** After a failure the page asks for a fresh copy, because the kept one may be broken. */
 async function fresh(request) {
   const answer = await fetch(request).catch(() => null);
   if (!answer?.ok) return answer ?? kept(request);

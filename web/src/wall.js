@@ -1,14 +1,15 @@
 // Fifty samples of a seed, to choose from.
 
-import { element, paint, pause, Turns } from "./draw.js";
+import { rows } from "../../examples/vae.mjs";
+import { element, paint, pause, pictures, Turns } from "./draw.js";
 
 export const FIFTY = 50;
-const AT_ONCE = 10; // so that a slower machine shows the first ones early
+const AT_ONCE = 10; // pictures in one run, so that a slow machine shows the first ones early
 
 export class Wall {
-  /** place: where they go; chosen(choice, latent, noise, label) is called for the one that was clicked. */
-  constructor(place, model, chosen) {
-    this.model = model;
+  /** Fills the element `place`. chosen(choice, latent, noise, label) is called for the sample that was clicked. */
+  constructor(place, vae, chosen) {
+    this.vae = vae;
     this.chosen = chosen;
     this.turns = new Turns();
     this.tiles = Array.from({ length: FIFTY }, (_, at) => {
@@ -33,24 +34,26 @@ export class Wall {
     this.tiles.forEach(({ tile }, at) => tile.setAttribute("aria-pressed", String(first + BigInt(at) === index)));
   }
 
-  /** Fill it with the fifty around the index of a choice { seed, start, prior, label, temperature, detail }. */
+  /** Shows the fifty samples around the index of a choice { seed, start, prior, label, temperature, detail }. */
   async fill(choice) {
     const newest = this.turns.begin();
-    const [seed, start] = [BigInt(choice.seed), BigInt(choice.start)];
+    const start = BigInt(choice.start);
     const limit = 2n ** 63n - BigInt(FIFTY);
     const first = start > limit ? limit : start - (start % BigInt(FIFTY));
-    const drawn = await newest(this.model.draw(seed, first, FIFTY, choice));
+    const drawn = await newest(this.vae.draw(FIFTY, { ...choice, start: first }));
     if (!drawn) return;
-    this.drawn = { first, choice, ...drawn };
+    const { labels } = drawn;
+    const [latents, noise] = [rows(drawn.latents, FIFTY), drawn.noise && rows(drawn.noise, FIFTY)];
+    this.drawn = { first, choice, labels, latents, noise };
     this.mark(start);
     for (let at = 0; at < FIFTY; at += AT_ONCE) {
-      const noise = choice.detail ? drawn.noise.slice(at, at + AT_ONCE) : null;
-      const pictures = await newest(this.model.decode(drawn.latents.slice(at, at + AT_ONCE), noise));
-      if (!pictures) return;
-      pictures.forEach((levels, within) => {
+      const some = (values) => values.slice(at, at + AT_ONCE);
+      const made = await newest(pictures(this.vae, some(latents), choice.detail ? some(noise) : null));
+      if (!made) return;
+      made.forEach((levels, within) => {
         const { tile, canvas } = this.tiles[at + within];
-        paint(canvas, levels, this.model.shape);
-        const name = this.model.classes[drawn.labels[at + within]];
+        paint(canvas, levels, this.vae.imageShape);
+        const name = this.vae.classNames[labels[at + within]];
         tile.ariaLabel = `sample ${first + BigInt(at + within)}${name ? `, ${name}` : ""}`;
       });
       if (!(await newest(pause()))) return;

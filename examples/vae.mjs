@@ -1,0 +1,392 @@
+// A variational autoencoder (VAE) from a model folder, on ONNX Runtime, in a browser or in Node.js 20.16 or newer.
+//
+//     import * as ort from "onnxruntime-web"; // in Node.js: import ort from "onnxruntime-node";
+//     import { VAE, greyLevels } from "./vae.mjs";
+//
+//     const vae = await VAE.load("model/", { ort }); // the folder's address, or in Node.js its path
+//     const samples = await vae.sample(2, { seed: 7 }); // the same two pictures on every machine
+//     console.log(greyLevels(samples.images));
+//
+// All arrays are flat. Images are Float32Array [n × channels × height × width] with values in [0, 1], and latents are
+// Float32Array [n × latentDim]; `rows(images, n)` splits them into n pieces. Arguments may also be nested arrays.
+// An error is one line with what was expected, what was found, and often what to do.
+
+/**
+ * @typedef {number | bigint | string} Whole
+ *   A whole number from 0 to 2^63-1. From 2^53 on, give it as a BigInt or as decimal digits.
+ * @typedef {ArrayLike<any>} Values
+ *   Numbers in a flat typed array, or in arrays of any depth.
+ * @typedef {object} Choice
+ *   What to sample. Whatever is left out takes the model's default.
+ * @property {Whole} [seed]  which endless sequence of pictures; a random one below 2^53 by default
+ * @property {Whole} [start]  the index of the first picture in that sequence; 0 by default
+ * @property {"normal" | "fitted"} [prior]  the density that latents are drawn from: N(0, I), or the one that was fitted
+ *   to the latents of the training images
+ * @property {number | string} [label]  one class only: its index in `classNames`, its name, or a word of its name, as
+ *   "boot"; -1 means any class
+ * @property {number} [temperature]  the factor of the latents' noise, from 0 to 100; 1 by default
+ * @property {boolean} [detail]  true draws pictures with the detail stage, false gives the decoder's mean pictures
+ * @typedef {object} Drawn
+ *   Latents that were drawn, and what belongs to them.
+ * @property {Float32Array} latents  [n × latentDim]
+ * @property {number[]} labels  the class of each latent, or -1 where it has none
+ * @property {Float32Array | null} noise  the input of the detail stage, [n × its width]; null if there is no such stage
+ * @property {string} seed  in decimal digits
+ * @property {string} start  in decimal digits
+ * @typedef {Drawn & { images: Float32Array }} Samples
+ * @typedef {{ name: string, difference: number, allowed: number, passed: boolean }} Check
+ *   The largest absolute difference of one kind of value from the golden vectors, and the largest one that passes.
+ */
+
+/** A trained VAE: it samples, encodes and decodes. `VAE.load` opens one. */
+export class VAE {
+  #turn = Promise.resolve();
+  #golden = null;
+
+  /**
+   * Opens a model folder. Its graphs are read, checked and opened when they are first needed.
+   * @param {string | URL} folder  the address of the model folder, or in Node.js its path
+   * @param {object} engine  what runs the graphs: `ort` or `run` is required
+   * @param {any} [engine.ort]  the module onnxruntime-web or onnxruntime-node, or a promise of it
+   * @param {object} [engine.sessionOptions]  options for ONNX Runtime's sessions, instead of the CPU and one thread
+   * @param {(graph: string, inputs: object) => Promise<object>} [engine.run]  runs a graph elsewhere, of the inputs
+   *   { name: { dtype, dims, data } }, and returns its outputs { name: typed array }
+   * @param {(address: string) => Promise<Uint8Array>} [engine.read]  reads a file of the folder
+   * @param {(content: Uint8Array) => Uint8Array} [engine.sha256]  hashes on pages from plain http:, where
+   *   browsers do not
+   * @param {Map<string, Promise<any>>} [engine.sessions]  holds the opened sessions by the SHA-256 of their graphs; a
+   *   second load with the map of a first one does not read those graphs again
+   * @returns {Promise<VAE>}
+   */
+  static async load(folder, { ort, sessionOptions, run, read = readBytes, sha256, sessions = new Map() } = {}) {
+    check(ort || run, "{ ort }, which is onnxruntime-web or onnxruntime-node, got neither that nor { run }");
+    const place = String(folder).replace(/\/*$/, "/");
+    const vae = Object.assign(new VAE(), { place, ort, sessionOptions, elsewhere: run, read, sha256, sessions });
+    const manifest = await vae.readJson("manifest.json");
+    const fits = manifest?.schema_version === 1 && manifest.graphs?.decoder;
+    check(fits, `a manifest.json of schema version 1 in ${folder}, got ${manifest?.schema_version ?? "another file"}`);
+    return Object.assign(vae, { manifest });
+  }
+
+  /** How many numbers a latent has. */
+  get latentDim() {
+    return this.manifest.latent.dimensions;
+  }
+
+  /** The shape of an image: [channels, height, width]. */
+  get imageShape() {
+    const { channels, height, width } = this.manifest.image;
+    return [channels, height, width];
+  }
+
+  /** The names of the classes; empty for a model that was trained without classes. */
+  get classNames() {
+    return this.manifest.class_names;
+  }
+
+  /**
+   * Makes n pictures: start … start+n−1 of a seed, the same ones on every machine.
+   * @param {number} [n]
+   * @param {Choice} [choice]
+   * @returns {Promise<Samples>}  its noise is null if the detail stage was not used
+   */
+  async sample(n = 1, choice = {}) {
+    const drawn = await this.draw(n, choice);
+    const samples = { ...drawn, noise: this.resolve(choice).detail ? drawn.noise : null };
+    return { images: await this.decode(samples), ...samples };
+  }
+
+  /**
+   * Makes n pictures in chunks, so that memory does not grow with n.
+   * @param {number} n
+   * @param {Choice & { chunk?: number }} [choice]  chunk is the number of pictures in each chunk, 256 by default
+   * @returns {AsyncGenerator<Samples>}
+   */
+  async *stream(n, { chunk = 256, seed = randomSeed(), start = 0, ...choice } = {}) {
+    check(Number.isInteger(chunk) && chunk >= 1, `a chunk of at least 1 picture, got ${chunk}`);
+    const { from } = wholeRange(start, n);
+    for (let at = 0; at < n; at += chunk) {
+      yield await this.sample(Math.min(chunk, n - at), { ...choice, seed, start: from + BigInt(at) });
+    }
+  }
+
+  /**
+   * Draws n latents without decoding them: what `sample` makes its pictures of.
+   * @param {number} [n]
+   * @param {Choice} [choice]
+   * @returns {Promise<Drawn>}
+   */
+  async draw(n = 1, { seed = randomSeed(), start = 0, ...choice } = {}) {
+    const { prior, label, temperature } = this.resolve(choice);
+    const { from, count } = wholeRange(start, n);
+    const range = { seed: [wholeNumber(seed)], start: [from], count: [count] };
+    const origin = { seed: String(range.seed), start: String(from) };
+    if (!this.manifest.graphs.latents) { // a model folder from before there were fitted priors
+      const { latent } = await this.run("generator", range);
+      return { latents: latent, labels: Array(Number(count)).fill(-1), noise: null, ...origin };
+    }
+    const chosen = { prior: [BigInt(prior === "fitted")], label: [BigInt(label)], temperature: [temperature] };
+    const { latent, labels, noise = null } = await this.run("latents", { ...range, ...chosen });
+    return { latents: latent, labels: Array.from(labels, Number), noise, ...origin };
+  }
+
+  /**
+   * Makes the pictures of latents.
+   *
+   * The detail stage needs noise besides a latent. If none is given, all latents share the noise of picture 0 of seed 0
+   * from the normal prior, so that a latent always gives the same picture.
+   * @param {Values | Drawn} latents  [n × latentDim]; or what `sample` or `draw` returned, which includes the noise
+   * @param {{ noise?: Values | null, detail?: boolean }} [options]  noise for each latent, or one row for all of them;
+   *   detail as in `Choice`, and by default true if there is noise and false if it is null
+   * @returns {Promise<Float32Array>}
+   */
+  async decode(latents, { noise: own, detail } = {}) {
+    check(!own || detail !== false, "noise or detail: false, got both");
+    const noise = own === undefined ? latents?.noise : own;
+    const latent = flat(latents?.latents ?? latents);
+    detail ??= noise === undefined ? undefined : noise !== null;
+    if (!this.resolve({ detail }).detail) return (await this.run("decoder", { latent })).image;
+    const given = flat(noise ?? (await this.draw(1, { seed: 0, prior: "normal" })).noise);
+    const [n, width] = [Math.ceil(latent.length / this.latentDim), this.manifest.detail.noise];
+    const rowsOfNoise = given.length === width ? flat(Array(n).fill(given)) : given;
+    const fits = rowsOfNoise.length === n * width;
+    check(fits, `${width} numbers of noise for each latent, or once for all, got ${given.length}`);
+    return (await this.run("detail", { latent, noise: rowsOfNoise })).image;
+  }
+
+  /**
+   * Encodes images into the mean and the log-variance of the posterior, which is the normal distribution of the latents
+   * that could have made an image.
+   * @param {Values} images  in [0, 1]; or grey levels from 0 to 255 as Uint8Array or Uint8ClampedArray
+   * @returns {Promise<{ mean: Float32Array, logVariance: Float32Array }>}  each [n × latentDim]
+   */
+  async encode(images) {
+    const areLevels = images instanceof Uint8Array || images instanceof Uint8ClampedArray;
+    const image = areLevels ? Float32Array.from(images, (level) => level / 255) : flat(images);
+    check(image.every((x) => x >= 0 && x <= 1), "images with values in [0, 1], got others; divide grey levels by 255");
+    const { mean, log_variance: logVariance } = await this.run("encoder", { image });
+    return { mean, logVariance };
+  }
+
+  /**
+   * Replays golden.json, which has inputs with their expected outputs.
+   * @param {{ draws?: boolean, encodings?: boolean }} [parts]  false leaves out what needs no encoder, or what needs it
+   * @returns {Promise<Check[]>}
+   */
+  async verify({ draws = true, encodings = true } = {}) {
+    const golden = this.#golden ?? (await this.readJson("golden.json"));
+    const worst = {};
+    const compare = (name, found, expected) => {
+      const comparable = found.length === expected.length && found.length > 0; // no values would agree with anything
+      const differences = Float64Array.from(found, (value, at) => Math.abs(value - expected[at]));
+      worst[name] = Math.max(worst[name] ?? 0, comparable ? differences.reduce((a, b) => Math.max(a, b)) : NaN);
+    };
+    try {
+      if (draws) await this.#replayDraws(golden, compare);
+      if (encodings) await this.#replayEncodings(golden, compare);
+      this.#golden = golden;
+      const allowed = { noise: golden.tolerances.latent, label: 0, ...golden.tolerances };
+      return Object.entries(worst).map(([name, difference]) => (
+        { name, difference, allowed: allowed[name], passed: difference <= allowed[name] }));
+    } catch (error) {
+      check(!(error instanceof TypeError), "golden vectors in golden.json, got others; copy the model folder again");
+      throw error;
+    }
+  }
+
+  async #replayDraws({ samples, latents: choices, decodings, details }, compare) {
+    const compareImages = async (expected, latents, options) =>
+      compare("grey_levels", greyLevels(await this.decode(latents, options)), bytesOf(expected.base64));
+    for (const { seed, start, count, latents, images } of samples) {
+      const drawn = await this.draw(count, { seed, start });
+      compare("latent", drawn.latents, flat(latents));
+      const first = (values) => values.slice(0, (values.length / count) * images.count); // not all come with a picture
+      await compareImages(images, first(drawn.latents), { noise: this.resolve().detail ? first(drawn.noise) : null });
+    }
+    for (const { count, latents, labels, noise, ...choice } of this.manifest.graphs.latents ? choices : []) {
+      const drawn = await this.draw(count, choice);
+      compare("latent", drawn.latents, flat(latents));
+      compare("label", drawn.labels, labels);
+      if (noise) compare("noise", drawn.noise, flat(noise));
+    }
+    await compareImages(decodings.images, decodings.latents, { detail: false });
+    if (this.manifest.detail) await compareImages(details.images, details.latents, { noise: details.noise });
+  }
+
+  async #replayEncodings({ encodings }, compare) {
+    const { mean, logVariance } = await this.encode(bytesOf(encodings.images.base64));
+    compare("mean", mean, flat(encodings.mean));
+    compare("log_variance", logVariance, flat(encodings.log_variance));
+  }
+
+  /**
+   * Checks a choice, and fills in the model's defaults.
+   * @param {Choice} [choice]
+   * @returns {{ prior: "normal" | "fitted", label: number, temperature: number, detail: boolean }}
+   */
+  resolve({ prior, label, temperature = 1, detail } = {}) {
+    const { graphs, latent, detail: stage } = this.manifest;
+    const fitted = Boolean(graphs.latents);
+    const index = typeof label === "string" ? findLabel(label, this.classNames) : label ?? -1;
+    const classes = fitted && this.classNames.length ? `one of the classes ${this.classNames.join(", ")}` : "no label";
+    check(index === -1 || (fitted && this.classNames[index]), `${classes}, got the label ${label}`);
+    prior ??= index >= 0 ? "fitted" : latent.default_prior ?? "normal";
+    const priors = fitted ? ["normal", "fitted"] : ["normal"];
+    check(priors.includes(prior), `the prior ${priors.join(" or ")}, got ${prior}`);
+    check(index === -1 || prior === "fitted", `the fitted prior for the label ${label}, got the normal one`);
+    const inRange = fitted ? temperature >= 0 && temperature <= 100 : temperature === 1; // only latents.onnx has it
+    check(inRange, `a temperature ${fitted ? "from 0 to 100" : "of 1"}, got ${temperature}`);
+    check(stage || !detail, "a model with a detail stage, got one without; leave detail and noise out");
+    return { prior, label: index, temperature, detail: detail ?? stage?.default ?? false };
+  }
+
+  /** Opens graphs of the manifest ahead of their first use, by their names. */
+  async open(...names) {
+    await Promise.all(names.map((name) => this.#session(this.#graph(name))));
+  }
+
+  /**
+   * Runs one graph of the model. Inputs and outputs are flat arrays by their names in the manifest.
+   * @param {string} name
+   * @param {Record<string, Values>} inputs
+   * @returns {Promise<Record<string, any>>}
+   */
+  async run(name, inputs) {
+    const graph = this.#graph(name);
+    const feed = Object.fromEntries(graph.inputs.map((spec) => [spec.name, checkedInput(spec, inputs[spec.name])]));
+    if (this.elsewhere) return this.elsewhere(name, feed);
+    const [session, { Tensor }] = await Promise.all([this.#session(graph), this.ort]);
+    const tensors = mapped(feed, ({ dtype, dims, data }) => new Tensor(dtype, data, dims));
+    this.#turn = this.#turn.catch(() => {}).then(() => session.run(tensors)); // WebAssembly takes one run at a time
+    return mapped(await this.#turn, ({ data }) => data);
+  }
+
+  #graph(name) {
+    const { graphs } = this.manifest;
+    check(graphs[name], `a model with a graph called ${name}, got one with ${Object.keys(graphs).join(", ")}`);
+    return graphs[name];
+  }
+
+  #session({ file, sha256 }) {
+    if (!this.sessions.has(sha256)) { // calls at the same time open it once
+      const opening = this.#openSession(file, sha256);
+      this.sessions.set(sha256, opening);
+      opening.catch(() => this.sessions.delete(sha256)); // a failure is forgotten: the next call tries again
+    }
+    return this.sessions.get(sha256);
+  }
+
+  async #openSession(file, sha256) {
+    const content = await this.read(this.place + file);
+    await checkSha256(content, sha256, `the ${file} that manifest.json describes`, this.sha256);
+    const { InferenceSession } = await this.ort;
+    const options = { executionProviders: ["cpu"], intraOpNumThreads: 1, ...this.sessionOptions };
+    return InferenceSession.create(content, options).catch((error) =>
+      check(false, `a graph in ${file}, got: ${String(error.message ?? error).slice(0, 120)}; copy it again`));
+  }
+
+  /** The content of a JSON file of the model folder; null if it is no JSON. */
+  async readJson(name) {
+    const text = new TextDecoder().decode(await this.read(this.place + name));
+    try {
+      return JSON.parse(text);
+    } catch {
+      return null;
+    }
+  }
+}
+
+/** Grey levels 0 … 255 of images: ⌊255·x + 0.5⌋ in float32, as in every language. */
+export function greyLevels(images) {
+  return Uint8Array.from(images, (x) => Math.fround(Math.fround(255 * x) + 0.5)); // the conversion cuts: the floor here
+}
+
+/** Splits a flat array into n rows of equal length. */
+export function rows(values, n) {
+  return Array.from({ length: n }, (_, at) => values.slice((at * values.length) / n, ((at + 1) * values.length) / n));
+}
+
+/** A random seed below 2^53, which fits into a number of any language, as a BigInt. */
+export function randomSeed() {
+  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
+  return (BigInt(high & 0x1fffff) << 32n) | BigInt(low);
+}
+
+/** A whole number from 0 to 2^63-1 as a BigInt; an error calls it by its name. */
+export function wholeNumber(value, name = "a seed") {
+  const text = String(value).trim();
+  const exact = /^\d{1,19}$/.test(text) && (typeof value !== "number" || Number.isSafeInteger(value));
+  check(exact && BigInt(text) < 2n ** 63n, `${name} from 0 to 2^63-1, got ${text.slice(0, 30) || "nothing"}` +
+    (value >= 2 ** 53 && typeof value === "number" ? "; give it as a BigInt or as decimal digits" : ""));
+  return BigInt(text);
+}
+
+/** The bytes of a base64 text. */
+export function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+}
+
+/** Refuses content whose SHA-256 is not the expected one, given in hexadecimal digits. */
+export async function checkSha256(content, expected, what, sha256) {
+  const { subtle } = crypto;
+  check(subtle || sha256, "a page from https: or 127.0.0.1, where browsers can hash what they load; got plain http:");
+  const hash = new Uint8Array(subtle ? await subtle.digest("SHA-256", content) : await sha256(content));
+  const found = Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  check(found === expected, `${what}, got another SHA-256; copy it again`);
+}
+
+/** Throws an error "expected …" if the condition does not hold. */
+export function check(holds, expected) {
+  if (!holds) throw new Error(`expected ${expected}`);
+}
+
+/** The index of the one class with this name, or with these whole words in its name; undefined if there is none. */
+function findLabel(label, classNames) {
+  const words = (text) => ` ${text.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean).join(" ")} `;
+  const [names, wanted] = [classNames.map(words), words(label)];
+  const found = names.flatMap((name, at) => (name.includes(wanted) && wanted.trim() ? [at] : []));
+  return names.includes(wanted) ? names.indexOf(wanted) : found.length === 1 ? found[0] : undefined;
+}
+
+function wholeRange(start, n) {
+  const [from, count] = [wholeNumber(start, "a start"), wholeNumber(n, "a number of pictures")];
+  check(count >= 1n && from + count <= 2n ** 63n, `at least 1 picture, and none past 2^63-1, got ${n} from ${start}`);
+  return { from, count };
+}
+
+/** Values as a tensor of the manifest's dtype and shape, in which a word stands for any number of rows. */
+function checkedInput({ name, dtype, shape }, values) {
+  const data = flat(values);
+  const rowLength = shape.reduce((product, axis) => (typeof axis === "number" ? product * axis : product), 1);
+  const n = data.length / rowLength;
+  const fits = n >= 1 && Number.isInteger(n) && (shape.length > 0 || n === 1);
+  check(fits, `${name} of shape [${shape.join(", ")}], got ${data.length} values`);
+  const dims = shape.map((axis) => (typeof axis === "number" ? axis : n));
+  if (dtype === "int64") return { dtype, dims, data: BigInt64Array.from(data, BigInt) };
+  check(data.every(Number.isFinite), `finite values in ${name}, got others`);
+  return { dtype, dims, data: Float32Array.from(data) };
+}
+
+function flat(values) {
+  if (ArrayBuffer.isView(values)) return values;
+  check(Array.isArray(values), `numbers in an array, got ${values}`);
+  return values.flatMap((value) => (typeof value === "object" ? Array.from(flat(value)) : value));
+}
+
+/** An object with each of its values changed. */
+export function mapped(object, change) {
+  return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, change(value)]));
+}
+
+/** The bytes of a file: by fetch, or in Node.js from a path. */
+async function readBytes(address) {
+  const refuse = (got) => check(false, `the file ${address}, got ${got}; check the address of the model folder`);
+  const files = globalThis.process?.getBuiltinModule?.("node:fs/promises"); // no import, which browsers would refuse
+  if (files && !/^https?:/.test(address)) {
+    const path = address.startsWith("file:") ? new URL(address) : address;
+    return files.readFile(path).catch(({ code }) => refuse(code === "ENOENT" ? "none" : code));
+  }
+  const response = await fetch(address).catch(() => refuse("no answer"));
+  if (!response.ok) refuse(`HTTP status ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}

@@ -1,0 +1,290 @@
+"""`vae.mjs` by itself, in Node.js: what it returns, what it refuses, and what it reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import example_drivers
+from vae_gen import VAE, find_model, to_grey_levels
+
+VAE_MJS = example_drivers.EXAMPLES / "vae.mjs"
+
+PRELUDE = """
+import fs from "node:fs/promises";
+import { createRequire } from "node:module";
+const ort = createRequire(process.argv[2])("onnxruntime-node");
+const { VAE, greyLevels, rows, randomSeed } = await import(process.argv[3]);
+const folder = process.argv[4];
+const failure = (promise) => promise.then(() => "no error", ({ message }) => message);
+const plain = (_, value) => (ArrayBuffer.isView(value) ? Array.from(value, Number) : value);
+const show = (value) => console.log(JSON.stringify(value, plain));
+"""
+
+
+def in_node(folder: Path, script: str) -> Any:
+    """What a script in Node.js shows; `folder` is a model folder there."""
+    example_drivers.require_node("node")
+    paths = [str(example_drivers.EXAMPLES / "node" / "example.mjs"), VAE_MJS.as_uri(), str(folder)]
+    command = ["node", "--input-type=module", "-e", PRELUDE + script, "script", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def spoilt(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may change."""
+    return Path(shutil.copytree(tiny_model_folder, tmp_path / "spoilt"))
+
+
+def test_it_names_sizes_and_classes(detailed_model_folder: Path) -> None:
+    found = in_node(detailed_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        show([vae.latentDim, vae.imageShape, vae.classNames, vae.resolve()]);
+    """)
+    manifest = VAE(detailed_model_folder).manifest
+    defaults = {"prior": "fitted", "label": -1, "temperature": 1, "detail": True}
+    shape, names = list(manifest.image.shape), list(manifest.class_names)
+    assert found == [manifest.latent.dimensions, shape, names, defaults]
+
+
+def test_a_sample_is_what_the_library_makes(detailed_model_folder: Path) -> None:
+    found = in_node(detailed_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        const samples = await vae.sample(3, { seed: 2n ** 63n - 1n, start: 7, label: "Other Blob", temperature: 0.5 });
+        show({ ...samples, images: greyLevels(samples.images) });
+    """)
+    expected = VAE(detailed_model_folder).sample(3, 2**63 - 1, 7, label="other blob", temperature=0.5)
+    assert (found["seed"], found["start"]) == (str(2**63 - 1), "7")
+    assert found["labels"] == expected.labels.tolist() == [1, 1, 1]
+    np.testing.assert_allclose(found["latents"], expected.latents.ravel(), atol=1e-5)
+    assert np.abs(np.subtract(found["images"], expected.grey_levels().ravel(), dtype=int)).max() <= 1
+
+
+def test_a_label_implies_the_fitted_prior(tiny_model_folder: Path) -> None:
+    found = in_node(tiny_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        show([vae.resolve().prior, vae.resolve({ label: "blob" }).prior, vae.resolve({ label: 1 }).prior]);
+    """)
+    assert found == ["normal", "fitted", "fitted"]
+
+
+def test_a_class_is_found_by_its_index_its_name_and_words_of_its_name() -> None:
+    found = in_node(find_model(), """
+        const vae = await VAE.load(folder, { ort });
+        const labels = [3, "shirt", "SNEAKER", "boot", "ankle-boot", "T-shirt", "top", -1, null, undefined];
+        show([labels.map((label) => vae.resolve({ label }).label), vae.resolve({ label: "Bag" }).prior]);
+    """)
+    assert found == [[3, 6, 7, 9, 9, 0, 0, -1, -1, -1], "fitted"]
+
+
+def test_decoding_samples_gives_their_pictures_again(detailed_model_folder: Path) -> None:
+    found = in_node(detailed_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        const same = async (samples) => {
+            const again = await vae.decode(samples);
+            return again.length > 0 && again.every((x, at) => x === samples.images[at]);
+        };
+        const drawn = await vae.draw(2, { seed: 3 });
+        const sampled = await vae.sample(2, { seed: 3 });
+        const images = await vae.decode(drawn);
+        show([await same(sampled), await same(await vae.sample(2, { seed: 3, detail: false })),
+              images.every((x, at) => x === sampled.images[at]),
+              (await vae.sample(2, { seed: 3, detail: false })).noise]);
+    """)
+    assert found == [True, True, True, None]
+
+
+def test_one_picture_is_the_default_and_its_random_seed_makes_it_again(tiny_model_folder: Path) -> None:
+    one, again, seeds = in_node(tiny_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        const one = await vae.sample();
+        show([one, await vae.sample(1, { seed: one.seed }), [...Array(100)].map(() => String(randomSeed()))]);
+    """)
+    assert one == again
+    assert len(one["images"]) == 784
+    assert len(set(seeds)) == 100
+    assert max(map(int, seeds)) < 2**53
+
+
+def test_a_stream_gives_the_pictures_of_one_sample(tiny_model_folder: Path) -> None:
+    whole, chunks, unseeded = in_node(tiny_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        const collect = async (stream) => {
+            const all = [];
+            for await (const chunk of stream) all.push(chunk);
+            return all;
+        };
+        const choice = { seed: 5, start: 100, temperature: 2 };
+        show([await vae.draw(7, choice), await collect(vae.stream(7, { ...choice, chunk: 3 })),
+              await collect(vae.stream(2, { chunk: 1 }))]);
+    """)
+    assert [len(chunk["images"]) // 784 for chunk in chunks] == [3, 3, 1]
+    assert [chunk["start"] for chunk in chunks] == ["100", "103", "106"]
+    latents = [value for chunk in chunks for value in chunk["latents"]]
+    np.testing.assert_allclose(latents, whole["latents"], atol=1e-5)
+    assert unseeded[0]["seed"] == unseeded[1]["seed"]
+
+
+def test_grey_levels_and_floats_are_encoded_alike(tiny_model_folder: Path) -> None:
+    levels, floats, nested = in_node(tiny_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        const levels = Uint8Array.from({ length: 2 * 784 }, (_, at) => at % 256);
+        const floats = Float32Array.from(levels, (level) => level / 255);
+        const nested = rows(floats, 2).map((row) => [row]);
+        show([await vae.encode(levels), await vae.encode(floats), await vae.encode(nested)]);
+    """)
+    assert levels == floats == nested
+    expected = VAE(tiny_model_folder).encode((np.arange(2 * 784) % 256).astype(np.uint8).reshape(2, 1, 28, 28))
+    np.testing.assert_allclose(levels["mean"], expected.mean.ravel(), atol=1e-4)
+    np.testing.assert_allclose(levels["logVariance"], expected.log_variance.ravel(), atol=1e-4)
+
+
+def test_grey_levels_are_those_of_the_library(tiny_model_folder: Path) -> None:
+    found = in_node(tiny_model_folder, """
+        show(greyLevels(Float32Array.from({ length: 51001 }, (_, at) => at / 51000))); // 200 values for each level
+    """)
+    assert found == to_grey_levels((np.arange(51001) / 51000).astype(np.float32)).tolist()
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist-12d", "fashion-mnist-12d-reference"])
+def test_it_verifies_the_shipped_models(name: str) -> None:
+    checks = in_node(find_model(name), """
+        const vae = await VAE.load(folder, { ort });
+        show([await vae.verify(), await vae.verify({ encodings: false }), await vae.verify({ draws: false })]);
+    """)
+    draws, encodings = ["latent", "grey_levels", "label"], ["mean", "log_variance"]
+    draws += ["noise"] if name == "fashion-mnist-12d" else []
+    assert [[check["name"] for check in some] for some in checks] == [draws + encodings, draws, encodings]
+    assert all(check["passed"] and check["difference"] <= check["allowed"] for some in checks for check in some)
+
+
+def test_it_finds_a_value_that_differs_from_the_golden_one(spoilt: Path) -> None:
+    golden = json.loads((spoilt / "golden.json").read_bytes())
+    golden["encodings"]["mean"][0][0] += 1e-3
+    golden["latents"][0]["labels"][0] += 1
+    golden["encodings"]["log_variance"].append([0.0] * 12)  # more values than there are
+    (spoilt / "golden.json").write_text(json.dumps(golden))
+    checks = in_node(spoilt, "show(await (await VAE.load(folder, { ort })).verify());")
+    assert [check["name"] for check in checks if not check["passed"]] == ["label", "mean", "log_variance"]
+
+
+WRONG_CALLS = [
+    ("VAE.load(folder)", "{ ort }, which is onnxruntime-web or onnxruntime-node, got neither that nor { run }"),
+    ("vae.sample(1, { seed: 2 ** 53 })",
+     "a seed from 0 to 2^63-1, got 9007199254740992; give it as a BigInt or as decimal digits"),
+    ("vae.sample(1, { seed: 2n ** 63n })", "a seed from 0 to 2^63-1, got 9223372036854775808"),
+    ("vae.sample(1, { seed: '' })", "a seed from 0 to 2^63-1, got nothing"),
+    ("vae.sample(1, { start: -1 })", "a start from 0 to 2^63-1, got -1"),
+    ("vae.sample(0)", "at least 1 picture, and none past 2^63-1, got 0 from 0"),
+    ("vae.sample(2, { start: 2n ** 63n - 1n })",
+     "at least 1 picture, and none past 2^63-1, got 2 from 9223372036854775807"),
+    ("vae.stream(2, { chunk: 0 }).next()", "a chunk of at least 1 picture, got 0"),
+    ("vae.sample(1, { prior: 'odd' })", "the prior normal or fitted, got odd"),
+    ("vae.sample(1, { label: 'hat' })", "one of the classes blob, other blob, got the label hat"),
+    ("vae.sample(1, { label: 9 })", "one of the classes blob, other blob, got the label 9"),
+    ("vae.sample(1, { label: 0, prior: 'normal' })", "the fitted prior for the label 0, got the normal one"),
+    ("vae.sample(1, { temperature: NaN })", "a temperature from 0 to 100, got NaN"),
+    ("vae.sample(1, { temperature: -0.1 })", "a temperature from 0 to 100, got -0.1"),
+    ("vae.sample(1, { temperature: 101 })", "a temperature from 0 to 100, got 101"),
+    ("vae.decode()", "numbers in an array, got undefined"),
+    ("vae.decode(Array(12).fill(0), { noise: [1], detail: false })", "noise or detail: false, got both"),
+    ("vae.decode([1, 2])", "latent of shape [batch, 12], got 2 values"),
+    ("vae.decode(Array(18).fill(0), { detail: false })", "latent of shape [batch, 12], got 18 values"),
+    ("vae.decode(Array(12).fill(Infinity), { detail: false })", "finite values in latent, got others"),
+    ("vae.decode(Array(24).fill(0), { noise: Array(3).fill(0) })",
+     "5 numbers of noise for each latent, or once for all, got 3"),
+    ("vae.encode([2])", "images with values in [0, 1], got others; divide grey levels by 255"),
+    ("vae.encode(new Uint8Array(3))", "image of shape [batch, 1, 28, 28], got 3 values"),
+]  # fmt: skip
+
+
+def test_wrong_arguments_are_refused(detailed_model_folder: Path) -> None:
+    calls = "".join(f"found.push(await failure({call}));\n" for call, _ in WRONG_CALLS)
+    script = f"const [vae, found] = [await VAE.load(folder, {{ ort }}), []];\n{calls}show(found);"
+    assert in_node(detailed_model_folder, script) == [f"expected {message}" for _, message in WRONG_CALLS]
+
+
+def test_an_old_model_refuses_what_it_cannot_do(old_model_folder: Path) -> None:
+    found = in_node(old_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        show([(await vae.sample(2, { seed: 1 })).labels, await failure(vae.sample(1, { prior: "fitted" })),
+              await failure(vae.sample(1, { temperature: 2 })), await failure(vae.sample(1, { label: 0 })),
+              await failure(vae.sample(1, { detail: true }))]);
+    """)
+    assert found == [
+        [-1, -1],
+        "expected the prior normal, got fitted",
+        "expected a temperature of 1, got 2",
+        "expected no label, got the label 0",
+        "expected a model with a detail stage, got one without; leave detail and noise out",
+    ]
+
+
+def test_golden_vectors_of_another_form_are_refused(spoilt: Path) -> None:
+    for content in ("{}", "no JSON", '{"samples": 1}'):
+        (spoilt / "golden.json").write_text(content)
+        message = in_node(spoilt, "show(await failure((await VAE.load(folder, { ort })).verify()));")
+        assert message == "expected golden vectors in golden.json, got others; copy the model folder again"
+
+
+def test_a_changed_graph_is_refused_and_read_again(spoilt: Path) -> None:
+    decoder = spoilt / "decoder.onnx"
+    content = decoder.read_bytes()
+    decoder.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (spoilt / "whole").write_bytes(content)
+    found = in_node(spoilt, """
+        const vae = await VAE.load(folder, { ort });
+        const decode = () => failure(vae.decode(new Float32Array(12)));
+        const refused = await decode();
+        await fs.unlink(`${folder}/decoder.onnx`);
+        const missing = await decode();
+        await fs.rename(`${folder}/whole`, `${folder}/decoder.onnx`);
+        show([refused, missing, await decode()]);
+    """)
+    assert found == [
+        "expected the decoder.onnx that manifest.json describes, got another SHA-256; copy it again",
+        f"expected the file {spoilt}/decoder.onnx, got none; check the address of the model folder",
+        "no error",
+    ]
+
+
+def test_a_graph_is_opened_once_and_shared_by_loads_with_one_map(tiny_model_folder: Path) -> None:
+    first, second = in_node(tiny_model_folder, """
+        let read = [];
+        const sessions = new Map();
+        const options = { ort: Promise.resolve(ort), sessions, read: (address) => {
+            read.push(address.split("/").at(-1));
+            return fs.readFile(address);
+        } };
+        const vae = await VAE.load(folder, options);
+        await Promise.all([vae.sample(1), vae.sample(2), vae.open("decoder", "latents")]);
+        const first = read;
+        read = [];
+        await (await VAE.load(folder, options)).sample(1);
+        show([first, read]);
+    """)
+    assert sorted(first) == ["decoder.onnx", "latents.onnx", "manifest.json"]
+    assert second == ["manifest.json"]
+
+
+def test_another_engine_runs_the_graphs(detailed_model_folder: Path) -> None:
+    graph, inputs, images = in_node(detailed_model_folder, """
+        const asked = [];
+        const vae = await VAE.load(new URL(`file://${folder}`), { run: async (...call) => {
+            asked.push(call);
+            return { image: Float32Array.of(0.5) };
+        } });
+        const images = await vae.decode([[...Array(12).keys()], Array(12).fill(1)], { detail: false });
+        show([...asked[0], images]);
+    """)
+    assert graph == "decoder"
+    assert inputs == {"latent": {"dtype": "float32", "dims": [2, 12], "data": [*range(12), *[1] * 12]}}
+    assert images == [0.5]

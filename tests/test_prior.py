@@ -63,14 +63,15 @@ def test_the_graph_gives_the_latents_and_classes_of_numpy(
 
 @given(seed=st.integers(0, LAST), start=st.integers(0, 2**63 - 300), count=st.integers(1, 300))
 @settings(max_examples=30)
-def test_the_normal_prior_gives_the_very_bytes_of_the_seed_contract(
+def test_the_normal_prior_gives_the_normals_of_the_seed_contract(
     sessions: dict[str, Any], seed: int, start: int, count: int
 ) -> None:
     plain = open_graph(latent_graph(DIMENSIONS))
     for session in sessions.values():
         latents, labels, _ = run_latents(session, seed, start, count, Choice("normal"))
-        # A normal of −0, one in 2²⁴, comes back as +0, which decodes alike.
-        assert (latents + 0).tobytes() == (plain_latents(plain, seed, start, count) + 0).tobytes()
+        # Two graphs of other sizes: where vectors end, a processor may take another cosine, which differs in its last
+        # digit. What is taken of component 0, a mean of 0 and the identity for a factor, is exact.
+        np.testing.assert_allclose(latents, plain_latents(plain, seed, start, count), rtol=0, atol=1e-6)
         assert set(labels) == {-1}
 
 

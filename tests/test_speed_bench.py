@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -107,12 +109,27 @@ def test_products_of_a_picture_are_those_of_its_network_and_its_latents() -> Non
     assert needed <= exported
 
 
-def test_products_are_measured_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.graphs.SIDES", (2, 128))
-    for threads in (1, 2):
-        rates = matmul_rates(threads, 0.02)
-        assert list(rates) == [2, 128]
-        assert rates[128] > max(1e8, rates[2])
+def test_rates_are_products_over_seconds_of_the_best_run_alone_and_of_all_runs_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clocks: dict[int, float] = defaultdict(float)  # one for each thread
+
+    def session(content: bytes, threads: int) -> SimpleNamespace:
+        side = onnx.load_model_from_string(content).graph.input[0].type.tensor_type.shape.dim[0].dim_value
+        paces = itertools.cycle([1e-6, 3e-6])  # seconds a product
+
+        def run(_: object, feed: dict[str, np.ndarray]) -> None:
+            assert threads == 1
+            assert feed["a"].shape == feed["b"].shape == (side, side)
+            clocks[threading.get_ident()] += next(paces) * side**3
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr("bench.graphs.SIDES", (5, 8))
+    monkeypatch.setattr("bench.graphs.session", session)
+    monkeypatch.setattr("time.perf_counter", lambda: clocks[threading.get_ident()])
+    assert matmul_rates(1, 0.1) == {5: pytest.approx(1e6), 8: pytest.approx(1e6)}
+    assert matmul_rates(3, 0.1) == {5: pytest.approx(3e6 / 2, rel=0.1), 8: pytest.approx(3e6 / 2, rel=0.1)}
 
 
 def test_plain_sessions_make_every_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,20 +258,46 @@ def test_a_peer_that_makes_other_pictures_is_not_timed(monkeypatch: pytest.Monke
     assert str(note).startswith("Not measured: reference decoder, liar: 1.0e+00 from our pictures")
 
 
-def test_smaller_decoders_load_and_stay_near(tmp_path: Path) -> None:
+def test_smaller_decoders_keep_each_weight_to_half_a_step_of_their_numbers(tmp_path: Path) -> None:
+    """How far their pictures are off depends on the processor, and is measured in the bench."""
     source = find_model(REFERENCE) / "decoder.onnx"
-    wanted = quantised.run(running.session(source, 1), {"latent": LATENTS})
     files = quantised.variants(source, tmp_path, {"latent": LATENTS})
-    bounds = {"float16 weights": (1, 0.02), "int8 dynamic": (40, 1.0), "int8 static": (100, 4.0)}
-    assert list(files) == list(bounds)
+    exact = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(source).graph.initializer}
+    total = sum(values.size for values in exact.values())
+    exact |= {f"{name}_Transposed": values.T for name, values in exact.items() if values.ndim == 2}
+    assert list(files) == ["float16 weights", "int8 dynamic", "int8 static"]
     for name, file in files.items():
+        kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(file).graph.initializer}
+        smaller = 0
+        for weight, values in exact.items():
+            if name == "float16 weights" and f"{weight}.float16" in kept:
+                found, step = kept[f"{weight}.float16"].astype(np.float32), np.abs(values) * 2.0**-10 + 2.0**-24
+            elif f"{weight}_quantized" in kept and values.ndim > 1:
+                scale, zero = (kept[f"{weight}_{what}"].astype(np.float64) for what in ("scale", "zero_point"))
+                axis = [-1 if size == scale.size else 1 for size in values.shape] if scale.ndim else []
+                found = (kept[f"{weight}_quantized"] - zero.reshape(axis)) * scale.reshape(axis)
+                step = np.broadcast_to(scale.reshape(axis), values.shape)
+            else:
+                continue
+            assert (np.abs(found - values) <= 0.51 * step).all()
+            assert np.abs(found - values).max() > 0
+            smaller += values.size
+        assert smaller > 0.9 * total
+        assert file.stat().st_size < 0.65 * source.stat().st_size
         pictures = quantised.run(running.session(file, 1), {"latent": LATENTS})
         assert pictures.shape == (64, 1, 28, 28)
-        worst, mean = quantised.grey_errors(pictures, wanted)
-        assert 0 < mean < bounds[name][1]
-        assert worst <= bounds[name][0]
-        assert file.stat().st_size < 0.65 * source.stat().st_size
+        assert (pictures >= 0).all()
+        assert (pictures <= 1).all()
+    wanted = quantised.run(running.session(source, 1), {"latent": LATENTS})
+    halves = quantised.run(running.session(files["float16 weights"], 1), {"latent": LATENTS})
+    assert quantised.grey_errors(halves, wanted)[0] <= 1  # its arithmetic is float32's, on every processor
     onnx.checker.check_model(str(files["float16 weights"]), full_check=True)
+
+
+def test_the_errors_of_pictures_are_distances_of_grey_levels() -> None:
+    pictures, wanted = np.zeros((2, 1, 1, 4), np.float32), np.zeros((2, 1, 1, 4), np.float32)
+    pictures[0, 0, 0, :2], wanted[1, 0, 0, 3] = (5 / 255, 0.4 / 255), 1.0
+    assert quantised.grey_errors(pictures, wanted) == (255, 260 / 8)
 
 
 def test_a_smaller_decoders_bound_is_that_of_the_evaluation() -> None:
@@ -367,7 +410,7 @@ def test_the_loop_for_a_gpu_trains_the_recipe(way: str, tmp_path: Path) -> None:
 def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
     (table,) = growth.measure(tmp_path, 1e-6)
     assert [row[:2] for row in table.rows] == [[name, count] for name in (REFERENCE, DEFAULT) for count in (1, 10)]
-    assert all(0 < float(row[2]) < 60 and 40 < float(row[3]) < 400 for row in table.rows)  # type: ignore[arg-type]
+    assert all(float(row[2]) > 0 and float(row[3]) > 10 for row in table.rows)  # type: ignore[arg-type]
     write_plots(tmp_path, {"growth": Part(tables=[table])})
     assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
     assert not (tmp_path / "ratios.png").exists()

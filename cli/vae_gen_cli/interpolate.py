@@ -195,7 +195,7 @@ def seeds_and_classes(seeds: Sequence[int], classes: Sequence[str]) -> list[tupl
         UsageError: there are fewer than two ends, or the numbers do not fit each other.
 
     >>> seeds_and_classes([7], ["bag", "boot"]), seeds_and_classes([1, 2], ["bag"])
-    ([(8, 'bag'), (7, 'boot')], [(1, 'bag'), (2, 'bag')])
+    ([(7, 'bag'), (7, 'boot')], [(1, 'bag'), (2, 'bag')])
     """
     from vae_gen.internal.choice import draw_seed
 

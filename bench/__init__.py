@@ -1,1 +1,1 @@
-"""How fast everything is, beside the alternatives, measured in the same run: `python -m bench`."""
+"""The speed, the memory and the size of the program, compared with alternatives in the same run: `python -m bench`."""

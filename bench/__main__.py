@@ -1,7 +1,7 @@
-"""`python -m bench [--only start,bulk] [--out FOLDER] [--share 0.01]`: everything that bench/README.md lists.
+"""`python -m bench [--only start,bulk] [--out FOLDER] [--share 0.01]` measures everything that bench/README.md lists.
 
-Each part runs in a process of its own, so that what one sets (threads, memory in use) does not meet the next. Peers
-come with the extra `bench`. A peer that is not installed leaves its rows out, and says so.
+Each part runs in a process of its own, so that its threads and its memory cannot affect the next part. The libraries to
+compare with come with the extra `bench`. The rows of one that is not installed are left out, with a note on the page.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from .parts import PARTS, Part, read
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Some of the parts, with commas between.")] = ",".join(PARTS),
-    out: Annotated[Path, typer.Option(help="Where results.md, results.json and the plots go.")] = HERE,
-    share: Annotated[float, typer.Option(help="Of all counts and rounds: below 1 a trial, not a measurement.")] = 1.0,
+    only: Annotated[str, typer.Option(help="The parts to measure, separated by commas.")] = ",".join(PARTS),
+    out: Annotated[Path, typer.Option(help="The folder for results.md, results.json and the plots.")] = HERE,
+    share: Annotated[float, typer.Option(help="A factor for all counts; below 1 figures mean nothing.")] = 1.0,
 ) -> None:
-    """Measure everything beside its peers, and write the page. Let the machine rest meanwhile.
+    """Measure the program and its alternatives, and write a page of results.
 
-    Parts that are not measured now stay as results.json in --out has them, if that is of the same machine.
+    The machine should do nothing else meanwhile. Parts that are not measured now are kept from the results.json in
+    --out, if it comes from the same machine and the same versions.
     """
     names = only.split(",")
     if unknown := [name for name in names if name not in PARTS]:
@@ -40,13 +41,13 @@ def main(
         part, code = run(name, share)
         if code:
             failed.append(name)
-        write(out, {**earlier(out), name: part})  # after each part: an hour's work survives the next one's failure
+        write(out, {**earlier(out), name: part})  # after each part, so that it survives a failure of the next one
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
 
 def run(name: str, share: float) -> tuple[Part, int]:
-    """A part's results and its process's exit code; what was measured before a failure counts."""
+    """Measure a part; returns its results and the exit code of its process. Results before a failure are kept."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.jsonl"
@@ -54,22 +55,22 @@ def run(name: str, share: float) -> tuple[Part, int]:
         code = subprocess.run(command, cwd=HERE.parent, check=False).returncode
         part = read(file)
     if code:
-        part.add(f"{name}: broke off with exit code {code}; what was measured before it stands.")
+        part.add(f"{name}: stopped with exit code {code}; the figures measured before are kept.")
     part.commit, part.share, part.minutes = commit(), share, round((time.perf_counter() - began) / 60, 1)
     return part, code
 
 
 def earlier(out: Path) -> dict[str, Part]:
-    """The parts of the results that are there, if they are of this machine with these versions."""
+    """The parts in the results.json of a folder, if it comes from this machine with these versions."""
     try:
         there = json.loads((out / "results.json").read_text("utf-8"))
         return {name: Part.from_json(part) for name, part in there["parts"].items()} if there["head"] == head() else {}
-    except (OSError, ValueError, KeyError, TypeError):  # none, or of an older layout
+    except (OSError, ValueError, KeyError, TypeError):  # there is no file, or it has an older layout
         return {}
 
 
 def write(out: Path, parts: dict[str, Part]) -> None:
-    """The page, its figures as JSON, and the plots."""
+    """Write the page, its figures as JSON, and the plots."""
     out.mkdir(parents=True, exist_ok=True)
     ordered = {name: parts[name] for name in PARTS if name in parts}
     content = {"head": head(), "parts": {name: part.to_json() for name, part in ordered.items()}}
@@ -78,7 +79,7 @@ def write(out: Path, parts: dict[str, Part]) -> None:
     try:
         from .plots import write_plots
     except ModuleNotFoundError as error:
-        print(f"no plots, because {error.name} is not installed", file=sys.stderr)
+        print(f"there are no plots, because {error.name} is not installed", file=sys.stderr)
     else:
         write_plots(out, ordered)
 

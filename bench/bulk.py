@@ -1,4 +1,4 @@
-"""A million pictures: ours as a whole process to an .npy on disk, the peers in memory, on all cores."""
+"""A million pictures on all cores: by vae-gen as a process that writes an .npy, and by plain sessions in memory."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .parts import Table
 from .running import one_session, process, session, side_by_side, window
 
 COUNTS = {REFERENCE: 1_000_000, DEFAULT: 100_000}
-"""The default makes some 4000 a second: a tenth of the million, whose start-up then counts ten times as much."""
+"""The number of pictures. The default model makes a tenth as many per second, so it makes a tenth as many here."""
 BLOCK = 64
 ROUNDS = {REFERENCE: 3, DEFAULT: 5}
 GOALS = {REFERENCE: (1 / 1.8, None), DEFAULT: (1 / 1.1, 1.0)}
-"""Against one plain session, and against one-thread sessions side by side: ahead of both is ahead of the faster."""
+"""The goals against one plain session, and against one-thread sessions side by side."""
 
 
 def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
-    """Both models, and what share of the machine's arithmetic that is."""
+    """Compare both models with plain sessions, and with the arithmetic that the machine can do."""
     moments = min(1.0, 10 * share)
     rates = [matmul_rates(1, moments)]
     together = [matmul_rates(cores(), moments)]
@@ -53,26 +53,26 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
     large, quick = max(SIDES), max(alone, key=alone.__getitem__)
     yield Table(
         "Arithmetic",
-        ["model", "MMAC a picture", "as exported", "pictures a second", "GMAC a second",
-         f"of the largest MatMul ({large} × {large}) on one thread × cores (goal 0.75)",
-         f"of the fastest ({quick} × {quick}) × cores", "of the largest on all cores at once"],
+        ["model", "MMAC per picture", "as exported", "pictures per second", "GMAC per second",
+         f"share of the largest MatMul ({large} × {large}) on one thread × cores (goal 0.75)",
+         f"share of the fastest ({quick} × {quick}) × cores", "share of the largest on all cores at once"],
         [[name, each / 1e6, exported / 1e6, speed, each * speed / 1e9, each * speed / (alone[large] * cores()),
           each * speed / (alone[quick] * cores()), each * speed / every[large]]
          for name, each, exported, speed in rows],
-        ["ONNX Runtime's float32 MatMul, GMAC a second on one thread: "
+        ["ONNX Runtime's float32 MatMul, GMAC per second on one thread: "
          + ", ".join(f"{rate / 1e9:.1f} ({side} × {side})" for side, rate in alone.items())
          + "; a session on each core at once, together: "
          + ", ".join(f"{rate / 1e9:.1f} ({side} × {side})" for side, rate in every.items()) + ".",
-         "MAC are the products that the network's layers and the latents need by their definition; an export that "
-         "computes a layer in another way may take more, which would be no merit. Pictures a second are those of the "
-         "whole process, start and file included."],
+         "MAC are the multiplications of the network's layers and of the latents by their definition. An export may "
+         "compute a layer with more, which does not count. Pictures per second are those of the whole process, "
+         "including its start and its file."],
     )  # fmt: skip
 
 
 def products_of(name: str) -> tuple[float, float]:
-    """Multiplications for a default picture, latents included: by the layers' definition, and as they are exported.
+    """The multiplications for a default picture and its latent: by the definition of the layers, and as exported.
 
-    Without PyTorch the definition is not known, and both are as exported.
+    Without PyTorch, both are as exported.
     """
     path = find_model(name)
     made_by = "detail" if (path / "detail.onnx").exists() else "decoder"
@@ -90,12 +90,12 @@ def products_of(name: str) -> tuple[float, float]:
 
 
 def command(name: str, count: int) -> tuple[str, ...]:
-    """What a user types."""
+    """The command for `count` pictures of a model."""
     return ("vae-gen", "sample", "-n", str(count), "--seed", "7", "-q", "--model", name, "-o", "x.npy")
 
 
 def check_pictures(folder: Path, name: str) -> None:
-    """The command's pictures are the plain session's, to a grey level."""
+    """Make sure that the command makes the pictures of a plain session, to one grey level."""
     process(*command(name, 1000), folder=folder)()
     images, _ = session(find_model(name) / "generator.onnx").run(None, window(7, 0, 1000))
     apart = np.abs((255 * images + 0.5).astype(np.uint8).astype(int) - np.load(folder / "x.npy").astype(int)).max()

@@ -1,7 +1,7 @@
-"""Training and drawing on a GPU, where there is one: eager, compiled, and with each whole step as one CUDA graph.
+"""Training and sampling on a GPU: in eager mode, compiled, and with each training step as one CUDA graph.
 
-Written without a GPU at hand: on a CPU the tests run its loop without capture, and nobody has run the rest. What it
-cannot measure stays on the page as not measured.
+This module was written without a GPU. The tests run its loop on a CPU, without CUDA graphs; nothing else of it was ever
+run. Whatever it cannot measure is "not measured" on the page.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 
 
 def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
-    """Thirty epochs each way, and vae-gen on ONNX Runtime's CUDA provider."""
+    """Measure thirty epochs in each way, and vae-gen with ONNX Runtime's CUDA provider."""
     there = torch.cuda.is_available()
     rows: list[list[Cell]] = []
     for precision in PRECISIONS:
@@ -45,12 +45,14 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
             rows.append([way, "float32" if precision == "32" else precision, *figures])
     name = torch.cuda.get_device_name() if there else "no CUDA device here"
     yield Table(
-        "Training the reference recipe", ["way", "precision", "images a second", "seconds for 30 epochs", "test −ELBO"],
-        rows, [f"On: {name}. Seconds are of the whole run, its start and its files included; eager and compiled are "
-               "vae-train's own, the CUDA graph is bench/gpu.py's. All should have the same −ELBO to 0.3 nats."],
+        "Training the reference recipe",
+        ["way", "precision", "images per second", "seconds for 30 epochs", "test −ELBO"],
+        rows,
+        [f"The GPU: {name}. The seconds are those of the whole run, including its start and its files. Eager and "
+         "compiled are vae-train; the CUDA graph is bench/gpu.py. All should have the same −ELBO to 0.3 nats."],
     )  # fmt: skip
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        yield Table("vae-gen sample --provider cuda", ["model", "pictures a second"],
+        yield Table("vae-gen sample --provider cuda", ["model", "pictures per second"],
                     [[model, NOT_MEASURED] for model in (REFERENCE, DEFAULT)])
         return
     for model in (REFERENCE, DEFAULT):
@@ -62,7 +64,7 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
 
 
 def trained(way: str, config: TrainConfig, data: FashionMnist, path: Path) -> tuple[float, float, float]:
-    """Images a second, seconds and the test −ELBO of a whole run."""
+    """Train a whole run; returns images per second, seconds, and the test −ELBO in nats."""
     began = time.perf_counter()
     if way == "CUDA graph":
         vae = graph_loop(config, data)
@@ -76,18 +78,18 @@ def trained(way: str, config: TrainConfig, data: FashionMnist, path: Path) -> tu
 
 
 def graph_loop(config: TrainConfig, data: FashionMnist) -> VAE:
-    """The recipe, each step of it replayed as one CUDA graph; what is left over of an epoch's batches waits."""
+    """Train the recipe with each step as one CUDA graph. Images that do not fill a last batch are left out."""
     device = torch.device(config.device)
     torch.manual_seed(config.seed)
     images = data.train_images.to(device)
     vae = new_vae(config.model, config.seed).to(device)
     optimizer = torch.optim.Adam(vae.parameters(), config.learning_rate, capturable=device.type == "cuda")
-    rows = torch.zeros(config.batch_size, dtype=torch.int64, device=device)  # what a captured step reads is fixed
+    rows = torch.zeros(config.batch_size, dtype=torch.int64, device=device)  # captured steps read this memory
 
     def step() -> None:
         image = images[rows].float() / 255
         noise = torch.randn(len(rows), config.model.latent_dim, device=device)
-        # Without its cache of casted weights, which would be made once, outside the graph.
+        # Without the cache of cast weights, which would be filled once, outside of the graph.
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16", cache_enabled=False):
             logits, mean, log_variance = vae(image, noise)
         kl = kl_nats(mean.float(), log_variance.float()).sum(1)
@@ -106,7 +108,7 @@ def graph_loop(config: TrainConfig, data: FashionMnist) -> VAE:
 
 
 def uncaptured(step: Callable[[], None], optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """The step as it is."""
+    """A function that does the step without a CUDA graph."""
 
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -116,10 +118,11 @@ def uncaptured(step: Callable[[], None], optimizer: torch.optim.Optimizer) -> Ca
 
 
 def captured(step: Callable[[], None], optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """The step as a graph's replay (docs.pytorch.org/docs/stable/notes/cuda.html, "Whole-network capture").
+    """A function that replays the step as a CUDA graph.
 
-    A few steps on another stream come first, as capture wants it: they train on image 0, which thirty epochs forget.
-    Gradients are None when capture begins, so that each replay writes them anew.
+    docs.pytorch.org/docs/stable/notes/cuda.html, "Whole-network capture": a few steps on another stream must come
+    first. They train on image 0, which thirty epochs make up for. Gradients are None when the capture begins, so that
+    each replay writes them anew.
     """
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())

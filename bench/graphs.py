@@ -1,4 +1,4 @@
-"""Products in a graph, and the largest matrix product that ONNX Runtime does here: what there is, and what is used."""
+"""Counts the multiplications of a graph, and measures how many ONNX Runtime can do per second on this machine."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from onnx import TensorProto, helper
 from .running import Feed, session
 
 SIDES = (512, 1024, 2048)
-"""Of the square matrices: small ones are overhead, large ones may leave the cache."""
+"""The sizes of the square matrices. Small ones are mostly overhead; large ones may not fit the cache."""
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def multiplications(path: Path, feed: Feed, pictures: int) -> float:
-    """Products of convolutions and matrix products for one picture, as shapes are when the graph runs on this feed.
+    """The multiplications of convolutions and matrix products for one picture, when the graph runs on these inputs.
 
-    The usual count: each weight of a convolution once for each place, those at the padded edge included. What latents
-    take besides matrix products, in integers and element by element, is not counted.
+    Each weight of a convolution counts once for each place, including those at the padded edge. Other work for the
+    latents, in integers and element by element, is not counted.
     """
     model = onnx.load(path)
     nodes = [node for node in model.graph.node if node.op_type in PRODUCTS]
@@ -31,7 +31,7 @@ def multiplications(path: Path, feed: Feed, pictures: int) -> float:
     given = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # every name stays
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # so that every name is kept
     options.log_severity_level = 3
     plain = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = list(names)
@@ -41,26 +41,26 @@ def multiplications(path: Path, feed: Feed, pictures: int) -> float:
 
 def _products(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     a, b, out = (shapes[name] for name in (node.input[0], node.input[1], node.output[0]))
-    if node.op_type == "Conv":  # weights [out, in / groups, …]: for each number that comes out
+    if node.op_type == "Conv":  # weights [out, in / groups, …], for each value of the output
         return int(np.prod(out)) * int(np.prod(b[1:]))
-    if node.op_type == "ConvTranspose":  # weights [in, out / groups, …]: for each number that goes in
+    if node.op_type == "ConvTranspose":  # weights [in, out / groups, …], for each value of the input
         return int(np.prod(a)) * int(np.prod(b[1:]))
     transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
     return int(np.prod(out)) * (a[0] if transposed else a[-1])
 
 
 def matmul_rates(threads: int = 1, seconds: float = 1.0) -> dict[int, float]:
-    """Float32 products a second of ONNX Runtime's MatMul of square matrices here, by their side.
+    """The float32 multiplications per second of ONNX Runtime's MatMul of square matrices, by their size.
 
     Args:
-        threads: one-thread sessions side by side; the rate is of all of them.
-        seconds: how long each side is tried.
+        threads: the number of one-thread sessions side by side; the rate is that of all together.
+        seconds: how long each size is measured.
     """
     return {side: _rate(side, threads, seconds) for side in SIDES}
 
 
 def _rate(side: int, threads: int, seconds: float) -> float:
-    """Of one thread the best run counts, which nothing else disturbed; of several, all that they do in the time."""
+    """The rate of one size: by the best run of one thread, or by all runs of several threads."""
     sessions = [session(_matmul(side), 1) for _ in range(threads)]
     feed = {name: np.random.default_rng(0).random((side, side), np.float32) for name in "ab"}
     for one in sessions:

@@ -1,4 +1,4 @@
-"""How `vae-gen sample -n N -o x.npy` grows with N: seconds and memory of whole processes."""
+"""How the time and the memory of `vae-gen sample -n N -o x.npy` grow with N."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST = {REFERENCE: 1_000_000, DEFAULT: 100_000}
 
 
 def measure(folder: Path, share: float = 1.0) -> Iterator[Table]:
-    """A row for each model and power of ten: the median of 5 runs, of fewer where a run is long."""
+    """A row for each model and power of ten: the median of 5 runs, or of fewer if they are long."""
     rows: list[list[Cell]] = []
     for name, largest in LARGEST.items():
         count = 1
@@ -27,5 +27,5 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Table]:
             rows.append([name, count, took, memory, runs])
             count *= 10
     yield Table("sample -n N -o x.npy", ["model", "N", "seconds", "MB at the peak", "runs"], rows,
-                ["Whole processes, start included, to a uint8 .npy on disk; below 1024 pictures one thread, from there "
-                 "on all cores."])
+                ["These are whole processes, including their start, which write a uint8 .npy to disk. They use "
+                 "one thread below 1024 pictures, and all cores from there on."])

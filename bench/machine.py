@@ -1,4 +1,4 @@
-"""What was measured on, and with: the head of the table."""
+"""The machine, the versions and the commit that are measured, for the head of the page."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ REFERENCE, DEFAULT = "fashion-mnist-12d-reference", "fashion-mnist-12d"
 LIBRARIES = ("numpy", "onnxruntime", "pillow", "typer", "rich", "onnx", "torch", "torchvision", "openvino")
 UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 MEASURED = ("artifacts", "cli", "export", "runtime", "train", "bench/*.py", "pyproject.toml")
-"""What a commit is asked for: everything that a measurement depends on."""
+"""The files that a measurement depends on. A change in one of them is noted beside the commit."""
 
 
 def cores() -> int:
-    """The processors that this process may run on."""
+    """The number of processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def named(threads: int) -> str:
-    """1 thread, 2 threads."""
+    """A number of threads with its noun: "1 thread", "2 threads"."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 def head() -> dict[str, str]:
-    """The machine and the versions; those of peers that are missing are left out."""
+    """The machine and the versions of the libraries that are installed."""
     found = {name: version for name in LIBRARIES if (version := version_of(name))}
     units = " ".join(name for name in UNITS if name in flags())
-    facts = {"processor": processor(), "cores": str(cores()), "of its instructions": units}
+    facts = {"processor": processor(), "cores": str(cores()), "instructions": units}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.0f} GB"
     facts |= {"system": f"{platform.system()} {platform.release()}", "python": platform.python_version()}
@@ -39,7 +39,7 @@ def head() -> dict[str, str]:
 
 
 def version_of(name: str) -> str | None:
-    """An installed library's version."""
+    """The version of a library; None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -47,22 +47,22 @@ def version_of(name: str) -> str | None:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The name of the processor."""
     return next(iter(_cpuinfo("model name")), platform.processor() or platform.machine())
 
 
 def flags() -> set[str]:
-    """What the processor says that it can, on Linux; elsewhere nothing is known."""
+    """The features of the processor that Linux lists; empty on other systems."""
     return set(" ".join([*_cpuinfo("flags")[:1], *_cpuinfo("Features")[:1]]).split())
 
 
 def has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 itself."""
+    """Whether the processor has instructions for bfloat16."""
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & flags())
 
 
 def commit() -> str:
-    """The commit that is measured, and whether files differ from it."""
+    """The commit that is measured, with a note if files differ from it."""
     try:
         short = _git("rev-parse", "--short=10", "HEAD")
         return short + (" with changes" if _git("status", "--porcelain", "-uno", "--", *MEASURED) else "")

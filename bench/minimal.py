@@ -1,4 +1,4 @@
-"""The least that fifty pictures take: NumPy, ONNX Runtime, Pillow. `python minimal.py GENERATOR.onnx OUT.png`."""
+"""The smallest script that makes fifty pictures: `python minimal.py GENERATOR.onnx OUT.png`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The shipped graphs as PyTorch modules, with the weights of their ONNX files."""
+"""The shipped graphs as PyTorch modules with the weights of their ONNX files, and as torch's exporter writes them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Array = NDArray[np.float32]
 
 
 class Pictures(nn.Module):
-    """A decoder with the sigmoid that its graph ends with."""
+    """A decoder and the sigmoid at its end."""
 
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """[batch, 1, 28, 28] in [0, 1]."""
+        """Pictures [batch, 1, 28, 28] in [0, 1]."""
         return torch.sigmoid(self.decoder(*inputs))
 
 
 def network(name: str, graph: str) -> Pictures:
-    """A model's decoder or detail stage.
+    """The decoder or the detail stage of a shipped model as a PyTorch module.
 
     Raises:
         LookupError: the graph's weights have other names or shapes.
@@ -55,10 +55,10 @@ def network(name: str, graph: str) -> Pictures:
 
 
 def weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The graph's initialisers whose names end as those that are wanted, as PyTorch has them.
+    """The weights of a graph, by the names and in the shapes that a PyTorch module wants.
 
     Raises:
-        LookupError: one that is not there, or not in a form that is known.
+        LookupError: a weight is missing, or has an unknown form.
     """
     there = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
     found = {}
@@ -71,7 +71,7 @@ def weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _forms(there: Mapping[str, Array], key: str) -> Iterator[Array]:
-    """What may be a weight: as it is, or the way back from what vae_export.faster makes of it."""
+    """Yields the candidates for a weight: as it is, or converted back from the forms of vae_export.faster."""
     for name, values in there.items():
         if name.endswith(f".{key}"):
             yield values
@@ -82,10 +82,10 @@ def _forms(there: Mapping[str, Array], key: str) -> Iterator[Array]:
 
 
 def _from_phases(phases: Mapping[tuple[int, int], Array]) -> Array:
-    """The transposed convolution's kernel [in, out, 4, 4] from those of its four phases, each [out, in, 2, 2]."""
+    """The kernel [in, out, 4, 4] of a transposed convolution, from those of its four convolutions [out, in, 2, 2]."""
     outside, inside = phases[0, 0].shape[:2]
     kernel = np.empty((inside, outside, 4, 4), np.float32)
-    of_phase = ((3, 1), (2, 0))  # the kernel's rows, or columns, of even and odd ones of the output
+    of_phase = ((3, 1), (2, 0))  # the kernel rows (or columns) for even and for odd output rows (or columns)
     for (row, column), values in phases.items():
         for y, up in enumerate(of_phase[row]):
             for x, left in enumerate(of_phase[column]):
@@ -94,9 +94,9 @@ def _from_phases(phases: Mapping[tuple[int, int], Array]) -> Array:
 
 
 def products(network: Pictures, *inputs: Tensor) -> float:
-    """Multiplications for one picture by the layers' own definition, however they are exported.
+    """The multiplications for one picture by the definition of the layers, however they are exported.
 
-    Each weight of a convolution counts once for each place that it is laid on, those at the padded edge included.
+    Each weight of a convolution counts once for each place, including those at the padded edge.
     """
     counted = 0
 
@@ -117,12 +117,12 @@ def products(network: Pictures, *inputs: Tensor) -> float:
 
 @cache
 def plain_export(name: str, graph: str) -> bytes:
-    """The network through torch's exporter as it is, for any batch: what a peer would be given by somebody else."""
+    """The network as torch's exporter writes it, for any batch: what other people would give to a peer."""
     module = network(name, graph)
     manifest = json.loads((find_model(name) / "manifest.json").read_bytes())
     inputs = {entry["name"]: torch.zeros(2, entry["shape"][1]) for entry in manifest["graphs"][graph]["inputs"]}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # of its own internals
+        warnings.simplefilter("ignore")  # about the exporter's internals
         program = torch.onnx.export(
             module, tuple(inputs.values()), dynamo=True, opset_version=18, input_names=list(inputs),
             output_names=["image"], dynamic_shapes=(tuple({0: torch.export.Dim("batch")} for _ in inputs),),

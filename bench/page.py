@@ -1,4 +1,4 @@
-"""The page of all figures, from what the parts gave."""
+"""The page of results in Markdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ medians. Before an alternative was timed, its pictures were compared with ours. 
 
 
 def page(head: Mapping[str, str], parts: Mapping[str, Part]) -> str:
-    """All parts that were measured, as Markdown."""
+    """The page for all parts that were measured, in Markdown."""
     blocks = ["# Speed", HOW, *_head(head, parts)]
     if any(part.pairs for part in parts.values()):
         blocks.append("![Ratios to peers, with goals](ratios.png)")
@@ -44,7 +44,7 @@ def page(head: Mapping[str, str], parts: Mapping[str, Part]) -> str:
 
 
 def _head(head: Mapping[str, str], parts: Mapping[str, Part]) -> Iterator[str]:
-    """The machine; threads and batches; which commit."""
+    """Yields the paragraphs on the machine, threads and batches, and the commit."""
     yield "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in head.items())
     yield ("Where a row does not name threads and batches, a whole process chooses them itself (one thread for fewer "
            "than 1024 pictures, all cores from there on, in blocks of 32), and training has all cores and batches of "
@@ -55,11 +55,11 @@ def _head(head: Mapping[str, str], parts: Mapping[str, Part]) -> Iterator[str]:
     elif commits:
         yield "Commits: " + ", ".join(f"{name} {part.commit}" for name, part in parts.items()) + "."
     if trials := [name for name, part in parts.items() if part.share < 1]:
-        yield f"**A trial at a share of the work, no measurement: {', '.join(trials)}.**"
+        yield f"**These parts are trials, whose figures mean nothing: {', '.join(trials)}.**"
 
 
 def pairs_table(pairs: list[Pair]) -> str:
-    """A row for each pair."""
+    """A table with a row for each comparison."""
     lines = ["| what | against | ours | theirs | ratio (quartiles) | goal | met |", "|---|---|---|---|---|---|---|"]
     for pair in pairs:
         goal = "" if pair.goal is None else f"≤ {significant(pair.goal)}"
@@ -70,13 +70,13 @@ def pairs_table(pairs: list[Pair]) -> str:
 
 
 def plain_table(table: Table) -> str:
-    """The table's own columns."""
+    """A table with its own columns."""
     rows = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
     return "\n".join(rows + ["| " + " | ".join(cell(value) for value in row) + " |" for row in table.rows])
 
 
 def cell(value: Cell) -> str:
-    """A number with as many digits as it deserves."""
+    """The text of a cell, with a sensible number of digits."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -87,7 +87,7 @@ def cell(value: Cell) -> str:
 
 
 def significant(value: float) -> str:
-    """Two decimals, four below 0.1, one from 100 on.
+    """A number with two decimals, with four below 0.1, and with one from 100 on.
 
     >>> significant(1.2), significant(0.0123456), significant(123.456)
     ('1.20', '0.0123', '123.5')
@@ -96,7 +96,7 @@ def significant(value: float) -> str:
 
 
 def shown(value: float, unit: str = "s") -> str:
-    """With a unit that fits.
+    """A figure with a unit of a suitable size.
 
     >>> shown(1.5), shown(0.0123), shown(0.000062), shown(85.2, "MB")
     ('1.50 s', '12.3 ms', '62.0 µs', '85.2 MB')

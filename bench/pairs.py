@@ -1,4 +1,4 @@
-"""Several ways of doing something, measured in turn, so that what else the machine does meets all of them alike."""
+"""Compares several ways to do something by measuring them in turn, so that other work on the machine affects all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Pair:
-    """A row of the table: ours over a peer's."""
+    """A comparison of our way with another one: a row of a table."""
 
     name: str
     peer: str
@@ -25,28 +25,28 @@ class Pair:
     high: float
     """quartiles of those ratios"""
     goal: float | None = None
-    """which the ratio must not pass"""
+    """the largest ratio that is good enough"""
     unit: str = "s"
 
     @property
     def met(self) -> str:
-        """Whether the goal was, as a word."""
+        """Whether the goal was met: "yes", "no", or "" without a goal."""
         return "" if self.goal is None else ("yes" if self.ratio <= self.goal else "no")
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Another way of doing the same."""
+    """Another way to do the same thing."""
 
     name: str
     work: Work
     goal: float | None = None
     before: Callable[[], None] | None = None
-    """what must be set before its turn, outside the clock"""
+    """called before its turn, outside of the time that is measured"""
 
 
 def seconds(work: Work, times: int = 1) -> float:
-    """Of one run, over so many that the clock's grain does not count."""
+    """The seconds that one run takes, as the mean of several runs."""
     began = time.perf_counter()
     for _ in range(times):
         work()
@@ -57,16 +57,16 @@ def compare(
     name: str, ours: Work, peers: Sequence[Peer], *, rounds: int, times: int = 1, warm: bool = True,
     measure: Callable[[Work, int], float] = seconds, unit: str = "s",
 ) -> Iterator[Pair]:
-    """A row for each peer. Each round measures all of them once, every other round in the opposite order.
+    """Yields a comparison with each peer. Each round measures all ways once, every other round in reverse order.
 
     Args:
         name: what is done.
-        ours: how we do it.
-        peers: how others do it, at least one.
-        rounds: how often, at least 2.
-        times: runs in one measurement.
-        warm: run each once before.
-        measure: what is taken of a work, in `unit`.
+        ours: our way to do it.
+        peers: the other ways, at least one.
+        rounds: the number of rounds, at least 2.
+        times: the number of runs in one measurement.
+        warm: whether each way is run once before.
+        measure: measures a way, in `unit`.
         unit: s or MB.
     """
     ways = [Peer("ours", ours), *peers]
@@ -86,14 +86,14 @@ def compare(
 def paired(
     name: str, peer: str, ours: Sequence[float], theirs: Sequence[float], goal: float | None = None, unit: str = "s"
 ) -> Pair:
-    """The row of measurements that were taken in turn, at least two of each."""
+    """The comparison of two lists of measurements that were taken in turn, at least two of each."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")  # never outside of what was seen
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")  # never outside of the measured range
     return Pair(name, peer, statistics.median(ours), statistics.median(theirs), middle, low, high, goal, unit)
 
 
 def fastest(candidates: Sequence[Peer], runs: int = 3) -> Peer:
-    """Of several settings of a peer, the one that is fastest here, so that it is met at its best."""
+    """The fastest of several settings of a peer on this machine, so that the comparison is fair."""
     if len(candidates) == 1:
         return candidates[0]
     took = []
@@ -106,5 +106,5 @@ def fastest(candidates: Sequence[Peer], runs: int = 3) -> Peer:
 
 
 def scaled(count: float, share: float, least: int = 2) -> int:
-    """A share of a count, for trials."""
+    """A count times the share of a trial, and not below `least`."""
     return max(least, round(count * share))

@@ -1,4 +1,4 @@
-"""What parts give: pairs, tables and notes, as values and as JSON."""
+"""The results of a part (pairs, tables and notes), and a part's process: `python -m bench.parts NAME FILE SHARE`."""
 
 from __future__ import annotations
 
@@ -17,54 +17,57 @@ Cell = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Table:
-    """Figures that are no pair's."""
+    """Figures that are not a comparison of two ways."""
 
     title: str
     columns: list[str]
     rows: list[list[Cell]]
     notes: list[str] = field(default_factory=list)
-    """how they were taken"""
+    """how the figures were measured"""
 
 
 Result = Pair | Table | str
-"""A string is a note."""
+"""A text is a note."""
 
 
 @dataclass
 class Part:
-    """All that a part gave."""
+    """All results of a part."""
 
     pairs: list[Pair] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     commit: str = ""
+    """the commit that was measured"""
     share: float = 1.0
+    """the factor of all counts and rounds; below 1 in a trial"""
     minutes: float = 0.0
+    """how long the part took"""
 
     def add(self, result: Result) -> None:
-        """Another result, where it belongs."""
+        """Add a result to the list of its kind."""
         kinds: dict[type, list[Any]] = {Pair: self.pairs, Table: self.tables, str: self.notes}
         kinds[type(result)].append(result)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The results as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Part:
-        """What `to_json` gave."""
+        """The results from the JSON values of `to_json`."""
         rest = {name: entry for name, entry in value.items() if name not in ("pairs", "tables")}
         return cls([Pair(**pair) for pair in value["pairs"]], [Table(**table) for table in value["tables"]], **rest)
 
 
 PARTS = ("start", "single", "bulk", "peers", "quantised", "training", "growth", "sizes", "gpu")
-"""Each is a module with `measure(folder, share)`."""
+"""The parts. Each is a module of this package with a function `measure(folder, share)`."""
 
 OURS = ("bench", "vae_gen", "vae_gen_cli", "vae_train", "vae_export")
 
 
 def main(name: str, file: Path, share: float) -> None:
-    """Measure, print and keep each result as soon as it is there."""
+    """Measure a part, and print and store each result at once."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             for result in importlib.import_module(f"bench.{name}").measure(Path(folder), share):
@@ -76,7 +79,7 @@ def main(name: str, file: Path, share: float) -> None:
 
 
 def keep(file: Path, result: Result) -> None:
-    """Another line of the file."""
+    """Print a result, and add it to the file as a line."""
     print(result, flush=True)
     value = result if isinstance(result, str) else {"kind": type(result).__name__, **asdict(result)}
     with file.open("a", encoding="utf-8") as lines:
@@ -84,7 +87,7 @@ def keep(file: Path, result: Result) -> None:
 
 
 def read(file: Path) -> Part:
-    """All lines of the file, which may be missing."""
+    """The results in a file, which may be missing."""
     part = Part()
     for line in file.read_text("utf-8").splitlines() if file.exists() else ():
         value = json.loads(line)

@@ -1,8 +1,8 @@
-"""The shipped graphs in PyTorch, compiled PyTorch, OpenVINO and a plain session, beside VAE.decode.
+"""Compares VAE.decode with the same networks in PyTorch, compiled PyTorch, OpenVINO and a plain session.
 
-Each peer takes NumPy arrays and gives one, has the same weights in float32, and must agree to 1e-4 before it is timed.
-Of its settings (threads, the form of the graph, OpenVINO's two modes) the fastest here is taken, so that a peer is met
-at its best.
+Each peer takes and returns NumPy arrays, has the same weights in float32, and must agree to 1e-4 before it is measured.
+A peer has several settings: the threads, the form of the graph, and OpenVINO's two modes. The fastest setting on this
+machine is used, so that the comparison is fair.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from .running import session
 
 GRAPHS = (("reference decoder", REFERENCE, "decoder"), ("default decoder", DEFAULT, "decoder"),
           ("default detail stage", DEFAULT, "detail"))
-"""What makes pictures of latents; the detail stage makes the default ones."""
+"""(title, model, graph) of the graphs that make pictures of latents."""
 BULK = {64: 2048, 1000: 2000}
-"""Pictures in all for each batch of the peers, so that none is left over."""
+"""The number of pictures for each batch size of the peers; whole batches."""
 BULK_BEGINS = 1024
-"""From so many on VAE.decode takes all cores; trials do not go below."""
+"""From this number of pictures on VAE.decode uses all cores. Trials do not go below it."""
 ROUNDS = 11
 TIMES = 100
 CLOSE = 1e-4
+"""The largest difference from our pictures in [0, 1] with which a peer is measured."""
 
 Arrays = Sequence[NDArray[np.float32]]
 Run = Callable[[Arrays], NDArray[np.float32]]
@@ -41,22 +42,22 @@ Run = Callable[[Arrays], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Setting:
-    """A way to use a peer."""
+    """A setting of a peer."""
 
     name: str
     run: Run
-    """all latents (and noise) to all pictures"""
+    """turns all latents (and noise) into pictures"""
     before: Callable[[], None] | None = None
-    """what must be set before"""
+    """called before a run"""
 
 
 Make = Callable[[str, str, int], list[Setting]]
-"""Model, graph and batch to the settings that are tried."""
+"""A function of model, graph and batch that gives the settings to try."""
 
 
 def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
-    """Each graph and number of pictures with all peers in turn."""
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # else code for another number of threads could be reused
+    """Compare each graph and number of pictures with all peers."""
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # so that no code for other threads is reused
     makers: list[Make] = []
     for library, make in (("onnxruntime", plain_session), ("torch", pytorch), ("torch", compiled_pytorch),
                           ("openvino", openvino)):
@@ -81,10 +82,10 @@ def _rows(
     peers = []
     for make in makers:
         candidates = []
-        goal = None if make is plain_session else 1.0  # with more threads for one picture it may well be ahead
+        goal = None if make is plain_session else 1.0  # it may be faster, since it uses all threads for one picture
         try:
             settings = make(name, graph, batch)
-        except LookupError as error:  # weights in a form that networks.py does not know
+        except LookupError as error:  # networks.py does not support the form of the weights
             yield f"Not measured: {title}, {make.__name__.replace('_', ' ')}: {error}."
             continue
         for setting in settings:
@@ -108,14 +109,14 @@ def _rows(
 
 
 def inputs_of(model: VAE, graph: str, count: int) -> Arrays:
-    """Latents, and for the detail stage noise, as the model draws them by default."""
+    """The latents of default samples, and for the detail stage their noise."""
     drawn = model.sample(count, seed=7)
     noise = [] if graph == "decoder" else [model.detail_noise(count, 7, labels=drawn.labels)]
-    return [np.array(rows) for rows in (drawn.latents, *noise)]  # copies, because PyTorch wants to own what it is given
+    return [np.array(rows) for rows in (drawn.latents, *noise)]  # copies, because PyTorch needs writable arrays
 
 
 def in_batches(run: Run, batch: int) -> Run:
-    """All pictures as one array, as VAE.decode gives them."""
+    """A function that runs in batches and returns all pictures as one array, as VAE.decode does."""
 
     def whole(arrays: Arrays) -> NDArray[np.float32]:
         parts = [run([rows[at : at + batch] for rows in arrays]) for at in range(0, len(arrays[0]), batch)]
@@ -125,14 +126,14 @@ def in_batches(run: Run, batch: int) -> Run:
 
 
 def pytorch(name: str, graph: str, batch: int) -> list[Setting]:
-    """PyTorch as it is, on one thread or all."""
+    """PyTorch in eager mode, on one thread or all."""
     from .networks import network
 
     return _torch_settings("PyTorch eager", network(name, graph), batch)
 
 
 def compiled_pytorch(name: str, graph: str, batch: int) -> list[Setting]:
-    """torch.compile, for this very batch."""
+    """PyTorch with torch.compile, compiled for this batch size."""
     import torch
 
     from .networks import network
@@ -156,7 +157,7 @@ def _torch_settings(title: str, module: Any, batch: int) -> list[Setting]:
 
 
 def plain_session(name: str, graph: str, batch: int) -> list[Setting]:
-    """ONNX Runtime with nothing chosen."""
+    """ONNX Runtime with default options."""
 
     def run(one: Any, arrays: Arrays) -> NDArray[np.float32]:
         feed = dict(zip((entry.name for entry in one.get_inputs()), arrays, strict=True))
@@ -168,7 +169,7 @@ def plain_session(name: str, graph: str, batch: int) -> list[Setting]:
 
 
 def openvino(name: str, graph: str, batch: int) -> list[Setting]:
-    """OpenVINO for this very batch, in float32: its own choice here may be bfloat16, which is not the same picture."""
+    """OpenVINO for this batch size, in float32. By default it may use bfloat16, which gives other pictures."""
     import openvino
 
     core = openvino.Core()
@@ -187,9 +188,9 @@ def openvino(name: str, graph: str, batch: int) -> list[Setting]:
 
 
 def exports(name: str, graph: str) -> dict[str, bytes]:
-    """The graph in the forms that a peer may be given, by what is added to its name: ours, and torch's own.
+    """Two forms of a graph, by what is added to the name of the peer: ours, and that of torch's own exporter.
 
-    Ours is shaped for ONNX Runtime, which another library need not like.
+    Ours is made for ONNX Runtime and may be slower in other libraries.
     """
     found = {"": (find_model(name) / f"{graph}.onnx").read_bytes()}
     if importlib.util.find_spec("torch") is not None:
@@ -204,7 +205,7 @@ def _options(hint: str, threads: int) -> dict[str, Any]:
 
 
 def _infer_side_by_side(queue: Any, batch: int, arrays: Arrays) -> NDArray[np.float32]:
-    """All pictures, by as many requests at once as OpenVINO wants."""
+    """All pictures, with as many requests at once as OpenVINO chooses."""
     pictures: dict[int, NDArray[np.float32]] = {}
 
     def take(request: Any, at: int) -> None:
@@ -223,5 +224,5 @@ def _infer(compiled: Any, arrays: Arrays) -> NDArray[np.float32]:
 
 
 def thread_counts(batch: int) -> list[int]:
-    """One picture may be faster on one thread; bulk gets all cores."""
+    """The numbers of threads to try: one or all cores for a single picture, all cores for many."""
     return sorted({1, cores()}) if batch == 1 else [cores()]

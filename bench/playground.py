@@ -1,7 +1,7 @@
-"""What the static build costs: bytes, the wait for the first picture, a slider's step. `python bench/playground.py`.
+"""Measures the static playground: bytes, the first picture, a step of a slider. Run `python bench/playground.py`.
 
-Build first (`npm run build` in web/). A local web server without compression serves web/dist to Debian's Chromium;
-sizes over the wire are those of the .gz files beside each file, which a host that can will send.
+Run `npm run build` in web/ first. A local web server without compression serves web/dist to Debian's Chromium. The
+compressed sizes are those of the .gz files beside the files, which a web server can send instead.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ FIRST = """() => new Promise((done) => {
 
 
 def size(pattern: str) -> tuple[int, int]:
-    """Bytes of the files that match, as they are and compressed."""
+    """The bytes of the files that match a pattern, as they are and compressed."""
     files = [path for path in DIST.glob(pattern) if path.suffix != ".gz"]
     return sum(path.stat().st_size for path in files), sum(
         Path(f"{path}.gz").stat().st_size if Path(f"{path}.gz").exists() else path.stat().st_size for path in files
@@ -83,7 +83,7 @@ def size(pattern: str) -> tuple[int, int]:
 
 
 def first_picture(page: Any, origin: str) -> float:
-    """Milliseconds from the navigation to the first picture on the canvas."""
+    """The milliseconds from the navigation to the first picture on the canvas."""
     page.goto(origin)
     milliseconds: float = page.evaluate(FIRST)
     page.wait_for_selector("body[data-ready]", timeout=60_000)
@@ -91,25 +91,25 @@ def first_picture(page: Any, origin: str) -> float:
 
 
 def hand_to_frame(page: Any) -> list[float]:
-    """Milliseconds from a key on a slider to the end of the frame that shows its picture, for each of the steps."""
+    """The milliseconds from a key on a slider to the end of the frame that shows its picture, for each step."""
     page.evaluate(WATCH)
     page.focus("#sliders input")
     page.keyboard.press("Home")
     for step in range(STEPS):
         page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(30 + step % 17)  # a hand keeps no time with the screen
+        page.wait_for_timeout(30 + step % 17)  # a hand is not in step with the screen
     took: list[float] = page.evaluate("frames")
     return took
 
 
 def told(name: str, took: list[float]) -> str:
-    """A line with median and 95th percentile."""
+    """A line with the median and the 95th percentile."""
     ninety_five = statistics.quantiles(took, n=20)[-1]
     return f"{name}: median {statistics.median(took):.1f} ms, 95th percentile {ninety_five:.1f} ms of {len(took)}"
 
 
 def main() -> None:
-    """Print all figures."""
+    """Measure and print all figures."""
     if not (DIST / "index.html").exists():
         sys.exit("expected the static build in web/dist, found none; run: npm ci && npm run build")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")

@@ -1,4 +1,4 @@
-"""The plots of the page: growth, and all ratios with their goals."""
+"""The plots of the page: time and memory against the number of pictures, and all ratios with their goals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INK, OURS, OTHER, MISSED = "#333333", "#1f6f8b", "#e08e45", "#b3362b"
 
 
 def write_plots(out: Path, parts: Mapping[str, Part]) -> None:
-    """Those that the parts give something for."""
+    """Write the plots for which the parts have figures."""
     if "growth" in parts and parts["growth"].tables:
         save(growth(parts["growth"].tables[0]), out / "growth.png")
     if pairs := [pair for part in parts.values() for pair in part.pairs if pair.goal is not None]:
@@ -25,7 +25,7 @@ def write_plots(out: Path, parts: Mapping[str, Part]) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """As a PNG of 64 colours, a third of the bytes that all would take, and the same ones each time."""
+    """Write a figure as a PNG with 64 colours, which takes a third of the bytes; equal figures give equal bytes."""
     content = io.BytesIO()
     figure.savefig(content, dpi=100, metadata={"Software": None})
     with Image.open(content) as picture:
@@ -33,7 +33,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def growth(table: Table) -> Figure:
-    """Seconds and memory against N, a line for each model."""
+    """Seconds and memory against the number of pictures, with a line for each model."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for model, colour in zip(dict.fromkeys(str(row[0]) for row in table.rows), (OURS, OTHER), strict=False):
@@ -49,7 +49,7 @@ def growth(table: Table) -> Figure:
 
 
 def ratios(pairs: list[Pair]) -> Figure:
-    """A row for each pair: median and quartiles, and the goal as a bar that it should lie left of."""
+    """A row for each comparison: the median and the quartiles, and the goal, which the median should be left of."""
     figure = Figure(figsize=(11, 1.2 + 0.24 * len(pairs)), layout="constrained")
     axes = figure.subplots()
     for at, pair in enumerate(pairs):
@@ -65,8 +65,8 @@ def ratios(pairs: list[Pair]) -> Figure:
     names = [f"{shortened(pair.name)}  /  {shortened(pair.peer)}" for pair in pairs]
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     axes.set_ylim(len(pairs) - 0.4, -0.6)
-    figure.supxlabel("ours over theirs, log scale; left of 1 we are faster or smaller", fontsize=9)
-    figure.suptitle("Ratios: ● median, line quartiles, | goal; red where it is missed", fontsize=10)
+    figure.supxlabel("our figure divided by the peer's, log scale; left of 1 vae-gen is faster or smaller", fontsize=9)
+    figure.suptitle("Ratios: ● median, line quartiles, | goal; red if the goal is missed", fontsize=10)
     axes.grid(axis="x", alpha=0.3)
     for at, pair in enumerate(pairs):
         axes.annotate(significant(pair.ratio), (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=8)
@@ -74,7 +74,7 @@ def ratios(pairs: list[Pair]) -> Figure:
 
 
 def shortened(name: str, most: int = 52) -> str:
-    """A long name's beginning."""
+    """A name, cut if it is long."""
     return name if len(name) <= most else name[: most - 1] + "…"
 
 

@@ -1,4 +1,4 @@
-"""Whole processes, as a user waits for them: what they take in seconds and in memory."""
+"""Ways to run things: whole processes, with their time and memory, and plain sessions of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ print(json.dumps([took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss])
 """
 
 RSS_BYTES = 1 if sys.platform == "darwin" else 1024
-"""The unit of ru_maxrss."""
+"""The unit of ru_maxrss, in bytes."""
 
 
 def process(*command: str | Path, folder: Path) -> Callable[[], object]:
-    """A whole process in a folder, on this interpreter where the command begins with python."""
+    """A function that runs a command in a folder. "python" stands for this interpreter."""
     words = _words(command)
 
     def run() -> object:
@@ -37,9 +37,10 @@ def process(*command: str | Path, folder: Path) -> Callable[[], object]:
 
 
 def cost(*command: str | Path, folder: Path) -> tuple[float, float]:
-    """Seconds of a whole process, and the largest resident set of it in MB (10⁶ bytes).
+    """The seconds that a process takes, and its largest resident set in MB (10⁶ bytes).
 
-    A small interpreter starts it, because a process's largest set begins as that of the one it was forked from.
+    A small interpreter starts the process, because the largest resident set of a process counts from that of its
+    parent.
     """
     words = [sys.executable, "-S", "-c", MEASURE, *_words(command)]
     done = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True)
@@ -48,7 +49,7 @@ def cost(*command: str | Path, folder: Path) -> tuple[float, float]:
 
 
 def peak_megabytes(*command: str | Path, folder: Path) -> float:
-    """The largest resident set of a process, in MB."""
+    """The largest resident set of a process in MB."""
     return cost(*command, folder=folder)[1]
 
 
@@ -61,7 +62,7 @@ Feed = Mapping[str, NDArray[Any]]
 
 
 def session(model: Path | bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """A plain session, with so many threads or the library's own choice."""
+    """A plain session, with a number of threads or, with None, the library's choice."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads:
@@ -71,12 +72,12 @@ def session(model: Path | bytes, threads: int | None = None) -> onnxruntime.Infe
 
 
 def window(seed: int, start: int, count: int) -> dict[str, NDArray[np.int64]]:
-    """What a generator is fed."""
+    """The inputs of generator.onnx."""
     return {name: np.array(value, np.int64) for name, value in (("seed", seed), ("start", start), ("count", count))}
 
 
 def one_session(path: Path, count: int, batch: int = 1000) -> Callable[[], None]:
-    """So many pictures of a generator by one plain session with default options, in memory."""
+    """A function that makes `count` pictures with one plain session of a generator and drops them."""
     plain = session(path)
 
     def run() -> None:
@@ -87,14 +88,14 @@ def one_session(path: Path, count: int, batch: int = 1000) -> Callable[[], None]
 
 
 def side_by_side(path: Path, count: int, threads: int, batch: int = 64) -> Callable[[], None]:
-    """The same by one-thread sessions, each in a thread of Python, that take batches as they get free; in memory."""
+    """A function that does the same with one-thread sessions in threads of Python, which share the batches."""
     sessions = [session(path, 1) for _ in range(threads)]
 
     def run() -> None:
         starts = iter(range(0, count, batch))
 
         def work(mine: onnxruntime.InferenceSession) -> None:
-            for at in starts:  # shared: a range's next is one step under the lock
+            for at in starts:  # shared by all threads; taking the next item is safe
                 mine.run(None, window(7, at, min(batch, count - at)))
 
         with ThreadPoolExecutor(threads) as pool:

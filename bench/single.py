@@ -1,4 +1,4 @@
-"""One picture in a running process, and what its latents cost: the reference model on one thread."""
+"""The time of one picture in a running process, and of its latents: the reference model on one thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMES = 200
 
 
 def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
-    """Pictures of a seed beside the decoder alone, in a plain session."""
+    """Compare pictures of a seed with the decoder alone in a plain session."""
     rounds, times = scaled(ROUNDS, share), scaled(TIMES, share)
     path = find_model(REFERENCE)
     model = VAE(REFERENCE, threads=1)
@@ -52,7 +52,7 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
 
 
 def latents_of(path: Path) -> bytes:
-    """The part of a generator that makes its latents."""
+    """The part of a generator graph that makes the latents, as an ONNX model."""
     part = onnx.utils.Extractor(onnx.load(path)).extract_model(["seed", "start", "count"], ["latent"])
     content: bytes = part.SerializeToString()
     return content

@@ -1,4 +1,4 @@
-"""Bytes in site-packages: a fresh environment with the product alone, and PyTorch's as it is in this one."""
+"""The bytes in site-packages: of vae-gen in a fresh environment, and of PyTorch in this environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS = (
     ("encode", "one/000000.png", "-o", "l.json"), ("decode", "l.json", "-o", "d.png"),
     ("reconstruct", "one/000000.png", "-o", "r.png"), ("repeat", "x.png", "-o", "again.png"), ("info",), ("verify",),
 )  # fmt: skip
-"""What is run to see which files of the installation are opened."""
+"""The commands that are run to find the files that they open."""
 
 LOADED = """
 import json, re, sys
@@ -48,12 +48,12 @@ print(json.dumps({dist.name: {str(file.locate()): file.locate().stat().st_size
 """
 
 Files = Mapping[str, int]
-"""Paths with their bytes."""
+"""Bytes by path."""
 
 OF_THE_ENVIRONMENT = ("pip", "setuptools", "wheel")
-"""What a fresh environment has before anything is installed."""
+"""Packages that a fresh environment has before anything is installed."""
 LARGE = 300_000
-"""Bytes from which a folder that nothing opens is named."""
+"""A folder that no command opens is named if it has at least this many bytes."""
 CUDA_FILE = re.compile(r"cuda|nvrtc|nccl|nvshmem|cudnn|cublas", re.I)
 CUDA_PACKAGE = re.compile(r"nvidia|triton|cuda", re.I)
 
@@ -71,11 +71,11 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Table | str]:
 
 
 def fresh_install(folder: Path) -> tuple[dict[str, Files], set[str]]:
-    """The files of each package of a new environment with the product, and those that the commands opened."""
+    """The files of each package in a fresh environment with vae-gen, and the files that the commands open."""
     source, home = folder / "source", folder / "alone"
     source.mkdir()
     archive = folder / "source.tar"
-    _quietly("git", "archive", "--output", str(archive), "HEAD", folder=HERE.parent)  # no build folders in the clone
+    _quietly("git", "archive", "--output", str(archive), "HEAD", folder=HERE.parent)  # a copy without build folders
     _quietly("tar", "-xf", str(archive), "-C", str(source), folder=folder)
     venv.create(home, with_pip=True)
     python = str(home / ("Scripts" if sys.platform == "win32" else "bin") / "python")
@@ -89,7 +89,7 @@ def fresh_install(folder: Path) -> tuple[dict[str, Files], set[str]]:
 
 
 def base_table(installed: Mapping[str, Files], loaded: set[str]) -> Table:
-    """Packages by size, with what of them no command opens."""
+    """A table of packages by size, with their large folders that no command opens."""
     rows: list[list[Cell]] = []
     for name, files in sorted(installed.items(), key=lambda entry: -sum(entry[1].values())):
         rows.append([name, sum(files.values()) / 1e6, bool(loaded & set(files)), idle_folders(files, loaded)])
@@ -98,15 +98,15 @@ def base_table(installed: Mapping[str, Files], loaded: set[str]) -> Table:
     return Table(
         "vae-gen alone", ["package", "MB", "opened", "its folders that no command opens"],
         [*rows, ["in all", total, None, f"packages never opened: {idle:.1f} MB"]],
-        ["A fresh environment with `pip install .`, pip itself left out; the bytes of all files that packages record, "
-         "compiled Python included. Opened: a module imported or a library mapped by one of " +
+        ["This is a fresh environment after `pip install .`, without pip. A package counts with all files that it "
+         "records, including compiled Python. It is opened if a module is imported or a library is mapped by one of " +
          ", ".join(f"`{name}`" for name in dict.fromkeys(command[0] for command in COMMANDS)) +
-         ", to pictures, animations, arrays and a folder."],
+         ", which write pictures, animations, arrays and a folder."],
     )  # fmt: skip
 
 
 def idle_folders(files: Files, loaded: set[str]) -> str:
-    """Folders directly in the package, of some size, of which nothing was opened."""
+    """The large folders directly in a package of which no file was opened, with their megabytes."""
     sizes: Counter[str] = Counter()
     for path, size in files.items():
         sizes[_folder(path)] += size
@@ -116,12 +116,12 @@ def idle_folders(files: Files, loaded: set[str]) -> str:
 
 
 def _folder(path: str) -> str:
-    """The package and what is directly in it: numpy/fft of …/site-packages/numpy/fft/helper.py."""
+    """The package and the folder in it, for example numpy/fft for …/site-packages/numpy/fft/helper.py."""
     return "/".join(path.rpartition("site-packages")[2].replace("\\", "/").split("/")[1:3])
 
 
 def torch_table() -> Table:
-    """PyTorch and torchvision with what they need, without CUDA as far as that can be told apart."""
+    """A table of PyTorch, torchvision and what they require, with and without the files of CUDA."""
     rows: list[list[Cell]] = []
     totals = [0, 0]
     for name in sorted(requirements("torch") | requirements("torchvision")):
@@ -133,14 +133,14 @@ def torch_table() -> Table:
     return Table(
         "torch and torchvision, as installed here", ["package", "MB", "MB without CUDA's files"],
         [*rows, ["in all", totals[0] / 1e6, totals[1] / 1e6]],
-        ["All that torch and torchvision require, but packages of CUDA and Triton. The last column leaves out files "
-         "whose name has cuda, nvrtc, nccl, nvshmem, cudnn or cublas. With a CUDA build here it stands for "
-         "the build for CPUs, which was not measured: its libtorch_cpu is another."],
+        ["These are all packages that torch and torchvision require, except those of CUDA and Triton. The last column "
+         "leaves out files with cuda, nvrtc, nccl, nvshmem, cudnn or cublas in their name. It is an estimate of the "
+         "build for CPUs, which has another libtorch_cpu."],
     )  # fmt: skip
 
 
 def requirements(name: str) -> set[str]:
-    """A package and all that it requires here, without extras."""
+    """The names of a package and of all packages that it requires here, without extras."""
     from packaging.requirements import Requirement
 
     found: set[str] = set()

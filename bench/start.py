@@ -1,4 +1,4 @@
-"""Start-up: whole processes, and what they need of memory."""
+"""The start of the program: the time and the memory of whole processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEMORY_ROUNDS = 5
 
 
 def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
-    """Commands in turn with the least that does the same."""
+    """Compare commands with the smallest script that does the same."""
     rounds = scaled(ROUNDS, share)
     commands = {name: (ours(name), least(name)) for name in (DEFAULT, REFERENCE)}
     for name, (mine, minimal) in commands.items():
@@ -49,18 +49,18 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | str]:
 
 
 def ours(name: str) -> tuple[str, ...]:
-    """The command that is measured, with a model's name where it is not the default."""
+    """The command that is measured, for a model."""
     chosen = () if name == DEFAULT else ("--model", name)
     return ("vae-gen", "sample", "-n", "50", "--seed", "0", "-q", *chosen, "-o", "x.png")
 
 
 def least(name: str) -> tuple[str | Path, ...]:
-    """The minimal script on the same graph."""
+    """The minimal script with the same graph."""
     return ("python", HERE / "minimal.py", find_model(name) / "generator.onnx", "m.png")
 
 
 def check_pictures(folder: Path, name: str) -> None:
-    """Both make the same fifty pictures, to a grey level."""
+    """Make sure that both make the same fifty pictures, to one grey level."""
     process(*least(name), folder=folder)()
     process(*ours(name)[:-1], "x.npy", folder=folder)()
     mine = np.load(folder / "x.npy")

@@ -1,8 +1,8 @@
-"""Training the reference recipe on all cores: our trainer beside the loops that others write, window by window.
+"""Training the reference recipe on all cores: our trainer compared with training loops as they are usually written.
 
-Ours is `vae_train.training.train` itself, the function behind `vae-train`, with all it does between steps: looking at
-losses, checkpoints, its progress calls. It is watched through the reporter that it calls. While the reporter holds it
-up, the peers do as many steps, so that all are measured in turn.
+Ours is `vae_train.training.train` itself, the function behind `vae-train`, with everything that it does between steps:
+checks of the losses, checkpoints and calls of its reporter. The reporter measures windows of steps. After each window
+it lets the peers do as many steps before it returns, so that all are measured in turn.
 """
 
 from __future__ import annotations
@@ -32,122 +32,19 @@ from .pairs import Pair, paired, scaled
 from .parts import Cell, Table
 
 STEPS = 100
-"""In a window."""
+"""The number of steps in a window."""
 ROUNDS = 7
-
-
-class EnoughError(Exception):
-    """All windows are measured: the way out of a training that goes on."""
-
-
-@dataclass
-class Watch(Reporter):
-    """Takes the time of our steps, and lets the peers do as many whenever a window of ours is full."""
-
-    peers: Sequence[Steps]
-    rounds: int
-    steps: int = STEPS
-    ours: list[float] = field(default_factory=list)
-    """seconds a step, of each window"""
-    theirs: list[list[float]] = field(default_factory=list)
-    """the same of each peer"""
-    warm_up: float = 0.0
-    """seconds until the first call, with what is compiled before and in the first steps"""
-    _began: float = field(default_factory=lambda: time.perf_counter())
-    _from: int | None = None
-    """the step that the window began after; None until all has been warmed up"""
-
-    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """The end of a window, if it is full."""
-        now = time.perf_counter()
-        if not self.warm_up:
-            self.warm_up = now - self._began
-            for peer in self.peers:
-                peer(10)
-            self.theirs = [[] for _ in self.peers]
-        elif self._from is not None and step - self._from >= self.steps:
-            done = step - self._from
-            self.ours.append((now - self._began) / done)
-            for at in range(len(self.peers)) if len(self.ours) % 2 else reversed(range(len(self.peers))):
-                began = time.perf_counter()
-                self.peers[at](done)
-                self.theirs[at].append((time.perf_counter() - began) / done)
-            if len(self.ours) == self.rounds:
-                raise EnoughError
-        elif self._from is not None:
-            return
-        self._from, self._began = step, time.perf_counter()
-
-    def epoch(self, epochs: int, line: object, seconds: float) -> None:
-        """Validation and pictures are no steps: the window begins anew."""
-        self._from, self._began = 0, time.perf_counter()
-
-
-def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
-    """What the trainer offers, each in turn with the loops of others."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")  # empty, as on a machine that never trained
-    data = load_fashion_mnist()
-    rounds, steps = scaled(ROUNDS, share), scaled(STEPS, share, 10)
-    threads = torch.get_num_threads()
-    rates: list[list[Cell]] = []
-    for variant, config in variants().items():
-        peers = [notebook_loop(data.train_images, data.train_labels), in_memory_loop(data.train_images)]
-        try:
-            watch = watched(config, data, peers, rounds, steps)
-        except UnavailableError as error:
-            yield f"Not measured: training, {variant}: {error}."
-            continue
-        title = f"training step, {variant}, {named(threads)}"
-        notebook = paired(title, "notebook loop, float32", watch.ours, watch.theirs[0], 0.5)
-        memory = paired(title, "in-memory loop, float32", watch.ours, watch.theirs[1])
-        yield from (notebook, memory)
-        rates.append([variant, *(BATCH / took for took in (notebook.ours, notebook.theirs, memory.theirs)),
-                      watch.warm_up])
-    yield Table(
-        "Images a second, reference recipe, batches of 128",
-        ["variant", "ours", "notebook loop", "in-memory loop", "seconds until our first report"], rates,
-        [f"Each window is {steps} steps, {rounds} windows, all on {named(threads)}; peers in float32, not compiled.",
-         "Ours is the trainer's own loop, checkpoints included. The last column is what its first steps wait for: the "
-         "data's way into the trainer and, from an empty cache, the compiler."],
-    )  # fmt: skip
-
-
-def variants() -> dict[str, TrainConfig]:
-    """The recipe as it is by default, and what `vae-train` offers to change of it that costs no accuracy or little."""
-    default = TrainConfig(device="cpu")
-    offered = {"default, float32": default, "float32, --compile": replace(default, compile=True)}
-    if default.compile:
-        offered["float32, not compiled"] = replace(default, compile=False)
-    if has_bf16():
-        offered["--precision bf16 --compile"] = replace(default, precision="bf16", compile=True)
-    unlike = {config: name for name, config in reversed(offered.items())}  # the first name of each setting stays
-    return {name: config for name, config in offered.items() if unlike[config] == name}
-
-
-def watched(config: TrainConfig, data: FashionMnist, peers: Sequence[Steps], rounds: int, steps: int) -> Watch:
-    """A run in a folder of its own, until its windows are full.
-
-    Raises:
-        UnavailableError: nothing to compile with.
-    """
-    watch = Watch(peers, rounds, steps)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            train(config, data, Path(folder) / "run", reporter=watch)
-        except EnoughError:
-            return watch
-    raise RuntimeError(f"expected {rounds} windows of {steps} steps in the run, got {len(watch.ours)}")
 
 
 BATCH = 128
 LATENT = 12
 
 Steps = Callable[[int], None]
-"""Does so many steps of training."""
+"""Does a number of training steps."""
 
 
 class NotebookVae(nn.Module):
-    """The reference recipe's network in the words of a notebook, so that nothing done to ours speeds the peer up."""
+    """The network of the reference recipe as a notebook would write it, without any code of ours."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +66,7 @@ class NotebookVae(nn.Module):
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """As torchvision has Fashion-MNIST: each image by itself, through Pillow and ToTensor."""
+    """Fashion-MNIST as torchvision has it: each image is converted by itself, through Pillow and ToTensor."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels, self.convert = images, labels, ToTensor()
@@ -183,7 +80,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def plain_step(vae: NotebookVae, optimizer: torch.optim.Optimizer, image: Tensor) -> Tensor:
-    """One step of Adam on the −ELBO; the loss."""
+    """Do one step of Adam on the −ELBO; returns the loss."""
     logits, mean, log_variance = vae(image)
     reconstruction = F.binary_cross_entropy_with_logits(logits, image, reduction="sum")
     kl = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum()
@@ -195,13 +92,13 @@ def plain_step(vae: NotebookVae, optimizer: torch.optim.Optimizer, image: Tensor
 
 
 def notebook_loop(images: Tensor, labels: Tensor, device: str = "cpu") -> Steps:
-    """DataLoader and ToTensor, with the loss read in every step, as notebooks have it."""
+    """A training loop with DataLoader and ToTensor, which reads the loss in every step, as notebooks do."""
     loader = DataLoader(Pictures(images, labels), BATCH, shuffle=True)
     return _steps(_endless(lambda: (image.to(device) for image, _ in loader)), device)
 
 
 def in_memory_loop(images: Tensor, device: str = "cpu") -> Steps:
-    """All images as one float tensor, and the same step."""
+    """A training loop with all images in one float tensor, and the same step."""
     whole = (images.float() / 255).to(device)
 
     def epoch() -> Iterator[Tensor]:
@@ -224,8 +121,111 @@ def _steps(stream: Iterator[Tensor], device: str) -> Steps:
 
 
 def _endless(epoch: Callable[[], Iterator[Tensor]]) -> Iterator[Tensor]:
-    """Epoch after epoch, whole batches only, so that each step has as many images."""
+    """Yields the whole batches of epoch after epoch, so that each step has as many images."""
     while True:
         for image in epoch():
             if len(image) == BATCH:
                 yield image
+
+
+class EnoughError(Exception):
+    """Raised when all windows are measured, to stop the training."""
+
+
+@dataclass
+class Watch(Reporter):
+    """Measures windows of our steps, and lets the peers do as many steps after each window."""
+
+    peers: Sequence[Steps]
+    rounds: int
+    steps: int = STEPS
+    ours: list[float] = field(default_factory=list)
+    """the seconds per step in each window"""
+    theirs: list[list[float]] = field(default_factory=list)
+    """the same for each peer"""
+    warm_up: float = 0.0
+    """the seconds until the first call, which include compiling"""
+    _began: float = field(default_factory=lambda: time.perf_counter())
+    _from: int | None = None
+    """the step after which the window began; None until the warm-up is over"""
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        """Ends the window if it is full."""
+        now = time.perf_counter()
+        if not self.warm_up:
+            self.warm_up = now - self._began
+            for peer in self.peers:
+                peer(10)
+            self.theirs = [[] for _ in self.peers]
+        elif self._from is not None and step - self._from >= self.steps:
+            done = step - self._from
+            self.ours.append((now - self._began) / done)
+            for at in range(len(self.peers)) if len(self.ours) % 2 else reversed(range(len(self.peers))):
+                began = time.perf_counter()
+                self.peers[at](done)
+                self.theirs[at].append((time.perf_counter() - began) / done)
+            if len(self.ours) == self.rounds:
+                raise EnoughError
+        elif self._from is not None:
+            return
+        self._from, self._began = step, time.perf_counter()
+
+    def epoch(self, epochs: int, line: object, seconds: float) -> None:
+        """Starts the window again, because validation and pictures are not part of a step."""
+        self._from, self._began = 0, time.perf_counter()
+
+
+def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
+    """Compare each variant of our trainer with the loops of others."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")  # empty, as on a new machine
+    data = load_fashion_mnist()
+    rounds, steps = scaled(ROUNDS, share), scaled(STEPS, share, 10)
+    threads = torch.get_num_threads()
+    rates: list[list[Cell]] = []
+    for variant, config in variants().items():
+        peers = [notebook_loop(data.train_images, data.train_labels), in_memory_loop(data.train_images)]
+        try:
+            watch = watched(config, data, peers, rounds, steps)
+        except UnavailableError as error:
+            yield f"Not measured: training, {variant}: {error}."
+            continue
+        title = f"training step, {variant}, {named(threads)}"
+        notebook = paired(title, "notebook loop, float32", watch.ours, watch.theirs[0], 0.5)
+        memory = paired(title, "in-memory loop, float32", watch.ours, watch.theirs[1])
+        yield from (notebook, memory)
+        rates.append([variant, *(BATCH / took for took in (notebook.ours, notebook.theirs, memory.theirs)),
+                      watch.warm_up])
+    yield Table(
+        "Images per second, reference recipe, batches of 128",
+        ["variant", "ours", "notebook loop", "in-memory loop", "seconds until our first report"], rates,
+        [f"There were {rounds} windows of {steps} steps, all on {named(threads)}. The peers use float32, not compiled.",
+         "Ours is the real trainer with its checkpoints. The last column is the time before its first steps, in which "
+         "it takes the data and compiles with an empty cache."],
+    )  # fmt: skip
+
+
+def variants() -> dict[str, TrainConfig]:
+    """The recipe with its defaults, and with the options of `vae-train` that are faster at little or no loss."""
+    default = TrainConfig(device="cpu")
+    offered = {"default, float32": default, "float32, --compile": replace(default, compile=True)}
+    if default.compile:
+        offered["float32, not compiled"] = replace(default, compile=False)
+    if has_bf16():
+        offered["--precision bf16 --compile"] = replace(default, precision="bf16", compile=True)
+    unlike = {config: name for name, config in reversed(offered.items())}  # each setting keeps its first name
+    return {name: config for name, config in offered.items() if unlike[config] == name}
+
+
+def watched(config: TrainConfig, data: FashionMnist, peers: Sequence[Steps], rounds: int, steps: int) -> Watch:
+    """Train a run in a temporary folder until all windows are measured.
+
+    Raises:
+        UnavailableError: there is no compiler.
+    """
+    watch = Watch(peers, rounds, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            train(config, data, Path(folder) / "run", reporter=watch)
+        except EnoughError:
+            return watch
+    raise RuntimeError(f"expected {rounds} windows of {steps} steps in the run, got {len(watch.ours)}")

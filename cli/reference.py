@@ -13,8 +13,8 @@ from typing import Any
 
 import typer
 
+from vae_gen.internal.command_page import described, panels
 from vae_gen_cli.main import COMMANDS, app
-from vae_gen_cli.options import described, panels
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 OPENING = """# Reference of the commands

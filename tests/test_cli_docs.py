@@ -16,8 +16,8 @@ from PIL import Image
 
 from cli_runner import Command
 from vae_gen import find_model
+from vae_gen.internal.command_page import described
 from vae_gen_cli.main import COMMANDS, EXAMPLES, app
-from vae_gen_cli.options import described
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")

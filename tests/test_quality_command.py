@@ -124,7 +124,7 @@ def test_measuring_quality_again_gives_the_same_figures(
 def test_a_part_alone_is_measured_alone(tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert vae_eval(str(tiny_model_folder), *SMALL, "--only", "likelihood", "--reference", "none") == 0
     page = capsys.readouterr().out
-    assert page.startswith("# tiny, measured\n")
+    assert page.startswith("# The quality of tiny\n")
     assert "## Likelihood" in page
     assert "## Samples" not in page
     assert "## Latent space" not in page
@@ -135,13 +135,13 @@ def test_a_part_alone_is_measured_alone(tiny_model_folder: Path, capsys: pytest.
     ("arguments", "code", "message"),
     [
         (["--quality", "--only", "looks"], 2, "expected parts among likelihood, samples, latent, got looks"),
-        (["--quality", "--samples", "5"], 2, "expected more than 5 samples, got 5"),
+        (["--quality", "--samples", "5"], 2, "expected samples of at least 6, got 5"),
         (["--quality", "--seeds", "0"], 2, "expected seeds of at least 1, got 0"),
         (["--quality", "--iwae-k", "0"], 2, "expected iwae_k of at least 1, got 0"),
         (["--quality", "--reference", "nowhere"], 4, "expected a model folder or one of "),
         (["--quality", *SMALL[1:], "--only", "likelihood", "--report", "no/where"], 7, "expected a folder to write to"),
-        (["--samples", "50"], 2, "expected --quality with --only, --report, "),
-        (["--report", "folder"], 2, "expected --quality with --only, --report, "),
+        (["--samples", "50"], 2, "--samples only applies to --quality; add --quality, or leave --samples out"),
+        (["--report", "folder"], 2, "--report only applies to --quality; "),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(
@@ -158,7 +158,7 @@ def test_a_run_is_to_be_exported_first(capsys: pytest.CaptureFixture[str]) -> No
     Path("run").mkdir()
     Path("run", "config.json").write_text("{}")
     assert vae_eval("run", "--quality") == 5
-    assert "got a run's folder, run; run vae-export" in capsys.readouterr().err
+    assert "got the folder of a run, run; export it first" in capsys.readouterr().err
 
 
 def flat_vae(constant: float) -> VAE:

@@ -314,9 +314,9 @@ def test_a_smaller_decoders_bound_is_that_of_the_evaluation() -> None:
     assert found(zero) > expected + 100  # type: ignore[arg-type]
 
 
-def test_what_earns_its_place_is_exact_and_smaller_or_faster() -> None:
+def test_a_worthwhile_variant_is_exact_and_smaller_or_faster() -> None:
     cases = [(9e-6, 0.5, 1.0), (0.0, 1.0, 0.7), (2e-5, 0.2, 0.2), (9e-6, 0.9, 0.9)]
-    assert [quantised.earns_its_place(*case) for case in cases] == [True, True, False, False]
+    assert [quantised.is_worthwhile(*case) for case in cases] == [True, True, False, False]
 
 
 def test_the_notebooks_network_is_the_recipes() -> None:
@@ -435,7 +435,7 @@ def test_the_page_says_goals_and_whether_they_were_met() -> None:
         "- A note.",
         "| n | 12,346 |\n| – | yes |\n\n- How.",
         "Commit abc.",
-        "**A trial at a share of the work, no measurement: start.**",
+        "**These parts are trials, whose figures mean nothing: start.**",
         *(f"## {title}" for title in TITLES.values()),
     ):
         assert line in written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from vae_train.run_folder import load_run
 from vae_train.training import train
 
 DATA = tiny_data(height=28, width=28, train=60, test=30)
-BRIEF = ("--full", "--epochs", "1", "--batch-size", "20", "--threads", "1", "--device", "cpu")
+
+
+def brief(epochs: int) -> tuple[str, ...]:
+    return ("--full", "--epochs", str(epochs), "--batch-size", "20", "--threads", "1", "--device", "cpu")
+
+
+BRIEF = brief(1)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +52,7 @@ def vae_eval(*arguments: str) -> int:
 
 
 def test_a_run_leaves_the_files_that_its_folder_promises(capsys: pytest.CaptureFixture[str]) -> None:
-    assert vae_train("--out", "run", *BRIEF, "--epochs", "2") == 0
+    assert vae_train("--out", "run", *brief(2)) == 0
     files = {str(path.relative_to("run")) for path in Path("run").rglob("*") if path.is_file()}
     assert files == {
         "config.json", "metrics.jsonl", "weights.safetensors", "checkpoint.pt", "curves.png", "timing.json",
@@ -68,7 +75,7 @@ def test_a_run_leaves_the_files_that_its_folder_promises(capsys: pytest.CaptureF
 
 
 def test_a_run_learns() -> None:
-    assert vae_train("--out", "run", *BRIEF, "--epochs", "8") == 0
+    assert vae_train("--out", "run", *brief(8)) == 0
     first, *_, last = load_run(Path("run")).metrics
     assert last["train"]["neg_elbo"] < 0.9 * first["train"]["neg_elbo"]
 
@@ -104,8 +111,8 @@ def test_resume_begins_a_run_that_is_not_there() -> None:
     [
         (["--epochs", "0"], 2, "expected epochs of at least 1, got 0"),
         (["--lr", "-1"], 2, "expected a learning rate above 0, got -1"),
-        (["--device", "tpu"], 2, "expected device as one of auto, cpu, cuda, mps, got 'tpu'"),
-        (["--precision", "64"], 2, "expected precision as one of 32, bf16, got '64'"),
+        (["--device", "tpu"], 2, "expected one of auto, cpu, cuda, mps for --device, got tpu"),
+        (["--precision", "64"], 2, "expected 32 or bf16 for --precision, got 64"),
         (["--out", "missing/run", *BRIEF], 7, "cannot write missing/run: there is no folder "),
         (["--out", "file", *BRIEF], 2, "expected a new folder, got file, which exists; add --resume or "),
         (["--out", "file", "--resume", *BRIEF], 5, "file: expected a run folder, found no readable config.json "),
@@ -144,12 +151,28 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
     monkeypatch.setattr("vae_train.training.train", interrupted)
     assert vae_train("--out", "run") == 130
     error = capsys.readouterr().err
-    assert "stopped; go on from the last checkpoint with: vae-train --out run --resume\n" in error
+    assert "stopped; to go on, run: vae-train --out run --resume\n" in error
 
 
 def test_bf16_trains_too() -> None:
     assert vae_train("--out", "run", *BRIEF, "--precision", "bf16") == 0
     assert load_run(Path("run")).metrics[0]["train"]["neg_elbo"] > 0
+
+
+@pytest.mark.parametrize("program", ["vae-train", "vae-detail", "vae-eval", "vae-export"])
+def test_the_help_page_fits_80_columns_and_ends_with_examples(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (entry,) = entry_points(group="console_scripts", name=program)
+    monkeypatch.setattr(sys, "argv", [program, "-h"])
+    monkeypatch.setenv("COLUMNS", "80")
+    assert entry.load()() == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"Usage: {program} [OPTIONS]")
+    assert max(map(len, page.splitlines())) <= 80
+    assert "..." not in page
+    _, examples = page.split("\nExamples:\n")
+    assert all(line.startswith(f"  {program}") for line in examples.splitlines())
 
 
 @pytest.mark.parametrize(("module", "arguments"), [("train_command", []), ("eval_command", ["run"])])
@@ -210,7 +233,7 @@ def test_evaluating_a_run_prints_a_table_or_json_that_agree_with_its_own(
     }
     assert vae_eval("run") == 0
     table = capsys.readouterr().out
-    assert f"{own['neg_elbo']:.3f} nats an image" in table
+    assert f"{own['neg_elbo']:.3f} nats per image" in table
     assert f"{own['active_units']} of 12" in table
     assert table.isascii()
 
@@ -232,7 +255,7 @@ def test_evaluating_a_model_folder_uses_onnx_runtime(
         (["empty"], 5, str(Path("empty", "weights.safetensors")) + ": expected the weights of a finished epoch, "),
         (["odd"], 5, str(Path("odd", "config.json")) + ": expected one of the settings model, "),
         (["broken"], 5, str(Path("broken", "config.json")) + ": expected JSON, found "),
-        (["empty", "--weights", "first"], 2, "expected --weights last or best, got first"),
+        (["empty", "--weights", "first"], 2, "expected last or best for --weights, got first"),
         (["empty", "--weights", "best"], 5, "empty: expected a run with validation figures, got one with --full"),
     ],
 )

@@ -18,9 +18,10 @@ from typer.core import TyperGroup
 
 from vae_gen import __version__
 from vae_gen.internal.boundary import run_command
+from vae_gen.internal.command_page import described, write_examples
 
 from . import options
-from .options import Command, described, write_examples
+from .options import Command
 
 COMMANDS = {
     "sample": "Make pictures from a seed.",

@@ -1,4 +1,4 @@
-"""The options that commands share, and the class of all commands: how they parse, complete and describe their options.
+"""The options that commands share, and the class of all commands.
 
 This module is imported for every `vae-gen --help`, so it imports nothing heavy.
 """
@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from vae_gen import ModelError, UsageError
+from vae_gen.internal.command_page import CommandPage
 
 if TYPE_CHECKING:
     from vae_gen import VAE, Manifest
@@ -19,105 +20,12 @@ if TYPE_CHECKING:
 LARGEST_SEED = 2**63 - 1
 """The largest seed, and the largest index within a seed (docs/seed-contract.md)."""
 
-MAKE, OUTPUT, MODEL, MESSAGES = "What to make", "Output", "Model", "Messages and help"
-"""The panels of a help page, in their order. An option without a panel is in the last one."""
+MAKE, OUTPUT, MODEL = "What to make", "Output", "Model"
+"""The panels of a help page. Options without a panel are in one more, which is the last."""
 
 
-class Command(TyperCommand):
-    """A command that refuses options given twice, answers bad values in one line, and shows its options in panels."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parses the arguments into `ctx.params` and returns those left over.
-
-        Raises:
-            UsageError: an option is given twice, or a value is not one that the option takes.
-        """
-        order: list[Any]
-        given, _, order = self.make_parser(ctx).parse_args(list(args))
-        if not ctx.resilient_parsing and not any(param.is_eager for param in order):
-            for param in order:
-                if order.count(param) > 1 and param.param_type_name == "option" and not param.multiple:
-                    names = " or ".join((_name(param), *param.secondary_opts))
-                    raise UsageError(f"expected {names} once, got it {order.count(param)} times; leave out all but one")
-        try:
-            return super().parse_args(ctx, args)
-        except typer.BadParameter as error:
-            wrong: Any = error.param
-            if wrong is None:
-                raise
-            name, value = _name(wrong), given.get(wrong.name)
-            if type(error).__name__ == "MissingParameter":
-                raise UsageError(f"expected {name}, got nothing; see {ctx.command_path} --help") from error
-            if value is None:
-                name, value = wrong.envvar, wrong.resolve_envvar_value(ctx)
-            raise UsageError(f"expected {expected(wrong.type)} for {name}, got {_shown(value)}") from error
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The words after the command's name on the usage line."""
-        return ["[OPTIONS]", *(str(param.metavar) for param in self.params if param.param_type_name == "argument")]
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Writes the options of the help page, a section for each panel."""
-        for panel, params in panels(self, ctx).items():
-            with formatter.section(panel):
-                formatter.write_dl([described(param) for param in params])
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Writes the examples at the end of the help page."""
-        write_examples(self.epilog, formatter)
-
-
-def write_examples(lines: str | None, formatter: Any) -> None:
-    """Writes the section of examples, whose lines are not wrapped."""
-    with formatter.section("Examples"):
-        formatter.write("".join(f"  {line}\n" for line in (lines or "").splitlines()))
-
-
-def panels(command: Any, ctx: Any) -> dict[str, list[Any]]:
-    """The parameters of a command that its help page shows, by panel."""
-    found: dict[str, list[Any]] = {panel: [] for panel in ("Arguments", MAKE, OUTPUT, MODEL, MESSAGES)}
-    for param in command.get_params(ctx):
-        if not getattr(param, "hidden", False):
-            panel = "Arguments" if param.param_type_name == "argument" else MESSAGES
-            found[getattr(param, "rich_help_panel", None) or panel].append(param)
-    return {panel: params for panel, params in found.items() if params}
-
-
-def described(param: Any) -> tuple[str, str]:
-    """The names of a parameter with its placeholder, and its help with its default and environment variable."""
-    value = param.metavar or "|".join(getattr(param.type, "choices", ()))
-    if param.param_type_name == "argument":
-        return value, param.help or ""
-    names = ", ".join((*sorted(param.opts, key=len), *param.secondary_opts)) + (f" {value}" if value else "")
-    facts = []
-    if isinstance(param.show_default, str):
-        facts.append(f"default: {param.show_default}")
-    elif param.show_default and not param.is_flag and param.default is not None:
-        facts.append(f"default: {param.default}")
-    if param.envvar:
-        facts.append(f"environment: {param.envvar}")
-    return names, (param.help or "") + (f"  [{'; '.join(facts)}]" if facts else "")
-
-
-def _name(param: Any) -> str:
-    """The name of a parameter in an error: its long option, or the placeholder of an argument."""
-    return str(param.metavar if param.param_type_name == "argument" else max(param.opts, key=len))
-
-
-def expected(kind: Any) -> str:
-    """What a parameter of this type takes, in words."""
-    if hasattr(kind, "choices"):
-        words = list(kind.choices)
-        return " or ".join(words) if len(words) == 2 else f"one of {', '.join(words)}"
-    if not hasattr(kind, "min"):
-        return "a number" if "float" in kind.name else "a text"
-    return f"a whole number from {kind.min} to {'2^63-1' if kind.max == LARGEST_SEED else kind.max}"
-
-
-def _shown(value: Any) -> str:
-    """A value that was given, as one short line."""
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+class Command(CommandPage, TyperCommand):
+    """A command with one-line errors, and a help page in panels with examples."""
 
 
 def complete_model() -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vae_gen import InputError, ModelError, UsageError
+from vae_gen.internal.command_page import expected
 
 from . import options
 from . import output as out
@@ -117,7 +118,7 @@ def _checked(context: typer.Context, name: str, recorded: dict[str, Json]) -> di
             words = [str(item) for item in items]
             values[param.name] = param.process_value(context, words if param.multiple else words[0])
         except typer.BadParameter as error:
-            raise node.wrong(options.expected(param.type)) from error
+            raise node.wrong(expected(param.type)) from error
     return values
 
 

@@ -1,4 +1,4 @@
-"""The model card (README.md of a model folder), written from the manifest so that no number is typed by hand."""
+"""The model card, README.md of a model folder, made from the manifest so that no number in it is typed by hand."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
-    """The card in Markdown."""
+    """The model card in Markdown, for the content of a manifest.json."""
     model, image, latent = manifest["model"], manifest["image"], manifest["latent"]
     test, training, recipe = manifest["metrics"]["test"], manifest["training"], manifest["training"]["recipe"]
-    size = f"{image['channels']} × {image['height']} × {image['width']}"
-    trained_on = "all training images" if recipe["full"] else "the training split; validation images were held out"
     rows = "\n".join(
         f"| {dimension} | {latent['kl_nats'][dimension]:.3f} | {test['posterior_mean_variance'][dimension]:.3f} |"
         for dimension in latent["order"]
@@ -27,14 +25,16 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     }
     return f"""# {model["name"]} {model["version"]}
 
-A convolutional variational autoencoder of {manifest["data"]["name"]}: pictures of {size} from a latent of
-{latent["dimensions"]} numbers. Licence: {model["licence"]}; the data set is under the {manifest["data"]["licence"]} licence.
+This is a convolutional variational autoencoder (VAE) of {manifest["data"]["name"]}. It makes a picture of
+{image["height"]} × {image["width"]} pixels{_CHANNELS[image["channels"]]} from a latent of {latent["dimensions"]} numbers, and finds the latent of a picture. The
+model's licence is {model["licence"]}; the data set's licence is {manifest["data"]["licence"]}.
 
 ![Fifty samples of seed 0](preview.png)
 
-The preview is `vae-gen sample -n 50 --seed 0` with this model, which draws from {_DEFAULT[latent["default_prior"]]} by default{_and_details(manifest)}.
+The picture above is the output of `vae-gen sample -n 50 --seed 0` with this model. Its samples come from {_DEFAULT[latent["default_prior"]]}
+by default{_and_details(manifest)}.
 
-## Measured on the {test["images"]} test images
+## Figures on the {test["images"]} test images
 
 | figure | nats per image |
 |---|---|
@@ -43,8 +43,11 @@ The preview is `vae-gen sample -n 50 --seed 0` with this model, which draws from
 | KL to the prior N(0, I) | {test["kl"]:.2f} |
 | floor of the reconstruction (the pixels' own entropy) | {test["floor_nats"]:.2f} |
 
-One draw of the posterior for each image, the noise fixed by the seed contract; a single training run, seed
-{recipe["seed"]}. Active units (variance of the posterior mean above 0.01): {test["active_units"]} of {latent["dimensions"]}.
+The figures are those of one training run, with seed {recipe["seed"]}. They use one random latent of each image, which the seed
+contract fixes.
+
+A latent dimension is active if its posterior mean varies between images.
+Active units (variance of the posterior mean above 0.01): {test["active_units"]} of {latent["dimensions"]}.
 
 | dimension | KL, nats | variance of the posterior mean |
 |---|---|---|
@@ -54,11 +57,13 @@ One draw of the posterior for each image, the noise fixed by the seed contract; 
 
 {_prior(manifest["fitted_prior"])}
 
-{_detail(manifest)}## Trained
+{_detail(manifest)}## Training
 
-{recipe["epochs"]} epochs of Adam, {_rate(recipe)}, batch {recipe["batch_size"]}, β = {recipe["beta"]:g},
-on {trained_on}. Loss: binary cross-entropy summed over pixels plus KL, in nats per image.{_extras(recipe)} torch
-{training["versions"]["torch"]}. SHA-256 of the weights: `{training["weights_sha256"]}`.
+The model was trained for {recipe["epochs"]} epochs with Adam, {_rate(recipe)}, batches of {recipe["batch_size"]} images and β = {recipe["beta"]:g},
+on {"all training images" if recipe["full"] else "the training images without the validation images"}. The loss is the binary cross-entropy summed over pixels plus the KL, in nats per image.{_extras(recipe)}
+
+Training used torch {training["versions"]["torch"]}. The SHA-256 of the weights is
+`{training["weights_sha256"]}`.
 
 ## Files
 
@@ -66,39 +71,44 @@ on {trained_on}. Loss: binary cross-entropy summed over pixels plus KL, in nats 
 |---|---|---|---|
 {graphs}
 
-`manifest.json` says all of this to programs; `golden.json` holds inputs and expected outputs (`vae-gen verify` replays
-them). Against PyTorch, the largest differences at export were {worst["image"]:.1e} on pictures in [0, 1], {worst["mean"]:.1e} on
-posterior means, {worst["log_variance"]:.1e} on log-variances and {worst["latent"]:.1e} on latents.
+`manifest.json` has the content of this page for programs. `golden.json` has inputs and expected outputs, which
+`vae-gen verify` compares with the results on your machine. At the export, the largest differences from PyTorch were {worst["image"]:.1e} on
+pictures in [0, 1], {worst["mean"]:.1e} on posterior means, {worst["log_variance"]:.1e} on log-variances and {worst["latent"]:.1e} on latents.
 
-## What it gets wrong
+## Weaknesses
 
-![Test images over their reconstructions](worst.png)
+![Test images above their reconstructions](worst.png)
 
-Above, the ten of the first 1000 test images that cost most above their own floor, over what twelve numbers keep of them.
+The upper row shows ten test images, the worst of the first 1000: their reconstructions, in the lower row, are furthest
+above the floor of the image.
 
-Samples from N(0, I) (`--prior normal`) fall between the classes more often than real pictures do: some are blends of two garments.
-{_looks(manifest)}
-It knows {image["height"]} × {image["width"]} grey pictures of garments on black, centred as in its data, and nothing else. Fine
-for teaching, tests and play; not for judging real garments.
+- Some samples from N(0, I) (`--prior normal`) are blends of two garments, because they lie between the classes more often
+  than real pictures do.
+- {_looks(manifest)}
+- The model was made for {image["height"]} × {image["width"]} pictures of garments on black, centred as in its data set. It is fine for teaching, tests
+  and play, and not for judging real garments.
 """
 
 
-def _by_default(manifest: Mapping[str, Any]) -> bool:
-    return "detail" in manifest and bool(manifest["detail"]["default"])
+_CHANNELS = {1: " in grey", 3: " in colour"}
+_DEFAULT = {"normal": "N(0, I)", "fitted": "its fitted prior"}
 
 
 def _and_details(manifest: Mapping[str, Any]) -> str:
-    return ", with the detail stage" if _by_default(manifest) else ""
+    shown = "detail" in manifest and manifest["detail"]["default"]
+    return ", and its detail stage makes the pictures" if shown else ""
 
 
 def _looks(manifest: Mapping[str, Any]) -> str:
     width = manifest["latent"]["dimensions"]
-    smooth = f"{'Twelve' if width == 12 else width} numbers hold outline and shade, not prints, straps, seams or laces"
+    smooth = (
+        f"{'Twelve' if width == 12 else width} numbers describe outline and shade, but not prints, straps, seams or laces."
+    )
     if "detail" not in manifest:
-        return f"{smooth}: pictures are smoother than photographs."
+        return f"{smooth} So\n  pictures are smoother than photographs."
     return (
-        f"{smooth}.\nWithout the detail stage (`--no-detail`) pictures are smoother than photographs; with it they are "
-        "invented in what the\nlatent does not say: the same latent with other noise has another print."
+        f"{smooth}\n  Without the detail stage (`--no-detail`) pictures are smoother than photographs. With it such details are invented:\n"
+        "  the same latent with other noise has another print."
     )
 
 
@@ -106,53 +116,53 @@ def _detail(manifest: Mapping[str, Any]) -> str:
     if "detail" not in manifest:
         return ""
     spec, recipe = manifest["detail"], manifest["training"]["detail"]["recipe"]
-    made = "by default (`--no-detail` leaves it out)" if spec["default"] else "when asked for (`--detail`)"
+    made = "by default (`--no-detail` turns it off)" if spec["default"] else "only on request (`--detail`)"
     return f"""## Detail stage
 
-`detail.onnx` is a second decoder that also takes {spec["noise"]} numbers of noise, and draws one picture that the latent could mean
-where `decoder.onnx` gives their mean. It makes samples {made}. It changes nothing of the
-VAE or its figures above. A picture of a class has {spec["class_shift"]:g} added to the noise at the class's number.
+`detail.onnx` is a second decoder, which takes {spec["noise"]} numbers of noise besides the latent. It makes one of the pictures that
+a latent can stand for, where `decoder.onnx` makes their mean. It is used for samples {made}. The VAE and the figures
+above do not depend on it. For a picture of a class, {spec["class_shift"]:g} is added to the number of the noise whose index is the class.
 
-Trained for {recipe["epochs"]} epochs against a critic that sees latent, class, mean picture and picture (hinge loss, spectral
-normalisation), with a penalty of {recipe["consistency"]:g} on the squared distance, in posterior variances, between the latent
-and the posterior mean of what was drawn. The weights are a running mean with decay {recipe["average"]:g}; their SHA-256 is
+It was trained for {recipe["epochs"]} epochs against a critic, whose input is the latent, the class, the mean picture and the picture
+(hinge loss, spectral normalisation). A further loss is {recipe["consistency"]:g} times the squared distance between the latent and the
+posterior mean of the picture, in posterior variances. The weights are a running mean with decay {recipe["average"]:g}. Their SHA-256 is
 `{manifest["training"]["detail"]["weights_sha256"]}`.
 
 """
 
 
 def _rate(recipe: Mapping[str, Any]) -> str:
-    falling = " falling to 0 along a cosine" if recipe["schedule"] == "cosine" else ""
+    falling = ", which falls to 0 along a cosine" if recipe["schedule"] == "cosine" else ""
     warm = f" after {recipe['warmup_steps']} steps of warm-up" if recipe["warmup_steps"] else ""
-    return f"learning rate {recipe['learning_rate']:g}{warm}{falling}"
+    return f"a learning rate of {recipe['learning_rate']:g}{warm}{falling}"
 
 
 def _extras(recipe: Mapping[str, Any]) -> str:
-    said = []
+    found = []
     if recipe["weight_decay"]:
-        said.append(f"Weight decay {recipe['weight_decay']:g}.")
-    if recipe.get("kl_warmup_epochs"):  # older models' recipes have neither this nor the next
-        said.append(f"The KL's weight rose from 0 over the first {recipe['kl_warmup_epochs']} epochs.")
+        found.append(f"The weight decay is {recipe['weight_decay']:g}.")
+    if recipe.get("kl_warmup_epochs"):  # missing in the recipes of older models, like the next setting
+        found.append(f"The weight of the KL rises from 0 in the first {recipe['kl_warmup_epochs']} epochs.")
     if recipe.get("free_nats"):
-        said.append(f"Each dimension had {recipe['free_nats']:g} nats of KL free of charge.")
+        found.append(f"Up to {recipe['free_nats']:g} nats of a dimension's KL are not charged for in the loss.")
     if recipe["average"]:
-        said.append(f"The weights are a running mean with decay {recipe['average']:g}.")
+        found.append(f"The weights are a running mean with decay {recipe['average']:g}.")
     if recipe["model"]["refinement_steps"]:
-        said.append(f"The encoder ends in {recipe['model']['refinement_steps']} Newton steps on the −ELBO of the image.")
-    return "".join(f" {sentence}" for sentence in said)
-
-
-_DEFAULT = {"normal": "N(0, I)", "fitted": "its fitted prior"}
+        steps = recipe["model"]["refinement_steps"]
+        found.append(f"The encoder ends with {steps} Newton steps, which lower the −ELBO of the image.")
+    return "".join(f"\n{sentence}" for sentence in found)
 
 
 def _prior(fitted: Mapping[str, Any]) -> str:
     components = sorted(set(fitted["components"]))
     each = str(components[0]) if len(components) == 1 else f"{components[0]} to {components[-1]}"
-    mixtures = "for each class" if len(fitted["components"]) > 1 else "for all images"
+    has_classes = len(fitted["components"]) > 1
+    mixtures = f"For each class it is a mixture of {each}" if has_classes else f"It is a mixture of {each}"
     value = f"{fitted['held_out_nats_fitted_of_class']:.2f}"
-    of_class = f"\n| under the fitted prior, given the class | {value} |" if len(fitted["components"]) > 1 else ""
-    return f"""Mixtures of {each} Gaussians with full covariances {mixtures}, fitted to posterior samples of {fitted["images"]} training
-images (`vae-gen sample --prior fitted`, `--label`, `--temperature`).
+    of_class = f"\n| under the fitted prior, given the class | {value} |" if has_classes else ""
+    return f"""The fitted prior is a density of the latents of real images. {mixtures} Gaussians with full covariances,
+fitted to posterior samples of {fitted["images"]} training images. The options `--prior fitted`, `--label` and `--temperature` of `vae-gen sample`
+use it.
 
 | mean log-density of posterior samples of {fitted["held_out_images"]} held-out images | nats |
 |---|---|
@@ -161,8 +171,7 @@ images (`vae-gen sample --prior fitted`, `--label`, `--temperature`).
 
 
 def _signature(tensors: list[dict[str, Any]]) -> str:
-    return ", ".join(f"`{tensor['name']}` {tensor['dtype']} {_axes(tensor['shape'])}" for tensor in tensors)
-
-
-def _axes(shape: list[str | int]) -> str:
-    return "[" + ", ".join(str(axis) for axis in shape) + "]"
+    """The inputs or outputs of a graph, for example "`latent` float32 [batch, 12]"."""
+    return ", ".join(
+        f"`{tensor['name']}` {tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]" for tensor in tensors
+    )

@@ -1,14 +1,16 @@
-"""The proof that a model folder's graphs are the trained model: structure first, then values against PyTorch.
+"""The proof that the graphs of a model folder compute what the trained model computes.
 
-Tolerances are absolute: 1e-5 on pictures in [0, 1], 1e-4 on posterior means and log-variances. At the extremes of
-the latent space, where sigmoids are steep, ONNX Runtime may be as far from PyTorch in float64 as twice PyTorch's own
-float32 is. Every value check runs at ONNX Runtime's default optimisation level and with optimisation off.
+The structure of each graph is checked first, then its values against PyTorch. The allowed differences are absolute:
+1e-5 on pictures in [0, 1], 1e-4 on posterior means and log-variances. At the extremes of the latent space, where
+sigmoids are steep, ONNX Runtime may differ from PyTorch in float64 by twice as much as PyTorch in float32 does. All
+values are checked at ONNX Runtime's default optimisation level, and without optimisation.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,9 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from vae_gen import DetailSpec, FittedPrior, ImageSpec, LatentSpec, TensorSpec, standard_normals
+from vae_gen import ImageSpec, LatentSpec, TensorSpec, standard_normals
 from vae_gen.internal.latents import detail_noise
 from vae_gen.internal.manifest import contract_signatures
 from vae_gen.internal.sampling import Drawn
@@ -29,26 +32,40 @@ from .latent_checks import GENERATOR_RANGES, latent_checks
 from .report import IMAGE_TOLERANCE, Report, StructureCheck, ValueCheck, compare
 
 POSTERIOR_TOLERANCE = 1e-4
+"""The largest difference that is allowed on posterior means and log-variances."""
+
 OPSETS = range(18, 22)
+"""The versions of ONNX's operators that a graph may use."""
+
 BATCHES = (1, 2, 7, 64)
+"""The sizes of batches in which 64 inputs are computed, as far as they fill whole batches."""
+
 EXTREMES = (0.0, 4.0, -4.0, 8.0, -8.0)
+"""The values that all numbers of a latent have at the extremes."""
+
 PRIOR_DRAWS = 1024
+"""How many samples of a prior are compared."""
+
+LOCAL_TRACES = (b"site-packages", b".py", b"/home/", b"/root/", b"/Users/")
+"""Parts of file names on the machine that exported a graph."""
+
 LEVELS = {
     "default": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
     "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
+"""The optimisation levels of ONNX Runtime at which all values are checked."""
 
 Floats = NDArray[np.float32]
 
 
 def prove(graphs: Graphs, vae: VAE, test_images: Floats, stage: DetailDecoder | None = None) -> Report:
-    """Hold the graphs against a VAE in evaluation mode on the CPU, and its detail stage.
+    """Compare graphs with the networks that they were made from.
 
     Args:
-        graphs: what is to be proved.
-        vae: what it has to equal, float32.
+        graphs: the graphs.
+        vae: the VAE in float32, in evaluation mode, on the CPU.
         test_images: real pictures, float32 [n, channels, height, width] in [0, 1].
-        stage: what the graph `detail` has to equal, float32.
+        stage: the detail stage, like the VAE, if the graphs have one.
     """
     models, expected = graphs.by_name(), _signatures(graphs, test_images)
     structure = [check for name, model in models.items() for check in _structure(name, model, expected[name])]
@@ -63,144 +80,146 @@ def _structure(
     yield StructureCheck(f"{name}: names, dtypes and axes", expected == found, _text(found))
     try:
         onnx.checker.check_model(model, full_check=True)
-        yield StructureCheck(f"{name}: onnx.checker, full", True, "no complaint")
+        complaint = ""
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        yield StructureCheck(f"{name}: onnx.checker, full", False, " ".join(str(error).split()))
-    domains = sorted({node.domain or "ai.onnx" for node in model.graph.node})
-    yield StructureCheck(f"{name}: standard operators only", domains == ["ai.onnx"] and not model.functions,
-                         ", ".join(domains))
-    chance = sorted({node.op_type for node in model.graph.node if "Random" in node.op_type
-                     or node.op_type in ("Bernoulli", "Multinomial")})
+        complaint = " ".join(str(error).split())
+    yield StructureCheck(f"{name}: onnx.checker, full", not complaint, complaint or "no complaint")
+    nodes, weights = model.graph.node, model.graph.initializer
+    domains = sorted({node.domain or "ai.onnx" for node in nodes})
+    standard = domains == ["ai.onnx"] and not model.functions
+    yield StructureCheck(f"{name}: standard operators only", standard, ", ".join(domains))
+    chance = sorted({node.op_type for node in nodes if _is_random(node.op_type)})
     yield StructureCheck(f"{name}: no random operator", not chance, ", ".join(chance) or "none")
     opset = model.opset_import[0].version
     yield StructureCheck(f"{name}: opset {OPSETS[0]} to {OPSETS[-1]}", opset in OPSETS, f"opset {opset}")
-    outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    outside = [tensor.name for tensor in weights if tensor.data_location == onnx.TensorProto.EXTERNAL]
     yield StructureCheck(f"{name}: weights inside", not outside, ", ".join(outside) or "all of them")
     without_weights = onnx.ModelProto()
     without_weights.CopyFrom(model)
     for tensor in without_weights.graph.initializer:
-        tensor.ClearField("raw_data")  # any three bytes occur in a megabyte of weights by chance
+        tensor.ClearField("raw_data")  # a megabyte of weights contains any three bytes by chance
     content = without_weights.SerializeToString()
-    marks = (b"site-packages", b".py", b"/home/", b"/root/", b"/Users/")
-    traces = [mark for mark in marks if mark in content]
-    yield StructureCheck(f"{name}: nothing of the machine that made it", not traces,
-                         f"{len(traces)} kinds of local paths")
+    traces = sum(trace in content for trace in LOCAL_TRACES)
+    yield StructureCheck(f"{name}: nothing of the machine that made it", not traces, f"{traces} kinds of local paths")
+
+
+def _is_random(operator: str) -> bool:
+    return "Random" in operator or operator in ("Bernoulli", "Multinomial")
 
 
 def _values(
     graphs: Graphs, level: str, vae: VAE, test_images: Floats, stage: DetailDecoder | None
 ) -> Iterator[ValueCheck]:
     sessions = open_sessions(graphs.by_name(), level)
-    dimensions = _dimensions(vae)
-
-    def encode(images: Floats) -> tuple[Floats, Floats]:
-        mean, log_variance = sessions["encoder"].run(["mean", "log_variance"], {"image": images})
-        return mean, log_variance
-
-    def decode(latents: Floats) -> Floats:
-        (image,) = sessions["decoder"].run(["image"], {"latent": latents})
-        return np.asarray(image, np.float32)
-
-    mean, log_variance = encode(test_images)
-    expected_mean, expected_log_variance = torch_encode(vae, test_images)
-    yield compare("encoder on test images", "mean", level, mean, expected_mean, POSTERIOR_TOLERANCE)
-    yield compare(
-        "encoder on test images", "log_variance", level, log_variance, expected_log_variance, POSTERIOR_TOLERANCE
-    )
-    prior = standard_normals(0, 0, PRIOR_DRAWS, dimensions)
-    for name, latents in (("prior draws", prior), ("reconstructions of test images", expected_mean)):
-        yield compare(f"decoder on {name}", "image", level, decode(latents), torch_decode(vae, latents))
+    dimensions = graphs.prior.dimensions
+    expected = torch_encode(vae, test_images)
+    encode = partial(_run, sessions["encoder"], ["mean", "log_variance"])
+    for output, found, wanted in zip(("mean", "log_variance"), encode(test_images), expected, strict=True):
+        yield compare("encoder on test images", output, level, found, wanted, POSTERIOR_TOLERANCE)
     for batch in BATCHES:
-        found = np.concatenate([decode(prior[at : at + batch]) for at in range(0, 64 - 64 % batch, batch)])
-        yield compare(f"decoder in batches of {batch}", "image", level, found, torch_decode(vae, prior[: len(found)]))
-        means = np.concatenate([encode(test_images[at : at + batch])[0] for at in range(0, 64 - 64 % batch, batch)])
-        yield compare(f"encoder in batches of {batch}", "mean", level, means, expected_mean[: len(means)],
-                       POSTERIOR_TOLERANCE)
-    extremes = np.stack([np.full(dimensions, value, np.float32) for value in EXTREMES])
-    exact = torch_decode(copy.deepcopy(vae).double(), extremes)
-    own = float(np.abs(torch_decode(vae, extremes) - exact).max())
-    yield compare("decoder at every latent 0, ±4, ±8, against float64", "image", level, decode(extremes), exact,
-                   max(2 * own, IMAGE_TOLERANCE))
+        means = _in_batches(lambda *inputs: encode(*inputs)[0], [test_images], batch)
+        wanted = expected[0][: len(means)]
+        yield compare(f"encoder in batches of {batch}", "mean", level, means, wanted, POSTERIOR_TOLERANCE)
+
+    prior = standard_normals(0, 0, PRIOR_DRAWS, dimensions)
+    of_decoder = {"prior draws": [prior], "reconstructions of test images": [expected[0]]}
+    yield from _picture_checks("decoder", "latent", sessions["decoder"], torch_decode, vae, of_decoder, level)
+    if stage is not None and graphs.spec is not None:
+        latents, labels = graphs.prior.latents(0, 0, PRIOR_DRAWS)
+        of_detail = {
+            "fitted samples": [latents, detail_noise(graphs.spec, 0, 0, PRIOR_DRAWS, labels)],
+            "reconstructions of test images": [expected[0], detail_noise(graphs.spec, 1, 0, len(expected[0]))],
+        }
+        title = "latent and noise"
+        yield from _picture_checks("detail", title, sessions["detail"], torch_detail, stage, of_detail, level)
+
     for seed, start, count in GENERATOR_RANGES:
-        feed = {"seed": seed, "start": start, "count": count}
-        image, latent = sessions["generator"].run(
-            ["image", "latent"], {name: np.array(value, np.int64) for name, value in feed.items()}
-        )
+        feed = [np.array(value, np.int64) for value in (seed, start, count)]
+        image, latent = _run(sessions["generator"], ["image", "latent"], *feed)
         reference = graphs.default_drawn(seed, start, count)
         name = f"generator, seed {seed}, {count} from {start}"
         yield compare(name, "latent", level, latent, reference.latents, IMAGE_TOLERANCE)
         yield compare(name, "image", level, image, torch_pictures(vae, stage, reference))
     yield from latent_checks(sessions["latents"], graphs.prior, graphs.spec, level)
-    if stage is not None and graphs.spec is not None:
-        yield from detail_checks(sessions["detail"], stage, graphs.spec, graphs.prior, expected_mean, level)
+
+
+def _picture_checks(
+    name: str,
+    title: str,
+    session: onnxruntime.InferenceSession,
+    reference: Callable[..., NDArray[np.floating]],
+    network: nn.Module,
+    sets: Mapping[str, Sequence[Floats]],
+    level: str,
+) -> Iterator[ValueCheck]:
+    """Compare a graph that makes pictures with its network: on sets of inputs, in batches of the first, at extremes."""
+
+    def run(*inputs: Floats) -> Floats:
+        return _run(session, ["image"], *inputs)[0]
+
+    for label, inputs in sets.items():
+        yield compare(f"{name} on {label}", "image", level, run(*inputs), reference(network, *inputs))
+    first = next(iter(sets.values()))
+    for batch in BATCHES:
+        found = _in_batches(run, first, batch)
+        expected = reference(network, *(rows[: len(found)] for rows in first))
+        yield compare(f"{name} in batches of {batch}", "image", level, found, expected)
+    extremes = [np.repeat(np.array(EXTREMES, np.float32)[:, None], rows.shape[1], axis=1) for rows in first]
+    exact = reference(copy.deepcopy(network).double(), *extremes)
+    own = float(np.abs(reference(network, *extremes) - exact).max())  # of PyTorch in float32
+    yield compare(f"{name} at every {title} 0, ±4, ±8, against float64", "image", level, run(*extremes), exact,
+                  max(2 * own, IMAGE_TOLERANCE))  # fmt: skip
+
+
+def _in_batches(run: Callable[..., Floats], inputs: Sequence[Floats], batch: int) -> Floats:
+    """The results of 64 inputs in whole batches of one size."""
+    cuts = [slice(at, at + batch) for at in range(0, 64 - 64 % batch, batch)]
+    return np.concatenate([run(*(rows[cut] for rows in inputs)) for cut in cuts])
+
+
+def _run(session: onnxruntime.InferenceSession, outputs: list[str], *inputs: NDArray[Any]) -> list[Floats]:
+    """The named outputs of a session, for inputs in the order in which the graph has them."""
+    names = [entry.name for entry in session.get_inputs()]
+    found: list[Floats] = session.run(outputs, dict(zip(names, inputs, strict=True)))
+    return found
 
 
 def torch_encode(vae: VAE, images: Floats) -> tuple[Floats, Floats]:
-    """Posterior mean and log-variance by PyTorch, float32 [n, dimensions]."""
+    """The posterior mean and log-variance of images by PyTorch, each float32 [n, dimensions]."""
     with torch.inference_mode():
         mean, log_variance = vae.encode(torch.from_numpy(images))
     return mean.numpy(), log_variance.numpy()
 
 
 def torch_decode(vae: VAE, latents: Floats) -> NDArray[np.floating]:
-    """Pictures by PyTorch in the dtype of the VAE's weights, [n, channels, height, width]."""
-    dtype = next(vae.parameters()).dtype
-    with torch.inference_mode():
-        image: NDArray[np.floating] = vae.decode(torch.from_numpy(latents).to(dtype)).numpy()
-    return image
+    """The decoder's pictures by PyTorch, [n, channels, height, width], in the dtype of the weights."""
+    return _in_torch(vae, vae.decode, latents)
 
 
-def detail_checks(
-    session: onnxruntime.InferenceSession,
-    stage: DetailDecoder,
-    spec: DetailSpec,
-    prior: FittedPrior,
-    posterior_means: Floats,
-    level: str,
-) -> Iterator[ValueCheck]:
-    """The detail stage against PyTorch: on fitted samples and on reconstructions, in batches, and at the extremes."""
-
-    def run(latents: Floats, noise: Floats) -> Floats:
-        (image,) = session.run(["image"], {"latent": latents, "noise": noise})
-        return np.asarray(image, np.float32)
-
-    latents, labels = prior.latents(0, 0, PRIOR_DRAWS)
-    noise = detail_noise(spec, 0, 0, PRIOR_DRAWS, labels)
-    yield compare("detail on fitted samples", "image", level, run(latents, noise), torch_detail(stage, latents, noise))
-    own = detail_noise(spec, 1, 0, len(posterior_means))
-    yield compare("detail on reconstructions of test images", "image", level, run(posterior_means, own),
-                  torch_detail(stage, posterior_means, own))
-    for batch in BATCHES:
-        cuts = [slice(at, at + batch) for at in range(0, 64 - 64 % batch, batch)]
-        found = np.concatenate([run(latents[cut], noise[cut]) for cut in cuts])
-        expected = torch_detail(stage, latents[: len(found)], noise[: len(found)])
-        yield compare(f"detail in batches of {batch}", "image", level, found, expected)
-    extremes = np.stack([np.full(prior.dimensions, value, np.float32) for value in EXTREMES])
-    far = np.stack([np.full(spec.noise, value, np.float32) for value in EXTREMES])
-    exact = torch_detail(copy.deepcopy(stage).double(), extremes, far)
-    difference = float(np.abs(torch_detail(stage, extremes, far) - exact).max())
-    yield compare("detail at every latent and noise 0, ±4, ±8, against float64", "image", level, run(extremes, far),
-                  exact, max(2 * difference, IMAGE_TOLERANCE))
+def torch_detail(stage: DetailDecoder, latents: Floats, noise: Floats) -> NDArray[np.floating]:
+    """The detail stage's pictures by PyTorch, [n, channels, height, width], in the dtype of the weights."""
+    return _in_torch(stage, lambda *inputs: torch.sigmoid(stage(*inputs)), latents, noise)
 
 
 def torch_pictures(vae: VAE, stage: DetailDecoder | None, drawn: Drawn) -> NDArray[np.floating]:
-    """What PyTorch makes of a draw: the detail stage where there is noise, the decoder where there is none."""
+    """The pictures of sampled latents by PyTorch: from the detail stage if they have noise, else from the decoder."""
     if stage is None or drawn.noise is None:
         return torch_decode(vae, drawn.latents)
     return torch_detail(stage, drawn.latents, drawn.noise)
 
 
-def torch_detail(stage: DetailDecoder, latents: Floats, noise: Floats) -> NDArray[np.floating]:
-    """Pictures of the detail stage by PyTorch in the dtype of its weights, [n, channels, height, width]."""
-    dtype = next(stage.parameters()).dtype
+def _in_torch(network: nn.Module, make: Callable[..., Tensor], *inputs: Floats) -> NDArray[np.floating]:
+    dtype = next(network.parameters()).dtype
     with torch.inference_mode():
-        logits = stage(torch.from_numpy(latents).to(dtype), torch.from_numpy(noise).to(dtype))
-    image: NDArray[np.floating] = torch.sigmoid(logits).numpy()
+        image: NDArray[np.floating] = make(*(torch.from_numpy(rows).to(dtype) for rows in inputs)).numpy()
     return image
 
 
 def signature(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
-    """Inputs and outputs as the manifest has them: name, NumPy dtype, axes (a word where an axis is dynamic)."""
+    """The inputs and outputs of a graph as the manifest has them: name, NumPy dtype, axes.
+
+    An axis is a number, or a word if it is dynamic.
+    """
     def tensors(values: Any) -> list[dict[str, Any]]:
         return [
             {
@@ -215,7 +234,7 @@ def signature(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
 
 
 def _signatures(graphs: Graphs, images: Floats) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """What the contract asks of each graph."""
+    """The inputs and outputs that the contract of model folders demands of each graph."""
     _, channels, height, width = images.shape
     dimensions = graphs.prior.dimensions
     latent = LatentSpec(dimensions, (0.0,) * dimensions, tuple(range(dimensions)))
@@ -228,7 +247,7 @@ def _signatures(graphs: Graphs, images: Floats) -> dict[str, dict[str, list[dict
 
 
 def open_sessions(models: Mapping[str, onnx.ModelProto], level: str) -> dict[str, onnxruntime.InferenceSession]:
-    """A session on the CPU for each model, at the optimisation level "default" or "none"."""
+    """A session on the CPU for each model, at one of the optimisation `LEVELS`."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = LEVELS[level]
     options.log_severity_level = 3
@@ -236,10 +255,6 @@ def open_sessions(models: Mapping[str, onnx.ModelProto], level: str) -> dict[str
         name: onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         for name, model in models.items()
     }
-
-
-def _dimensions(vae: VAE) -> int:
-    return int(vae.config.latent_dim)
 
 
 def _text(found: dict[str, list[dict[str, Any]]]) -> str:

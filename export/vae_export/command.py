@@ -1,4 +1,4 @@
-"""`vae-export`: a run folder in, a proved model folder out."""
+"""The command `vae-export`. It imports PyTorch inside its function, so that `--help` works without it."""
 
 from __future__ import annotations
 
@@ -10,44 +10,47 @@ import typer
 
 from vae_gen import ExportMismatchError
 from vae_gen.internal.boundary import run_command
-from vae_train.options import require_train_extra
+from vae_train import options
+from vae_train.options import OUTPUT, option
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+CONTENT = "Content of the model folder"
 
 
-@app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The run folder that vae-train wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL_DIR", help="The model folder to write.")],
-    name: Annotated[str | None, typer.Option(help="The model's name; MODEL_DIR's own name by default.")] = None,
-    version: Annotated[str, typer.Option("--model-version", help="The model's own version.")] = "1.0.0",
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run of vae-train.")],
+    out: Annotated[
+        Path,
+        option(OUTPUT, "The model folder to write. A model folder that is there is replaced.", "--out", "-o",
+               metavar="DIR"),
+    ],
+    as_json: Annotated[bool, option(OUTPUT, "Print the report as JSON on standard output.", "--json")] = False,
+    quiet: Annotated[bool, option(OUTPUT, "Print nothing but errors.", "--quiet", "-q")] = False,
+    name: Annotated[
+        str | None, option(CONTENT, "The name of the model.", metavar="NAME", default="the name of the folder")
+    ] = None,
+    version: Annotated[str, option(CONTENT, "The version of the model.", "--model-version", metavar="TEXT")] = "1.0.0",
     weights: Annotated[
         Literal["last", "best"],
-        typer.Option(help="The weights after the last epoch, or those with the lowest validation −ELBO."),
+        option(CONTENT, "The weights of the run: after its last epoch, or with the lowest validation -ELBO."),
     ] = "last",
     prior: Annotated[
         Literal["normal", "fitted"],
-        typer.Option(help="What generator.onnx and vae-gen sample draw from by default; latents.onnx has both."),
+        option(CONTENT, "The prior that samples come from by default. The model has both in any case."),
     ] = "fitted",
     detail: Annotated[
         Literal["default", "available", "none"],
-        typer.Option(help="The run's detail stage, where it has one: what generator.onnx and vae-gen sample draw with, "
-                     "or only to be asked for, or left out."),
+        option(CONTENT, "Whether the run's detail stage makes samples by default, only on request, or is left out."),
     ] = "default",
-    data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Fashion-MNIST's IDX files, if they are not found without.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no checklist.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    data_dir: options.DataDir = None,
+    debug: options.Debug = False,
 ) -> None:
-    """Write RUN_DIR's encoder, decoder, generator and latents as ONNX, prove them against PyTorch, and describe them.
+    """Turn a run into a model folder.
 
-    A prior is fitted to the latents of the training images on the way (about half a minute).
-
-    The model folder appears only if every check passes; a miss ends with exit code 6 and nothing written.
+    The encoder, the decoder, the generator and its latents become ONNX graphs, together with a prior that is fitted to
+    the latents of the training images. Every graph is proved: its results must be those of PyTorch. If one check fails,
+    nothing is written, and the exit code is 6.
     """
-    require_train_extra("onnx", "onnxscript", "sklearn")
+    options.require_train_extra("onnx", "onnxscript", "sklearn")
     from vae_train.data import load_fashion_mnist
     from vae_train.detail.folder import load_detail, saved_settings
     from vae_train.run_folder import load_run
@@ -81,6 +84,13 @@ def export(
         typer.echo(f"{out}: test −ELBO {measured.neg_elbo:.2f} nats, {measured.active_units} active units", err=True)
 
 
+app = options.new_app(
+    export,
+    "vae-export my-run --out my-model",
+    "vae-export my-run --out my-model --model-version 2.0.0 --prior normal",
+)
+
+
 def main() -> int:
-    """Run `vae-export` on this process's arguments; its exit code."""
+    """Runs `vae-export` on this process's arguments and returns the exit code."""
     return run_command(app, "vae-export")

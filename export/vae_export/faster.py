@@ -1,17 +1,18 @@
-"""The same function in operators that ONNX Runtime's CPU kernels run faster. Two that torch's exporter writes are slow:
+"""Replaces two operators that torch's exporter writes by others that ONNX Runtime computes faster on a CPU.
 
-A transposed convolution of kernel 4, stride 2 and padding 1 is a matrix product and a scatter there, one image after
-the other. By its definition, an even output row 2i takes row i of its input times kernel row 1 and row i − 1 times
-kernel row 3; an odd one, 2i + 1, takes row i times kernel row 2 and row i + 1 times kernel row 0; and columns likewise.
-So each of the four pairs of even and odd is a convolution 2 × 2 with zeros at two of the sides, of just as many
-products, and what is left is to weave the four together. With the channels last, a move of whole rows of channels does
-that. (`DepthToSpace` moves single numbers, and one convolution 3 × 3 has more than twice the products: neither gains.)
+A transposed convolution with kernel 4, stride 2 and padding 1 is computed as a matrix product and a scatter, one image
+after the other. By its definition, an even output row 2i is the sum of input row i times kernel row 1 and input row i −
+1 times kernel row 3; an odd row 2i + 1 is the sum of row i times kernel row 2 and row i + 1 times kernel row 0. The
+same holds for columns. So each of the four combinations of even and odd is a 2 × 2 convolution with zeros at two of the
+sides. Together they have as many multiplications as before, and their results are woven into one picture. With the
+channels last, weaving moves whole rows of channels. (Two other ways are not faster: `DepthToSpace` moves single
+numbers, and a single 3 × 3 convolution has more than twice as many multiplications.)
 
-A convolution to one or three channels is computed as one to 16, the width of the blocked kernels. Turned round, as the
-transposed convolution with the mirrored kernel, it is a matrix product with just its own products.
+A convolution to one or three channels is computed as if it had 16, the width of the blocked kernels. The equal
+transposed convolution, whose kernel is mirrored, is a matrix product without this waste.
 
-Measured with ONNX Runtime 1.32 on one core with AVX-512, 64 pictures at once: the reference's decoder takes 0.74 of the
-time, the detail stage 0.87, the flagship's decoder 0.95; in WebAssembly all three stay within a tenth.
+Measured with ONNX Runtime 1.32 on one core with AVX-512, 64 pictures at once: the reference model's decoder takes 0.74
+of the time, the detail stage 0.87, the flagship's decoder 0.95. In WebAssembly all three change by less than a tenth.
 """
 
 from __future__ import annotations
@@ -24,20 +25,22 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from .latent_graphs import replace_nodes
+
 Floats = NDArray[np.float32]
 
 BLOCK = 16
-"""Channels in a block of the widest kernels: with fewer, the phases of a transposed convolution would be padded."""
+"""The width of the blocked kernels. A transposed convolution to fewer channels is not replaced, because its four
+convolutions would be padded to this many."""
 FEW = 4
-"""A convolution to fewer channels is turned round."""
+"""A convolution to fewer channels than this is replaced by a transposed one."""
 
 
 def with_faster_operators(model: ModelProto) -> ModelProto:
-    """A copy that computes the same, to the last digits of float32.
+    """A copy of a model with faster operators. Its results are the same except for the last digits of float32.
 
     Args:
-        model: with its weights as initializers and shapes that can be inferred. What it holds besides the two kinds
-            above stays as it is.
+        model: its weights must be initializers, and its shapes must be inferable. Other operators stay as they are.
     """
     shapes = _shapes(model)
     faster = ModelProto()
@@ -45,25 +48,20 @@ def with_faster_operators(model: ModelProto) -> ModelProto:
     graph = faster.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = [made for node in graph.node for made in _replaced(node, graph, weights, shapes)]
-    del graph.node[:], graph.value_info[:]
-    graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    del graph.value_info[:]
+    replace_nodes(graph, nodes)
     return faster
 
 
 def phase_kernels(kernel: Floats) -> Floats:
-    """The four convolutions 2 × 2 that a transposed one consists of, [2, 2, out, in, 2, 2].
+    """The kernels of the four 2 × 2 convolutions that a transposed convolution consists of, [2, 2, out, in, 2, 2].
+
+    The first index is 1 for odd output rows, the second for odd output columns.
 
     Args:
         kernel: of the transposed convolution, [in, out, 4, 4].
-
-    Returns:
-        By whether the output row is odd, then by whether the column is.
     """
-    # Kernel rows from the input's first to its second row: 3, 1 for an even row of the output, 2, 0 for an odd one.
+    # The kernel rows for two input rows, the upper one first: 3, 1 for an even output row, and 2, 0 for an odd one.
     rows = ((3, 1), (2, 0))
     return np.stack([[kernel[:, :, up][:, :, :, left].swapaxes(0, 1) for left in rows] for up in rows])
 
@@ -71,7 +69,7 @@ def phase_kernels(kernel: Floats) -> Floats:
 def _replaced(
     node: NodeProto, graph: GraphProto, weights: dict[str, Floats], shapes: dict[str, list[int]]
 ) -> Iterator[NodeProto]:
-    """The nodes that stand for this one; those of their weights that are new go into the graph."""
+    """Yields the nodes that replace a node, which may be itself, and adds their new weights to the graph."""
     kernel = weights.get(node.input[1]) if len(node.input) == 3 else None
     if kernel is None or node.input[2] not in weights:
         yield node
@@ -107,7 +105,7 @@ def _as_phases(
         own = _add(graph, f"{node.input[1]}_{name}", kernels[odd_row, odd_column])
         sides = [1 - odd_row, 1 - odd_column, odd_row, odd_column]  # top, left, bottom, right
         yield step("Conv", [node.input[0], own, bias], name, kernel_shape=[2, 2], pads=sides)
-    # h and w are half the height and width; a and b are 0 for what is even, 1 for what is odd.
+    # h and w are half the height and the width; a and b are 0 for even rows and columns, 1 for odd ones.
     yield step("Concat", [f"{result}_phase_{a}{b}" for a, b in phases], "phases", axis=1)  # [batch, a · b · out, h, w]
     yield step("Transpose", [f"{result}_phases"], "channels_last", perm=[0, 2, 3, 1])  # [batch, h, w, a · b · out]
     yield step("Reshape", [f"{result}_channels_last", rows], "split")  # [batch, h, w, a, b · out]
@@ -117,7 +115,7 @@ def _as_phases(
 
 
 def _is(node: NodeProto, kernel: Floats, *, size: int, stride: int) -> bool:
-    """Whether a convolution has this kernel and stride, a padding of 1 on each side, and nothing special."""
+    """Whether a convolution has this kernel size and stride, a padding of 1 on each side, and defaults otherwise."""
     plain = {
         "group": 1, "auto_pad": b"NOTSET", "output_padding": [0, 0], "dilations": [1, 1], "kernel_shape": [size, size],
         "strides": [stride, stride], "pads": [1, 1, 1, 1],
@@ -130,13 +128,13 @@ def _is(node: NodeProto, kernel: Floats, *, size: int, stride: int) -> bool:
 
 
 def _add(graph: GraphProto, name: str, values: NDArray[Any]) -> str:
-    """The name of a tensor that was added to the graph's own."""
+    """Add a constant to a graph, and return its name."""
     graph.initializer.append(numpy_helper.from_array(values, name))
     return name
 
 
 def _shapes(model: ModelProto) -> dict[str, list[int]]:
-    """Of every value of the graph whose shape can be inferred; 0 for an axis without a number."""
+    """The shape of every value of a graph whose shape can be inferred, with 0 for an axis without a number."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
     return {value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in values}

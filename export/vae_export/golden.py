@@ -1,7 +1,7 @@
-"""golden.json: inputs and expected outputs that the tests of every language read, from PyTorch and NumPy.
+"""golden.json: inputs and expected outputs, with which the tests of every language compare their results.
 
-The expected values come from the reference side (the VAE in PyTorch, the seed contract in NumPy), never from the
-graphs that are tested with them. docs/model-folder.md describes the file.
+The expected values come from the reference implementations (the VAE in PyTorch, the seed contract in NumPy), and never
+from the graphs that are tested with them. docs/model-folder.md describes the file.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ PHILOX_KNOWN_ANSWERS = (
     ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
 )
 SAMPLES = ((0, 0, 3), (7, 0, 2), (2**53 - 1, 2**32 - 1, 2), (2**63 - 1, 2**63 - 2, 2))
-"""(seed, start, count), the last with both numbers at their limits."""
+"""(seed, start, count) of the samples; the last ones have the largest seed and index."""
 PICTURES_EACH = 1
+"""How many pictures are stored for each of these ranges."""
 TEST_IMAGES = 4
+"""How many test images are stored, with their posteriors."""
 
 
 def golden_vectors(
     name: str, graphs: Graphs, vae: VAE, stage: DetailDecoder | None, test_images: NDArray[np.uint8]
 ) -> dict[str, Any]:
-    """The document golden.json.
+    """The content of golden.json as JSON values.
 
     Args:
-        name: the model's name.
-        graphs: the model's, for its prior and its defaults; no expected value comes out of them.
-        vae: in evaluation mode, float32, on the CPU.
-        stage: the detail stage, alike, where there is one.
-        test_images: uint8 [n, channels, height, width], of which the first few are used.
+        name: the name of the model.
+        graphs: the graphs of the model, of which only the prior and the defaults are used.
+        vae: the VAE in float32, in evaluation mode, on the CPU.
+        stage: the detail stage, like the VAE, if the model has one.
+        test_images: uint8 [n, channels, height, width], of which the first ones are used.
     """
     prior = graphs.prior
     images = test_images[:TEST_IMAGES]
@@ -100,5 +102,5 @@ def _details(stage: DetailDecoder, spec: DetailSpec, latents: NDArray[np.float32
 
 
 def _picture_entry(grey: NDArray[np.uint8]) -> dict[str, Any]:
-    """Grey levels row by row, pictures one after the other, in base64."""
+    """Pictures one after the other, as grey levels row by row, in base64."""
     return {"count": len(grey), "base64": base64.b64encode(grey.tobytes()).decode()}

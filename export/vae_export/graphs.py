@@ -8,9 +8,9 @@
     detail      latent f32 [batch, dimensions], noise f32 [batch, k]   → image f32 [batch, …], with a detail stage
     generator   seed, start, count i64 []                  → image f32 [count, …], latent f32 [count, dimensions]
 
-Encoder, decoder and detail stage come from torch's own exporter, the last two with operators exchanged for faster ones.
-The generator is a latent graph in front of the decoder: that of the seed contract alone, or the latents graph with its
-choices fixed, by what is to be the default; in front of the detail stage where that is the default.
+Encoder, decoder and detail stage come from torch's exporter; in the last two, slow operators are replaced by faster
+ones. The generator consists of a graph that makes latents and of the graph that makes the default pictures of them: the
+detail stage if it is the default, else the decoder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import onnx.compose
@@ -41,70 +42,53 @@ from .latent_graphs import IR_VERSION, OPSET, default_latent_graph, latent_graph
 
 @dataclass(frozen=True)
 class Graphs:
-    """The models of a folder, each complete in itself."""
+    """The graphs of a model folder. Each is a complete ONNX model."""
 
     encoder: onnx.ModelProto
     decoder: onnx.ModelProto
     generator: onnx.ModelProto
     latents: onnx.ModelProto
     prior: FittedPrior
-    """whose tables `latents` holds"""
+    """the fitted prior, whose tables are in `latents`"""
     default_prior: Prior
-    """what `generator` draws from"""
+    """the prior of the samples of `generator`"""
     detail: onnx.ModelProto | None = None
     spec: DetailSpec | None = None
-    """of the detail stage"""
+    """the description of the detail stage"""
 
     def by_name(self) -> dict[str, onnx.ModelProto]:
-        """All there are under the names of the contract."""
+        """The graphs that there are, by their names in the contract of model folders."""
         names = ("encoder", "decoder", "generator", "latents", "detail")
         found = {name: getattr(self, name) for name in names}
         return {name: model for name, model in found.items() if model is not None}
 
     def default_drawn(self, seed: int, start: int, count: int) -> Drawn:
-        """What the generator has to draw, in NumPy; with noise where its pictures come out of the detail stage."""
-        draw = Choice(self.default_prior, detail=self.spec is not None and self.spec.default)
-        return drawn_in_numpy(seed, start, count, draw, self.prior.dimensions, self.prior, self.spec)
+        """The latents that the generator must make, by NumPy; with noise if its pictures come from the detail stage."""
+        choice = Choice(self.default_prior, detail=self.spec is not None and self.spec.default)
+        return drawn_in_numpy(seed, start, count, choice, self.prior.dimensions, self.prior, self.spec)
 
 
-class _Encode(nn.Module):
-    def __init__(self, vae: VAE) -> None:
+class _Function(nn.Module):
+    """A function of a network as a module, which torch's exporter asks for."""
+
+    def __init__(self, network: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
-        self.vae = vae
+        self.network = network
+        self.function = function
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.vae.encode(image)
-        return mean, log_variance
-
-
-class _Detail(nn.Module):
-    def __init__(self, decoder: DetailDecoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
-        return torch.sigmoid(self.decoder(latent, noise))
-
-
-class _Decode(nn.Module):
-    def __init__(self, vae: VAE) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, latent: Tensor) -> Tensor:
-        image: Tensor = self.vae.decode(latent)
-        return image
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(*inputs)
 
 
 def build_encoder(vae: VAE, image_shape: tuple[int, int, int]) -> onnx.ModelProto:
-    """The encoder of a VAE that is in evaluation mode on the CPU, at opset 18 and IR version 8.
+    """The graph of a VAE's encoder.
 
     Args:
-        vae: float32, in evaluation mode, on the CPU.
+        vae: in float32, in evaluation mode, on the CPU.
         image_shape: (channels, height, width).
     """
     example = {"image": torch.zeros(2, *image_shape)}
-    return _cleaned(_export(_Encode(vae), example, ["mean", "log_variance"]), "encoder")
+    return _cleaned(_export(vae, vae.encode, example, ["mean", "log_variance"]), "encoder")
 
 
 def build_graphs(
@@ -114,22 +98,23 @@ def build_graphs(
     default_prior: Prior,
     detail: tuple[DetailDecoder, DetailSpec] | None = None,
 ) -> Graphs:
-    """The graphs of a VAE that is in evaluation mode on the CPU, at opset 18 and IR version 8.
+    """All graphs of a model folder.
 
     Args:
-        vae: float32, in evaluation mode, on the CPU.
-        encoder: its own, from `build_encoder`; the prior was fitted with it.
-        prior: of its latents.
-        default_prior: what the generator draws from.
-        detail: the detail stage, in evaluation mode on the CPU, where there is one.
+        vae: in float32, in evaluation mode, on the CPU.
+        encoder: the graph of its encoder, from `build_encoder`; the prior was fitted with it.
+        prior: the fitted prior.
+        default_prior: the prior of the generator's samples.
+        detail: the detail stage, like the VAE, if there is one.
     """
     latent = torch.zeros(2, prior.dimensions)
-    decoder = _cleaned(with_faster_operators(_export(_Decode(vae), {"latent": latent}, ["image"])), "decoder")
+    decoder = _cleaned(with_faster_operators(_export(vae, vae.decode, {"latent": latent}, ["image"])), "decoder")
     last, spec, by_detail = decoder, None, None
     if detail is not None:
         stage, spec = detail
         example = {"latent": latent, "noise": torch.zeros(2, spec.noise)}
-        by_detail = _cleaned(with_faster_operators(_export(_Detail(stage), example, ["image"])), "detail")
+        exported = _export(stage, lambda *inputs: torch.sigmoid(stage(*inputs)), example, ["image"])
+        by_detail = _cleaned(with_faster_operators(exported), "detail")
         last = by_detail if spec.default else decoder
     if last is by_detail:
         in_front = default_latent_graph(prior, default_prior, spec)
@@ -141,7 +126,7 @@ def build_graphs(
         io_map=[(entry.name, entry.name) for entry in last.graph.input],
         outputs=["image", "latent"],
     )
-    # The picture comes first, as apps want it first.
+    # The picture is the first output.
     outputs = sorted(generator.graph.output, key=lambda output: output.name)
     del generator.graph.output[:]
     generator.graph.output.extend(outputs)
@@ -151,33 +136,36 @@ def build_graphs(
 
 
 def describe(models: Mapping[str, onnx.ModelProto], facts: Mapping[str, str]) -> None:
-    """Write the same facts into the metadata of each model, in alphabetical order."""
+    """Write facts into the metadata of each model, in alphabetical order."""
     for model in models.values():
         onnx.helper.set_model_props(model, dict(sorted(facts.items())))
 
 
-def _export(module: nn.Module, example: Mapping[str, Tensor], output_names: Sequence[str]) -> onnx.ModelProto:
+def _export(
+    network: nn.Module, function: Callable[..., Any], example: Mapping[str, Tensor], output_names: Sequence[str]
+) -> onnx.ModelProto:
+    """The graph of a function of a network, whose first axis of inputs and outputs is dynamic."""
     batch = torch.export.Dim("batch", min=1)
     with _quietly():
         program = torch.onnx.export(
-            module.eval(),
+            _Function(network, function).eval(),
             tuple(example.values()),
             input_names=list(example),
             output_names=list(output_names),
-            dynamic_shapes=tuple({0: batch} for _ in example),
+            dynamic_shapes=(tuple({0: batch} for _ in example),),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
             verbose=False,
         )
-    assert program is not None  # a file name would have made it None
+    assert program is not None  # it is None only if a file name was given
     return program.model_proto
 
 
 def _cleaned(model: onnx.ModelProto, name: str, axis: str = "batch") -> onnx.ModelProto:
-    """A copy with nothing of the machine that made it, short names for the dynamic axis, the lowest IR version.
+    """A copy of a model without traces of this machine, with a short name for the dynamic axis, at IR version 8.
 
-    torch's exporter puts stack traces with local paths into every node's metadata.
+    torch's exporter writes stack traces with local paths into the metadata of every node.
     """
     clean = onnx.ModelProto()
     clean.CopyFrom(model)
@@ -186,7 +174,7 @@ def _cleaned(model: onnx.ModelProto, name: str, axis: str = "batch") -> onnx.Mod
     clean.doc_string = clean.graph.doc_string = clean.domain = ""
     clean.graph.name = name
     del clean.metadata_props[:], clean.graph.metadata_props[:], clean.functions[:]
-    del clean.graph.value_info[:]  # inferred again by whoever needs it
+    del clean.graph.value_info[:]  # can be inferred again
     for part in [*clean.graph.node, *clean.graph.input, *clean.graph.output, *clean.graph.initializer]:
         part.doc_string = ""
         del part.metadata_props[:]
@@ -201,7 +189,7 @@ def _cleaned(model: onnx.ModelProto, name: str, axis: str = "batch") -> onnx.Mod
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporter talks on standard output and through warnings about its own internals; nobody here can act on it."""
+    """Suppress the exporter's output and its warnings about its own internals, on which no user can act."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

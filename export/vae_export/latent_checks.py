@@ -1,8 +1,11 @@
-"""The proof of latents.onnx against its NumPy reference: latents to 1e-5, classes equal, and the seed contract kept."""
+"""latents.onnx compared with its NumPy reference: the checks of the proof, and the cases in golden.json.
+
+This module does not import PyTorch, so that tests can make golden vectors without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,78 +23,90 @@ from .report import IMAGE_TOLERANCE, ValueCheck, compare
 
 GENERATOR_RANGES = (
     (0, 0, 257), (7, 100, 64), (2**32 + 1, 2**32 - 3, 7), (2**53 - 1, 2**40, 2), (2**63 - 1, 2**63 - 64, 64),
-)
-"""(seed, start, count): both halves of both words, and the last pictures there are."""
+)  # fmt: skip
+"""(seed, start, count) of the ranges that are compared. They use both halves of both words, and end at the last picture
+that there is."""
+
 TEMPERATURES = (0.0, 0.7, 1.0, 1.5)
 
-
-def latent_checks(
-    session: onnxruntime.InferenceSession, prior: FittedPrior, spec: DetailSpec | None, level: str
-) -> Iterator[ValueCheck]:
-    """Both priors, every class and several temperatures, at ONNX Runtime's optimisation level `level`."""
-
-    def of(name: str, window: tuple[int, int, int], draws: Sequence[Choice]) -> Iterator[ValueCheck]:
-        if draws:  # there are none of classes where there are no classes
-            draws = [replace(draw, detail=spec is not None) for draw in draws]
-            found = [run_latents(session, *window, draw) for draw in draws]
-            expected = [drawn_in_numpy(*window, draw, prior.dimensions, prior, spec) for draw in draws]
-            yield from _compared(name, level, found, expected)
-
-    for window in GENERATOR_RANGES:
-        seed, start, count = window
-        for prior_name in ("normal", "fitted"):
-            name = f"latents, {prior_name}, seed {seed}, {count} from {start}"
-            yield from of(name, window, [Choice("fitted" if prior_name == "fitted" else "normal")])
-    of_each_class = [Choice("fitted", label) for label in range(prior.classes)]
-    yield from of("latents of each class", (1, 2**32 - 30, 64), of_each_class)
-    warmer = [Choice("fitted", temperature=value) for value in TEMPERATURES]
-    yield from of("latents at temperatures", (2, 0, 64), warmer)
-
-
-def _compared(name: str, level: str, found: Sequence[Drawn], expected: Sequence[Drawn]) -> Iterator[ValueCheck]:
-    def both(take: Callable[[Drawn], NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        return np.concatenate([take(drawn) for drawn in found]), np.concatenate([take(drawn) for drawn in expected])
-
-    yield compare(name, "latent", level, *both(lambda drawn: drawn.latents), IMAGE_TOLERANCE)
-    yield _equal(name, level, *both(lambda drawn: drawn.labels))
-    if expected[0].noise is not None:
-        yield compare(name, "noise", level, *both(lambda drawn: np.asarray(drawn.noise)), IMAGE_TOLERANCE)
-
-
-def _equal(name: str, level: str, found: NDArray[np.int64], expected: NDArray[np.int64]) -> ValueCheck:
-    check = compare(name, "labels", level, found, expected, 0)
-    return replace(check, passed=check.passed and found.dtype == np.int64)
-
-
-LATENTS = (  # (seed, start, count, draw): both priors, a given class (the last), other temperatures
+GOLDEN_CASES = (
     (0, 0, 4, Choice("normal")),
     (7, 2**32 - 2, 4, Choice("normal", temperature=0.5)),
     (0, 0, 8, Choice("fitted")),
     (2**63 - 1, 2**63 - 4, 4, Choice("fitted", temperature=1.25)),
 )
-OF_CLASS = (3, 10, 4, 0.75)
-"""(seed, start, count, temperature) of a case of the last class, where there are classes."""
+"""(seed, start, count, choice) of the cases in golden.json: both priors, at several temperatures."""
+
+GOLDEN_CASE_OF_CLASS = (3, 10, 4, 0.75)
+"""(seed, start, count, temperature) of one more case in golden.json, of the last class, if there are classes."""
+
+
+def latent_checks(
+    session: onnxruntime.InferenceSession, prior: FittedPrior, spec: DetailSpec | None, level: str
+) -> Iterator[ValueCheck]:
+    """Compare a session of latents.onnx with NumPy: both priors, every class and several temperatures.
+
+    Latents and noise may differ by 1e-5; classes must be equal.
+
+    Args:
+        session: at ONNX Runtime's optimisation level `level`.
+        prior: the fitted prior, whose tables the graph has.
+        spec: the detail stage, if the model has one.
+        level: stored in the checks.
+    """
+
+    def checks(name: str, window: tuple[int, int, int], choices: Sequence[Choice]) -> Iterator[ValueCheck]:
+        choices = [replace(choice, detail=spec is not None) for choice in choices]
+        found = [run_latents(session, *window, choice) for choice in choices]
+        expected = [drawn_in_numpy(*window, choice, prior.dimensions, prior, spec) for choice in choices]
+        yield from _compared(name, level, found, expected)
+
+    for seed, start, count in GENERATOR_RANGES:
+        for choice in (Choice("normal"), Choice("fitted")):
+            name = f"latents, {choice.prior}, seed {seed}, {count} from {start}"
+            yield from checks(name, (seed, start, count), [choice])
+    if prior.classes:
+        of_each_class = [Choice("fitted", label) for label in range(prior.classes)]
+        yield from checks("latents of each class", (1, 2**32 - 30, 64), of_each_class)
+    yield from checks(
+        "latents at temperatures", (2, 0, 64), [Choice("fitted", temperature=value) for value in TEMPERATURES]
+    )
+
+
+def _compared(name: str, level: str, found: Sequence[Drawn], expected: Sequence[Drawn]) -> Iterator[ValueCheck]:
+    def both(part: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        return (
+            np.concatenate([np.asarray(getattr(drawn, part)) for drawn in found]),
+            np.concatenate([np.asarray(getattr(drawn, part)) for drawn in expected]),
+        )
+
+    yield compare(name, "latent", level, *both("latents"), IMAGE_TOLERANCE)
+    labels, expected_labels = both("labels")
+    check = compare(name, "labels", level, labels, expected_labels, 0)
+    yield replace(check, passed=check.passed and labels.dtype == np.int64)
+    if expected[0].noise is not None:
+        yield compare(name, "noise", level, *both("noise"), IMAGE_TOLERANCE)
 
 
 def golden_latents(prior: FittedPrior, spec: DetailSpec | None = None) -> list[dict[str, Any]]:
-    """What latents.onnx gives for a few choices, from NumPy; with the noise of a detail stage."""
-    seed, start, count, temperature = OF_CLASS
+    """The cases of golden.json for latents.onnx, computed in NumPy; with the noise of a detail stage if `spec`."""
+    seed, start, count, temperature = GOLDEN_CASE_OF_CLASS
     of_class = [(seed, start, count, Choice("fitted", prior.classes - 1, temperature))] if prior.classes else []
-    return [_latents(prior, spec, *case) for case in (*LATENTS, *of_class)]
+    return [_golden_case(prior, spec, *case) for case in (*GOLDEN_CASES, *of_class)]
 
 
-def _latents(
-    prior: FittedPrior, spec: DetailSpec | None, seed: int, start: int, count: int, draw: Choice
+def _golden_case(
+    prior: FittedPrior, spec: DetailSpec | None, seed: int, start: int, count: int, choice: Choice
 ) -> dict[str, Any]:
-    draw = replace(draw, detail=spec is not None)
-    drawn = drawn_in_numpy(seed, start, count, draw, prior.dimensions, prior, spec)
+    choice = replace(choice, detail=spec is not None)
+    drawn = drawn_in_numpy(seed, start, count, choice, prior.dimensions, prior, spec)
     return {
         "seed": str(seed),
         "start": str(start),
         "count": count,
-        "prior": draw.prior,
-        "label": ANY_CLASS if draw.label is None else draw.label,
-        "temperature": draw.temperature,
+        "prior": choice.prior,
+        "label": ANY_CLASS if choice.label is None else choice.label,
+        "temperature": choice.temperature,
         "latents": floats(drawn.latents),
         "labels": drawn.labels.tolist(),
         **({} if drawn.noise is None else {"noise": floats(drawn.noise)}),
@@ -99,5 +114,5 @@ def _latents(
 
 
 def floats(values: NDArray[np.float32]) -> list[list[float]]:
-    """Rows of numbers with the nine digits that bring a float32 back exactly."""
+    """Rows of numbers, rounded to nine digits, which are enough to restore a float32 exactly."""
     return [[float(f"{value:.9g}") for value in row] for row in values.tolist()]

@@ -1,4 +1,4 @@
-"""A model folder put together: proved first, built aside, and only then renamed into place."""
+"""Writes a model folder: proves its graphs first, builds it under another name, and then renames it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ from .report import Report, StructureCheck
 LICENCE = "MIT"
 DATA_LICENCES = {"Fashion-MNIST": "MIT"}
 PROOF_IMAGES = 1000
-"""Real test images that the value checks use."""
+"""How many test images the proof uses."""
 EVALUATION_TOLERANCE_NATS = 0.01
+"""The largest difference that is allowed between the test −ELBO in ONNX Runtime and in PyTorch."""
 
 
 def export_run(
@@ -64,24 +65,25 @@ def export_run(
     detail: Detail | None = None,
     details_by_default: bool = True,
 ) -> tuple[Report, Evaluation]:
-    """Write the model folder of a run, unless a check misses; what was proved and what was measured.
+    """Write the model folder of a run, unless a check of the proof fails.
 
     Args:
-        run: the trained VAE and its record.
-        data: its training images serve the fitted prior, its test images the proof, golden vectors and metrics.
-        out: the folder; a model folder that is there already is replaced.
-        name: the model's name.
-        version: the model's own version.
-        default_prior: what the generator draws from; the other stands in `latents.onnx` all the same.
-        detail: the run's detail stage, to go along.
-        details_by_default: whether it makes the generator's pictures.
+        run: the trained run.
+        data: the data set. The prior is fitted to its training images; proof, golden vectors and figures use the test
+            images.
+        out: the model folder; an older model folder there is replaced.
+        name: the name of the model.
+        version: the version of the model.
+        default_prior: the prior that the generator's samples come from. `latents.onnx` has both priors in any case.
+        detail: the run's detail stage, if the model folder shall have it.
+        details_by_default: whether the detail stage makes the generator's pictures.
 
     Returns:
-        The report, passed or not, and the test figures. The caller says what to make of a report with misses.
+        The report of the proof and the test figures. If the report has misses, nothing was written.
 
     Raises:
         OutputError: the folder cannot be written, or `out` holds something that is no model folder.
-        ExportMismatchError: the written folder does not verify.
+        ExportMismatchError: the folder was written, but its verification failed.
     """
     refuse_strangers(out)
     images = np.ascontiguousarray(data.test_images.numpy())
@@ -108,23 +110,23 @@ def export_run(
             for file, content in files.items():
                 (folder / file).write_bytes(content)
             failed = [check for check in verify(folder) if not check.passed]
-            if failed:  # the words that a user's `vae-gen verify` would say
+            if failed:  # as in `vae-gen verify`
                 raise ExportMismatchError(f"expected a folder that verifies, got {failed[0].name}: {failed[0].detail}")
     return report, measured
 
 
 def refuse_strangers(out: Path) -> None:
-    """Make sure that replacing `out` removes nothing but a model folder.
+    """Refuse to replace a folder that holds anything but a model.
 
     Raises:
-        OutputError: it holds other files.
+        OutputError: `out` holds other files.
     """
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
         manifest = Manifest.parse((out / "manifest.json").read_bytes())
         own = {"manifest.json", *manifest.other_files, *(graph.file for graph in manifest.graphs.values())}
-    except (OSError, ModelError):  # many other programs have a manifest.json too
+    except (OSError, ModelError):  # other programs have a manifest.json, too
         own = set()
     strangers = sorted({entry.name for entry in out.iterdir()} - own)
     if strangers:
@@ -135,7 +137,7 @@ def refuse_strangers(out: Path) -> None:
 
 
 def _measure(graphs: Graphs, data: FashionMnist) -> Evaluation:
-    """The test figures of the very graphs that are shipped."""
+    """The test figures of the graphs in ONNX Runtime."""
     decoder = open_sessions({"decoder": graphs.decoder}, "default")["decoder"]
 
     def cost(latents: NDArray[np.float32], images: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -168,7 +170,7 @@ def _with_evaluation(report: Report, measured: Evaluation, by_torch: Evaluation)
 def _header(
     run: Run, data: FashionMnist, name: str, version: str, measured: Evaluation, default_prior: Prior
 ) -> dict[str, Any]:
-    """The manifest's first part: what the model is."""
+    """The first part of the manifest, which describes the model."""
     model, kl = run.config.model, measured.kl_per_dimension
     return {
         "schema_version": SCHEMA_VERSION,
@@ -199,8 +201,8 @@ def _files(
     header: dict[str, Any], graphs: Graphs, run: Run, data: FashionMnist, report: Report, measured: Evaluation,
     prior_facts: Mapping[str, float | int], detail: Detail | None,
 ) -> dict[str, bytes]:
-    """The content of every file of the folder."""
-    # `deterministic` orders maps, so that the same weights give the same bytes.
+    """The contents of all files of the model folder."""
+    # `deterministic` sorts maps, so that the same weights give the same bytes.
     onnx_files = {
         f"{graph}.onnx": proto.SerializeToString(deterministic=True) for graph, proto in graphs.by_name().items()
     }

@@ -1,17 +1,29 @@
-"""The pictures of a model folder: a preview, and what the model gets most wrong."""
+"""What a model folder has to look at: preview.png, worst.png, and map.json, a map of the latent space.
+
+map.json has the posterior means of test images on a plane, for pages that show a latent space:
+
+    method       a text: how the plane was found
+    points       n, the number of points
+    dimensions   d, the number of latent dimensions
+    places       uint16 [n, 2], x and y from 0 to 65535
+    labels       int8 [n], the classes, −1 for none
+    latents      int16 [n, d], in units of `latent_step`
+
+Its arrays are little-endian, row by row, in base64. 2000 points of 12 dimensions take 80 kB.
+"""
 
 from __future__ import annotations
 
 import base64
-import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vae_gen import picture_grid, to_grey_levels
 from vae_train.evaluation import cost_of_probabilities
+from vae_train.plots import png
+from vae_train.quality.latent_space import tsne
 
 from .check import open_sessions
 from .graphs import Graphs
@@ -19,20 +31,26 @@ from .graphs import Graphs
 PREVIEW_PICTURES, PREVIEW_COLUMNS, PREVIEW_SCALE = 50, 10, 3
 WORST_PICTURES = 10
 
+POINTS = 2000
+"""How many test images the map has."""
+
+LATENT_STEP = 1e-3
+"""The unit of the map's latents, far below the standard deviation of a posterior. Latents beyond ±32.767 are cut."""
+
 
 def preview(graphs: Graphs) -> bytes:
-    """Fifty samples of seed 0 as a PNG."""
+    """The fifty samples of seed 0 as the content of a PNG file."""
     session = open_sessions({"generator": graphs.generator}, "default")["generator"]
     window = {"seed": 0, "start": 0, "count": PREVIEW_PICTURES}
     (images,) = session.run(["image"], {name: np.array(value, np.int64) for name, value in window.items()})
-    return _png(images)
+    return _grid(images)
 
 
 def worst_reconstructions(graphs: Graphs, images: NDArray[np.float32]) -> bytes:
-    """The images that cost most above their floor, over their reconstructions from the posterior mean, as a PNG.
+    """The images whose cost is furthest above their floor, above their reconstructions, as the content of a PNG file.
 
     Args:
-        graphs: the model's.
+        graphs: the graphs of the model.
         images: float32 [n, channels, height, width] in [0, 1].
     """
     sessions = open_sessions({"encoder": graphs.encoder, "decoder": graphs.decoder}, "default")
@@ -40,34 +58,12 @@ def worst_reconstructions(graphs: Graphs, images: NDArray[np.float32]) -> bytes:
     (decoded,) = sessions["decoder"].run(["image"], {"latent": mean})
     excess = cost_of_probabilities(decoded, images) - cost_of_probabilities(images, images)  # nats above the floor
     worst = np.argsort(-excess, kind="stable")[:WORST_PICTURES]
-    return _png(np.concatenate([images[worst], decoded[worst]]))
-
-
-def _png(images: NDArray[np.float32]) -> bytes:
-    buffer = io.BytesIO()
-    grid = picture_grid(to_grey_levels(images), min(PREVIEW_COLUMNS, len(images)), PREVIEW_SCALE)
-    Image.fromarray(grid).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-POINTS = 2000
-LATENT_STEP = 1e-3
-"""Far below a posterior's standard deviation; latents beyond ±32.767 are cut."""
+    return _grid(np.concatenate([images[worst], decoded[worst]]))
 
 
 def latent_map(means: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
-    """The document for posterior means [n, dimensions] and classes [n].
-
-    scikit-learn's t-SNE (van der Maaten and Hinton 2008), started from the first two principal components: neighbours
-    on the map were neighbours; distances between groups and their sizes mean little. The same means give the same map
-    on one machine and version.
-    """
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # several threads sum in whatever order they end
-        perplexity = min(30, (len(means) - 1) / 3)
-        plane = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(means)
+    """The content of map.json as JSON values, for posterior means [n, dimensions] and classes [n]."""
+    plane = tsne(means)
     low, high = plane.min(0), plane.max(0)
     places = np.round((plane - low) / np.maximum(high - low, 1e-12) * 65535)
     return {
@@ -83,3 +79,8 @@ def latent_map(means: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[st
 
 def _base64(values: NDArray[Any], dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values.astype(dtype)).tobytes()).decode()
+
+
+def _grid(images: NDArray[np.float32]) -> bytes:
+    grid = picture_grid(to_grey_levels(images), min(PREVIEW_COLUMNS, len(images)), PREVIEW_SCALE)
+    return png(grid, optimize=True)

@@ -1,15 +1,22 @@
-"""Training and evaluating the VAE in PyTorch: `vae-train` and `vae-eval`.
+"""Training and measuring the VAE in PyTorch: `vae-train`, `vae-detail` and `vae-eval`.
 
-Read in this order, each needs only what stands before it:
+Read in this order; each module needs only those above it:
 
-    config         every setting, its unit and its reason
-    data           Fashion-MNIST as one tensor, checksum first
-    model          image to mean and log-variance, latent to logits
-    objective      the ELBO in nats
-    evaluation     the numbers that are reported, the same for PyTorch and for ONNX Runtime
-    checkpoint     all that a stopped run needs to go on
-    run_folder     what a run leaves on disk, written and read
-    plots          curves and samples as pictures
-    progress       what one sees while it trains
-    training       the loop
+    config           every setting, its unit and its reason
+    data             Fashion-MNIST as tensors, after a check of its SHA-256
+    layers           residual blocks, and gradients written with forward operators
+    refinement       Newton steps that improve the posterior of an image
+    model            the encoder, the decoder and the VAE
+    objective        the ELBO in nats
+    evaluation       the figures that are reported, for PyTorch and for ONNX Runtime
+    prior            a prior that is fitted after training
+    plots            curves and samples as pictures
+    run_folder       the files of a run
+    detail.networks  the networks of the detail stage
+    checkpoint       everything that stopped training needs to go on
+    devices          the device, the threads, and the compiled loss
+    progress         the progress on standard error
+    training         the training loop
+    detail.training  the training of the detail stage
+    quality          what `vae-eval --quality` measures
 """

@@ -22,6 +22,7 @@ from vae_gen.internal.files import write_file
 
 from .config import DetailConfig, ModelConfig, TrainConfig
 from .detail.networks import Critic, DetailDecoder
+from .layers import seeded
 from .model import VAE, new_vae
 
 FORMAT = 1
@@ -139,8 +140,7 @@ class DetailState:
     def new(cls, config: DetailConfig, model: ModelConfig, classes: int, device: torch.device) -> DetailState:
         """The state before the first step. It depends on the settings alone."""
         (seed, *_) = random_words(config.seed, 0, 1, 1, DETAIL_WEIGHTS_STREAM)[0, 0].tolist()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             decoder, critic = DetailDecoder(model, config), Critic(model, config, classes)
         for network in (decoder, critic):
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

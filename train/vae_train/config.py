@@ -1,4 +1,4 @@
-"""Every setting of the model, of its training and of its detail stage: frozen values that are saved with the run.
+"""Every setting of the model, of its training, of its detail stage and of measuring it, as frozen values.
 
 >>> TrainConfig(epochs=3).epochs
 3
@@ -19,6 +19,9 @@ from vae_gen import UsageError
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32", "bf16"]
 Schedule = Literal["constant", "cosine"]
+
+QUALITY_PARTS = ("likelihood", "samples", "latent")
+"""The parts of what `vae-eval --quality` measures."""
 
 
 class Settings:
@@ -188,6 +191,25 @@ class DetailConfig(Settings):
             self._in_range(f"{name} from 0 to 1", 0 <= getattr(self, name) <= 1, name)
         self._in_range("an average's decay from 0 to below 1", 0 <= self.average < 1, "average")
         self._check_seed()
+
+
+@dataclass(frozen=True)
+class QualitySettings(Settings):
+    """What `vae-eval --quality` measures, and how finely."""
+
+    parts: tuple[str, ...] = QUALITY_PARTS
+    samples: int = 10_000  # pictures in each set; with fewer the Fréchet distance is larger
+    seeds: int = 3  # the seeds 0 … seeds − 1, whose spread is reported for everything random
+    iwae_k: int = 100  # latents per image for the importance-weighted bound; published figures take 5000
+    iwae_images: int = 1000  # the first test images; a figure to publish takes all 10 000
+    cas_epochs: int = 8  # passes of the classifier that learns from samples: 20 s on one core for 10 000 pictures
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if part not in QUALITY_PARTS:
+                raise UsageError(f"expected parts among {', '.join(QUALITY_PARTS)}, got {part}")
+        self._at_least(1, "seeds", "iwae_k", "iwae_images", "cas_epochs")
+        self._at_least(6, "samples")  # more than the 5 neighbours of precision and recall
 
 
 def _as_json(value: Any) -> Any:

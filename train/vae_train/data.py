@@ -1,23 +1,20 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf 2017) as tensors, its content checked before anything else.
+"""The data set Fashion-MNIST (Xiao, Rasul, Vollgraf 2017) as tensors, after a check of its content.
 
-The four files are IDX: two zero bytes, a type (8 for uint8), the number of axes, each axis as a big-endian
-32-bit number, then the values. They are looked for in this order: the folder that was named; the place of Debian's
-package dataset-fashion-mnist; the user's cache; and at last the network, into that cache. Their SHA-256 is taken
-after decompression, because Debian's gzip wrapping differs from the original one.
+Its four files have the format IDX: two zero bytes, a type (8 for uint8), the number of axes, the length of each axis as
+a big-endian 32-bit number, then the values. The files are searched in the folder that the user named; or, without one,
+in the folder of Debian's package dataset-fashion-mnist, then in the user's cache; and at last they are downloaded into
+that cache. Their SHA-256 is taken after decompression, because Debian compressed the files anew.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
-import io
+import http.client
 import math
 import os
-import socket
-import sys
-import tempfile
 import time
+import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,8 +28,6 @@ from torch import Tensor
 from vae_gen import InputError, random_words
 from vae_gen.internal.files import write_file
 
-from .options import require_train_extra
-
 NAME = "Fashion-MNIST"
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -44,43 +39,43 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""Each file's SHA-256, decompressed."""
+"""The SHA-256 of each file after decompression."""
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 MIRRORS = (
-    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",  # the authors', and torchvision's
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",  # the authors' own
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
 )
-"""Whom one trusts does not matter, since the content is checked."""
+"""Addresses to download from. None of them has to be trusted, because the content is checked."""
 
 ATTEMPTS = 2
-"""How often the round of mirrors is made."""
+"""How often all mirrors are tried."""
 PAUSE_S = 1.0
-"""Between two rounds."""
+"""The pause between two such rounds, in seconds."""
 TIMEOUT_S = 30.0
-"""Without a byte, after which the next mirror is tried."""
+"""After so many seconds without a byte the next mirror is tried."""
 
 SPLIT_SEED = 0
 SPLIT_STREAM = 2**32 - 2
-"""The stream of the seed contract's Philox that orders images for the split."""
+"""The stream of the seed contract's Philox from which the split is made."""
 
 
 @dataclass(frozen=True, eq=False)
 class FashionMnist:
-    """A data set as tensors, still in grey levels."""
+    """A data set as tensors of grey levels."""
 
     train_images: Tensor
-    """uint8 [60000, 1, 28, 28], 0 is the background"""
+    """uint8 [60000, 1, 28, 28]; 0 is the background"""
     train_labels: Tensor
-    """int64 [60000], an index into `class_names`"""
+    """int64 [60000], indices into `class_names`"""
     test_images: Tensor
     """uint8 [10000, 1, 28, 28]"""
     test_labels: Tensor
     """int64 [10000]"""
     sha256: dict[str, str]
-    """of each file's decompressed content"""
+    """the SHA-256 of each file after decompression, by the file's name"""
     name: str = NAME
     class_names: tuple[str, ...] = CLASS_NAMES
 
@@ -88,16 +83,15 @@ class FashionMnist:
 def load_fashion_mnist(
     data_dir: Path | None = None, *, download: bool = True, mirrors: Sequence[str] = MIRRORS
 ) -> FashionMnist:
-    """The data set, from the first place that has it.
+    """The data set Fashion-MNIST, from the first place that has it.
 
     Args:
-        data_dir: a folder with the four IDX files, gzipped or not; no other place is looked at then.
-        download: fetch what no place has into the user's cache.
-        mirrors: addresses, ending in /, below which the files lie with .gz added.
+        data_dir: a folder with the four IDX files, gzipped or not; with it no other place is searched.
+        download: whether files that are in no place may be downloaded into the user's cache.
+        mirrors: addresses that end in /. The files are there under their names with .gz added.
 
     Raises:
         InputError: a file is missing, is damaged, or has other content; or no mirror could be reached.
-        UnavailableError: a download is needed and torchvision is not installed.
         OutputError: the cache cannot be written.
     """
     contents = {name: _read(name, data_dir, download, mirrors) for name in SHA256}
@@ -114,10 +108,14 @@ def load_fashion_mnist(
 
 
 def split(count: int, validation: int) -> tuple[Tensor, Tensor]:
-    """Which of `count` images are for training and which for validation, each int64 and ascending.
+    """The indices of the images for training and of the images for validation, each int64 and ascending.
 
-    The same images whatever the run's seed, so that runs can be compared, and the same on every device and version
-    of PyTorch: validation takes those that come first when each image draws a 64-bit word.
+    Each image has a random 64-bit word, and the images with the smallest words are for validation. These words do not
+    depend on the seed of a run, so that runs can be compared, nor on the device or the version of PyTorch.
+
+    Args:
+        count: how many images there are.
+        validation: how many of them are for validation.
     """
     words = random_words(SPLIT_SEED, 0, count, 1, SPLIT_STREAM)[:, 0].astype(np.uint64)  # [count, 4]
     order = np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")
@@ -125,12 +123,12 @@ def split(count: int, validation: int) -> tuple[Tensor, Tensor]:
 
 
 def batches(images: Tensor, order: Tensor, batch_size: int, first: int = 0) -> Iterator[Tensor]:
-    """Images as float32 [batch, channels, height, width] in [0, 1], in the given order; the last batch may be smaller.
+    """Yields images as float32 [batch, channels, height, width] in [0, 1], in the given order.
 
     Args:
         images: uint8 [n, channels, height, width], on the device that trains.
-        order: int64 [m], indices into images.
-        batch_size: images in a batch.
+        order: int64 [m], indices into `images`.
+        batch_size: how many images a batch has; the last batch may be smaller.
         first: the batch to begin with, counted from 0.
     """
     for at in range(first * batch_size, len(order), batch_size):
@@ -138,10 +136,12 @@ def batches(images: Tensor, order: Tensor, batch_size: int, first: int = 0) -> I
 
 
 def parse_idx(content: bytes, where: str) -> NDArray[np.uint8]:
-    """The array in the bytes of an IDX file, uint8 of the shape it names.
+    """The array in the content of an IDX file, uint8 of the shape that the file states.
+
+    `where` is the name of the file for errors.
 
     Raises:
-        InputError: not IDX, another type than uint8, or a length that is not the shape's.
+        InputError: the content is not IDX, has another type than uint8, or its length contradicts its shape.
     """
     if content[:3] != b"\0\0\x08" or len(content) < 4 or len(content) < 4 + 4 * content[3]:
         found_bytes = content[:4].hex(" ") or "none"
@@ -151,12 +151,12 @@ def parse_idx(content: bytes, where: str) -> NDArray[np.uint8]:
     expected, found = math.prod(shape), len(content) - 4 - 4 * axes
     if found != expected:
         raise InputError(f"{where}: expected {expected} values for the shape {shape}, got {found}; fetch it again")
-    # A copy, because an array over `bytes` is read-only, which tensors cannot be.
+    # A copy, because an array over `bytes` is read-only, and tensors must be writable.
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: below XDG_CACHE_HOME or LOCALAPPDATA where set, else below ~/.cache."""
+    """The folder for downloads: below XDG_CACHE_HOME or LOCALAPPDATA if one of them is set, else below ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
     return Path(base).expanduser() / "vae-gen" / "fashion-mnist"
 
@@ -164,7 +164,7 @@ def cache_folder() -> Path:
 def _read(name: str, data_dir: Path | None, download: bool, mirrors: Sequence[str]) -> bytes:
     """The checked content of one of the four files."""
     if data_dir is not None:
-        # torchvision lays the same files out two folders below the one it was given.
+        # torchvision stores the same files two folders below the one that it was given.
         found = _find(name, [data_dir, data_dir / "FashionMNIST" / "raw"])
         if found is None:
             raise InputError(
@@ -188,14 +188,18 @@ def _find(name: str, folders: Sequence[Path]) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
-def _checked(path: Path, name: str, where: str = "") -> bytes:
-    """The decompressed content of a file, which must be the known one; `where` is its origin, if not the path."""
-    where = where or str(path)
+def _checked(path: Path, name: str) -> bytes:
+    """The decompressed content of a file, which must be that of one of the four files."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{where}: expected a readable file ({error.strerror}); check its permissions") from error
-    if content[:2] == b"\x1f\x8b":  # by content: browsers unpack .gz files and leave the name
+        raise InputError(f"{path}: expected a readable file ({error.strerror}); check its permissions") from error
+    return _unpacked(content, name, str(path))
+
+
+def _unpacked(content: bytes, name: str, where: str) -> bytes:
+    """Decompress the content of one of the four files, and check it. Errors name `where` it comes from."""
+    if content[:2] == b"\x1f\x8b":  # recognised by content: browsers unpack .gz files and keep the name
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
@@ -209,51 +213,25 @@ def _checked(path: Path, name: str, where: str = "") -> bytes:
 
 
 def _download(name: str, mirrors: Sequence[str]) -> bytes:
-    """The checked content of one file from the first mirror that gives it, kept in the cache."""
-    require_train_extra("torchvision")
-    from torchvision.datasets.utils import download_url
-
+    """The checked content of one file from the first mirror that has it. It is kept in the cache."""
     failures: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for attempt in range(ATTEMPTS):
-            time.sleep(PAUSE_S if attempt else 0)
-            for mirror in mirrors:
-                file = f"{name}-{len(failures)}.gz"
-                try:
-                    with _timeout(TIMEOUT_S), _quiet_unless_terminal():
-                        download_url(f"{mirror}{name}.gz", folder, file)
-                    content = _checked(Path(folder, file), name, f"{mirror}{name}.gz")
-                except InputError as error:
-                    failures.append(str(error))
-                except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
-                    failures.append(f"{mirror}: {' '.join(str(error).split()) or type(error).__name__}")
-                else:
-                    cache_folder().mkdir(parents=True, exist_ok=True)
-                    # Decompressed, with time stamps and headers gone, the content is its own proof.
-                    write_file(cache_folder() / name, content)
-                    return content
+    for attempt in range(ATTEMPTS):
+        time.sleep(PAUSE_S if attempt else 0)
+        for mirror in mirrors:
+            address = f"{mirror}{name}.gz"
+            try:
+                with urllib.request.urlopen(address, timeout=TIMEOUT_S) as response:
+                    content = _unpacked(response.read(), name, address)
+            except InputError as error:
+                failures.append(str(error))
+            except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
+                failures.append(f"{mirror}: {' '.join(str(error).split()) or type(error).__name__}")
+            else:
+                cache_folder().mkdir(parents=True, exist_ok=True)
+                # Stored decompressed, without the time stamps of gzip, so that its SHA-256 can be checked directly.
+                write_file(cache_folder() / name, content)
+                return content
     raise InputError(
         f"expected {NAME} from one of {len(mirrors)} mirrors, got none (the last failure: {failures[-1]}); check the "
         "network, install Debian's dataset-fashion-mnist, or name a folder that has the files with --data-dir"
     )
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """What torchvision's helper inherits, because it has no timeout of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-@contextlib.contextmanager
-def _quiet_unless_terminal() -> Iterator[None]:
-    """No progress bar in files, where torchvision's helper would draw one."""
-    if sys.stderr.isatty():
-        yield
-    else:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield

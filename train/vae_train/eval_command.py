@@ -1,14 +1,11 @@
-"""`vae-eval`: the figures of a run (in PyTorch) or of a model folder (in ONNX Runtime) over the test images.
-
-With `--quality`, everything that `vae_train.quality` measures of a model folder.
-"""
+"""The command `vae-eval`. It imports PyTorch and ONNX Runtime inside its functions, so that `--help` needs neither."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +13,9 @@ from vae_gen import InputError, UsageError
 from vae_gen.internal.boundary import run_command
 from vae_gen.internal.files import write_file
 
-from .options import require_train_extra
+from . import options
+from .config import QUALITY_PARTS, QualitySettings
+from .options import OUTPUT, RUN, option
 
 if TYPE_CHECKING:
     from vae_gen import VAE
@@ -25,117 +24,89 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation
 
 REFERENCE = "fashion-mnist-12d-reference"
-"""The shipped model that others are compared with."""
+"""The shipped model with which --quality compares others."""
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+Weights = Literal["last", "best"]
+
+QUALITY = "Quality"
+QUALITY_OPTIONS = ("only", "report", "reference", "seeds", "samples", "iwae_k", "iwae_images")
 
 
-@app.command()
+def quality_number(name: str, help: str) -> Any:
+    """The option for one of the numbers of `QualitySettings`."""
+    return option(QUALITY, help, metavar="N", default=str(getattr(QualitySettings(), name)))
+
+
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="A run's folder, a model folder, or the name of a shipped model.")],
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with Fashion-MNIST's four IDX files, gzipped or not. "
-                     "[default: Debian's dataset-fashion-mnist, else the user's cache, else a download into it]"),
-    ] = None,
+    context: typer.Context,
+    path: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A folder of a run, a model folder, or the name of a shipped model.")
+    ],
     weights: Annotated[
-        str, typer.Option(help="A run's weights: those of its last epoch, or best, with the lowest validation -ELBO.")
+        Weights, option(RUN, "The weights of a run: after its last epoch, or with the lowest validation -ELBO.")
     ] = "last",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", help="Write JSON to this file too; - is the same as --json.")
+        str | None, option(OUTPUT, "Also write the figures as JSON to this file.", "--output", "-o", metavar="FILE")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads. [default: PyTorch's or the runtime's own choice]")
-    ] = None,
+    as_json: options.Json = False,
+    data_dir: options.DataDir = None,
+    threads: options.Threads = None,
     quality: Annotated[
-        bool, typer.Option("--quality", help="Measure likelihood bounds, samples and latent space of a model folder.")
+        bool,
+        option(QUALITY, "Measure likelihood bounds, samples and the latent space of a model folder.", "--quality"),
     ] = False,
     only: Annotated[
-        str | None, typer.Option(help="With --quality: some of likelihood,samples,latent. [default: all]")
+        str | None,
+        option(QUALITY, "The parts to measure, separated by commas.", metavar="PARTS", default=",".join(QUALITY_PARTS)),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="With --quality: write metrics.json, report.md and pictures to this folder.")
+        Path | None,
+        option(QUALITY, "Write metrics.json, report.md and pictures to this folder.", metavar="DIR"),
     ] = None,
     reference: Annotated[
-        str | None,
-        typer.Option(help="With --quality: a model whose figures stand beside; none for no other. "
-                     f"[default: {REFERENCE}, if it is shipped]"),
+        str | None, option(QUALITY, "A second model to compare with, or none.", metavar="MODEL", default=REFERENCE)
     ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(help="With --quality: seeds whose spread is reported. [default: 3]")
-    ] = None,
-    samples: Annotated[int | None, typer.Option(help="With --quality: pictures in a set. [default: 10000]")] = None,
+    seeds: Annotated[int | None, quality_number("seeds", "The number of seeds, whose spread is reported.")] = None,
+    samples: Annotated[int | None, quality_number("samples", "The number of pictures in a set.")] = None,
     iwae_k: Annotated[
-        int | None, typer.Option(help="With --quality: draws an image for the bound. [default: 100]")
+        int | None, quality_number("iwae_k", "The latents per image for the importance-weighted bound.")
     ] = None,
-    iwae_images: Annotated[
-        int | None, typer.Option(help="With --quality: test images for the bound. [default: 1000]")
-    ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    iwae_images: Annotated[int | None, quality_number("iwae_images", "The test images for that bound.")] = None,
+    debug: options.Debug = False,
 ) -> None:
-    """Measure a model on the 10000 test images: -ELBO, reconstruction and KL in nats an image, and active units.
+    """Measure a model on the 10000 test images.
 
-    A run is measured in PyTorch and a model folder in ONNX Runtime, with the same noise: an export that is right
-    gives the same figures to 0.01 nats. With --quality a model folder is also measured by importance-weighted bounds,
-    by what two classifiers say of its samples, and by how smooth its latent space is.
+    This prints the -ELBO, its two parts (reconstruction and KL) in nats per image, and the number of active units. A
+    run is measured in PyTorch and a model folder in ONNX Runtime, with the same noise, so that a correct export gives
+    the same figures to 0.01 nats. docs/evaluation.md explains the figures of --quality.
     """
-    if weights not in ("last", "best"):
-        raise UsageError(f"expected --weights last or best, got {weights}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"expected --threads of at least 1, got {threads}")
-    settings = {"seeds": seeds, "samples": samples, "iwae_k": iwae_k, "iwae_images": iwae_images}
-    chosen: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    if only is not None:
-        chosen["parts"] = tuple(part.strip() for part in only.split(","))
-    if quality:
-        require_train_extra("sklearn")
-        text, page = _quality(path, data_dir, threads, chosen, reference, report)
-        _put(text, page, as_json, output)
-        return
-    if chosen or report is not None or reference is not None:
-        options = ("only", "report", "reference", "seeds", "samples", "iwae-k", "iwae-images")
-        raise UsageError(f"expected --quality with {', '.join(f'--{option}' for option in options)}; add --quality")
-    require_train_extra()
-    header, evaluation = _run(path, data_dir, weights, threads) if _is_run(path) else _model(path, data_dir, threads)
-    text = json.dumps(header | evaluation.to_json(), indent=2, allow_nan=False) + "\n"
-    _put(text, table(header, evaluation), as_json, output)
-
-
-def _put(text: str, page: str, as_json: bool, output: str | None) -> None:
-    """JSON to a file where one was named, and JSON or the page for people to standard output."""
+    given = {name: value for name in QUALITY_OPTIONS if (value := context.params[name]) is not None}
+    if given and not quality:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise UsageError(f"{option} only applies to --quality; add --quality, or leave {option} out")
+    is_run = _is_run(path)
+    if quality and is_run:
+        raise InputError(f"expected a model folder for --quality, got the folder of a run, {path}; export it first")
+    options.require_train_extra(*(["sklearn"] if quality else []))
+    if is_run:
+        figures, page = _measure_run(path, data_dir, threads, weights)
+    elif quality:
+        figures, page = _measure_quality(path, data_dir, threads, given, report)
+    else:
+        figures, page = _measure_model(path, data_dir, threads)
+    text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
     if output is not None and output != "-":
         write_file(output, text)
     typer.echo(text if as_json or output == "-" else page, nl=False)
 
 
-def table(report: dict[str, Any], evaluation: Evaluation) -> str:
-    """The figures for people, in ASCII, the dimensions ordered by their KL."""
-    kl = evaluation.kl_per_dimension
-    lines = [
-        f"{report['model']} in {report['engine']}, {evaluation.images} test images of {report['data']}",
-        "",
-        f"-ELBO           {evaluation.neg_elbo:9.3f} nats an image",
-        f"reconstruction  {evaluation.reconstruction:9.3f} (the floor of these pixels is {evaluation.floor_nats:.3f})",
-        f"KL              {evaluation.kl:9.3f}",
-        f"active units    {evaluation.active_units:5d} of {len(kl)}",
-        "",
-        "dimension       KL  variance of the posterior mean",
-    ]
-    for dimension in sorted(range(len(kl)), key=lambda at: -kl[at]):
-        lines.append(f"{dimension:9d}  {kl[dimension]:7.4f}  {evaluation.posterior_mean_variance[dimension]:.4f}")
-    return "\n".join(lines) + "\n"
+Figures = tuple[dict[str, Any], str]
+"""The figures as JSON values, and as a page for people."""
 
 
 def _is_run(path: Path) -> bool:
-    from .run_folder import CONFIG
-
-    if (path / CONFIG).exists():
+    """Whether the path is the folder of a run; otherwise it may be a model folder or the name of a shipped model."""
+    if (path / "config.json").exists():
         return True
     if path.exists() and not (path / "manifest.json").exists():
         raise InputError(
@@ -145,40 +116,68 @@ def _is_run(path: Path) -> bool:
     return False
 
 
-def _run(path: Path, data_dir: Path | None, weights: str, threads: int | None) -> tuple[dict[str, Any], Evaluation]:
+def _measure_run(path: Path, data_dir: Path | None, threads: int | None, weights: Weights) -> Figures:
     import torch
 
     from .data import load_fashion_mnist
+    from .devices import use_threads
     from .evaluation import evaluate_torch
     from .run_folder import load_run
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    run = load_run(path, "best" if weights == "best" else "last")
-    data = load_fashion_mnist(data_dir)
-    report = {
+    run, data = load_run(path, weights), load_fashion_mnist(data_dir)
+    header = {
         "model": path.resolve().name,
         "engine": f"PyTorch {torch.__version__}",
         "data": data.name,
         "weights": weights,
         "weights_sha256": run.weights_sha256,
     }
-    return report, evaluate_torch(run.vae, data.test_images.numpy())
+    with use_threads(threads):
+        evaluation = evaluate_torch(run.vae, data.test_images.numpy())
+    return header | evaluation.to_json(), table(header, evaluation)
 
 
-def _model(path: Path, data_dir: Path | None, threads: int | None) -> tuple[dict[str, Any], Evaluation]:
+def _measure_model(path: Path, data_dir: Path | None, threads: int | None) -> Figures:
     from vae_gen import VAE
 
     from .data import load_fashion_mnist
     from .evaluation import evaluate_onnx
 
+    model, data = VAE(path, threads=threads), load_fashion_mnist(data_dir)
+    header, evaluation = _header(model, data), evaluate_onnx(model, data.test_images.numpy())
+    return header | evaluation.to_json(), table(header, evaluation)
+
+
+def _measure_quality(
+    path: Path, data_dir: Path | None, threads: int | None, given: dict[str, Any], report: Path | None
+) -> Figures:
+    from vae_gen import VAE, shipped_models
+
+    from .data import load_fashion_mnist
+    from .devices import use_threads
+    from .quality.measure import measure_quality
+    from .quality.report import markdown, write_report
+
+    reference = given.get("reference")
+    numbers = {name: value for name, value in given.items() if name in ("seeds", "samples", "iwae_k", "iwae_images")}
+    parts = tuple(part.strip() for part in given["only"].split(",")) if "only" in given else QUALITY_PARTS
+    settings = QualitySettings(parts, **numbers)
+    if reference is None and REFERENCE in shipped_models():
+        reference = REFERENCE
     model = VAE(path, threads=threads)
+    other = None if reference in (None, "none") else VAE(reference, threads=threads)
     data = load_fashion_mnist(data_dir)
-    return _header(model, data), evaluate_onnx(model, data.test_images.numpy())
+    header = {**_header(model, data), "reference": None if other is None else other.manifest.name}
+    with use_threads(threads):
+        quality = measure_quality(model, data, settings, other, lambda line: typer.echo(line, err=True))
+    figures = header | quality.figures
+    if report is not None:
+        write_report(report, figures, quality.pictures)
+    return figures, markdown(figures)
 
 
 def _header(model: VAE, data: FashionMnist) -> dict[str, Any]:
-    """What was measured, and with what."""
+    """What was measured, and with which engine."""
     import onnxruntime
 
     return {
@@ -189,42 +188,35 @@ def _header(model: VAE, data: FashionMnist) -> dict[str, Any]:
     }
 
 
-def _quality(
-    path: Path,
-    data_dir: Path | None,
-    threads: int | None,
-    chosen: dict[str, Any],
-    reference: str | None,
-    folder: Path | None,
-) -> tuple[str, str]:
-    """The quality figures as JSON text and as Markdown; and all of it in the folder where one was named."""
-    import torch
+def table(header: dict[str, Any], evaluation: Evaluation) -> str:
+    """The figures for people, in ASCII, with the dimensions in the order of their KL."""
+    kl = evaluation.kl_per_dimension
+    lines = [
+        f"{header['model']} in {header['engine']}, {evaluation.images} test images of {header['data']}",
+        "",
+        f"-ELBO           {evaluation.neg_elbo:9.3f} nats per image",
+        f"reconstruction  {evaluation.reconstruction:9.3f} (no model can be below {evaluation.floor_nats:.3f})",
+        f"KL              {evaluation.kl:9.3f}",
+        f"active units    {evaluation.active_units:5d} of {len(kl)}",
+        "",
+        "dimension       KL  variance of the posterior mean",
+    ]
+    for dimension in sorted(range(len(kl)), key=lambda at: -kl[at]):
+        lines.append(f"{dimension:9d}  {kl[dimension]:7.4f}  {evaluation.posterior_mean_variance[dimension]:.4f}")
+    return "\n".join(lines) + "\n"
 
-    from vae_gen import VAE, shipped_models
 
-    from .data import load_fashion_mnist
-    from .quality.measure import QualitySettings, measure_quality
-    from .quality.report import markdown, to_json, write_report
-
-    settings = QualitySettings(**chosen)
-    if _is_run(path):
-        raise InputError(f"expected a model folder for --quality, got a run's folder, {path}; run vae-export")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    model = VAE(path, threads=threads)
-    if reference is None and REFERENCE in shipped_models():
-        reference = REFERENCE
-    other = None if reference in (None, "none") else VAE(reference, threads=threads)
-    data = load_fashion_mnist(data_dir)
-    header = {**_header(model, data), "reference": None if other is None else _header(other, data)["model"]}
-    found = measure_quality(model, data, settings, other, lambda line: typer.echo(line, err=True))
-    if folder is not None:
-        write_report(folder, header, found)
-    return to_json(header, found), markdown(header, found)
+app = options.new_app(
+    evaluate,
+    "vae-eval my-run",
+    "vae-eval my-model --json",
+    "vae-eval my-model --quality --report my-report",
+    "vae-eval my-model --quality --only likelihood --iwae-k 5000",
+)
 
 
 def main() -> int:
-    """The exit code of `vae-eval` run on this process's arguments."""
+    """Runs `vae-eval` on this process's arguments and returns the exit code."""
     return run_command(app, "vae-eval")
 
 

@@ -1,12 +1,12 @@
-"""The numbers that are reported of a model, the same for PyTorch and for ONNX Runtime.
+"""The figures that are reported of a model, computed in the same way for PyTorch and for ONNX Runtime.
 
-Both worlds are used through NumPy: something encodes, something says what an image costs given a latent, and
-`evaluate` does the rest in float64. The noise of image i is the seed contract's (seed 0, index i, a stream of its
-own), so every evaluation of a model draws the same latents, and training validates with them too.
+Each engine only encodes and decodes, through NumPy arrays; `evaluate` does the rest in float64. The noise of image i is
+that of the seed contract (seed 0, index i, a stream of its own). So every evaluation of a model uses the same latents,
+and so does the validation during training.
 
-What a decoder returns decides how exactly the cost is known. PyTorch gives logits. ONNX Runtime gives pixels in
-[0, 1], which float32 has already rounded; they are kept 2⁻²⁴ (one such rounding) away from 0 and 1, where the
-cost would be infinite. On trained models the two agree to 0.01 nats an image.
+The cost of an image is exact to different degrees. PyTorch's decoder gives logits. ONNX Runtime's gives pixels in
+[0, 1], which are rounded to float32; they are kept 2⁻²⁴ (one such rounding) away from 0 and 1, where the cost would be
+infinite. On trained models the two agree to 0.01 nats per image.
 """
 
 from __future__ import annotations
@@ -26,49 +26,54 @@ if TYPE_CHECKING:
 
 NOISE_SEED = 0
 NOISE_STREAM = 2**32 - 1
-"""The stream of the seed contract's Philox that evaluations draw from."""
+"""The seed and the stream of the seed contract's Philox that give an evaluation its noise."""
 
 ACTIVE_VARIANCE = 0.01
-"""A unit is active where its posterior mean varies more than this (Burda, Grosse, Salakhutdinov 2015, section 5.2)."""
+"""A latent dimension is active if the variance of its posterior mean over the images is larger than this.
+
+Burda, Grosse, Salakhutdinov 2015 (arXiv:1509.00519), section 5.2.
+"""
 
 BATCH = 500
-"""Images at a time; 3 MB of float64 at the reference size."""
+"""How many images are evaluated at a time; they take 3 MB of float64 at 28 × 28 pixels."""
 
 SMALLEST = 2.0**-24
+"""Decoded pixels count as at least this, and as at most 1 minus this."""
 
 Encode = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""Images float32 [n, channels, height, width] in [0, 1] to mean and log-variance, each [n, latent]."""
+"""Maps images, float32 [n, channels, height, width] in [0, 1], to mean and log-variance, each [n, latent]."""
 
 Cost = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
-"""Latents [n, latent] and images to −log p(x|z) of each image in nats, [n]."""
+"""Maps latents [n, latent] and images x to −log p(x|z) of each image in nats, [n]."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over a set of images, in nats an image."""
+    """The figures of a model, as means over a set of images, in nats per image."""
 
     images: int
-    """how many there were"""
+    """how many images there were"""
     neg_elbo: float
-    """reconstruction + kl, whatever beta the model was trained with"""
+    """the −ELBO: reconstruction + kl, whatever beta the model was trained with"""
     reconstruction: float
-    """the binary cross-entropy of the pixels, at one latent drawn for each image"""
+    """−log p(x|z), the binary cross-entropy of the pixels, for one random latent of each image"""
     kl: float
+    """KL(q(z|x) ‖ N(0, I))"""
     kl_per_dimension: list[float]
     active_units: int
-    """dimensions whose posterior mean varies by more than 0.01 over the images"""
+    """the number of dimensions whose posterior mean has a variance above 0.01 over the images"""
     posterior_mean_variance: list[float]
-    """of each dimension"""
+    """this variance of each dimension"""
     floor_nats: float
-    """the pixels' own entropy, below which no reconstruction can be"""
+    """the entropy of the pixels, below which no reconstruction can be"""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
+        """All fields as JSON values."""
         return asdict(self)
 
 
 def evaluate(encode: Encode, cost: Cost, images: NDArray[np.uint8]) -> Evaluation:
-    """The figures of a model over images, uint8 [n, channels, height, width]."""
+    """The figures of a model over images, uint8 [n, channels, height, width], from its encoder and its cost."""
     costs, floors, kls, means = [], [], [], []
     for start, image, mean, log_variance in encoded(encode, images):
         noise = standard_normals(NOISE_SEED, start, len(image), mean.shape[1], NOISE_STREAM)
@@ -76,7 +81,7 @@ def evaluate(encode: Encode, cost: Cost, images: NDArray[np.uint8]) -> Evaluatio
         costs.append(cost(latent, image))
         floors.append(cost_of_probabilities(image, image))
         mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
-        kls.append(0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance))  # objective.py says why
+        kls.append(0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance))  # the formula is in objective.py
         means.append(mean)
     kl_per_dimension = np.concatenate(kls).mean(0)
     variance = np.concatenate(means).var(0)
@@ -96,9 +101,11 @@ def evaluate(encode: Encode, cost: Cost, images: NDArray[np.uint8]) -> Evaluatio
 def encoded(
     encode: Encode, images: NDArray[np.uint8]
 ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
-    """Images uint8 [n, channels, height, width] batch by batch: the first one's index, images, mean, log-variance.
+    """Yields images in batches, encoded: the index of the first image, the images in [0, 1], mean and log-variance.
 
-    The images are float32 in [0, 1], as encoders take them.
+    Args:
+        encode: the encoder.
+        images: uint8 [n, channels, height, width].
     """
     for start in range(0, len(images), BATCH):
         image = to_unit_range(images[start : start + BATCH])
@@ -112,13 +119,13 @@ def to_unit_range(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def cost_of_logits(logits: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """−log p(x|z) in nats of each image, [n], from the decoder's logits: Σ log(1 + eᵃ) − x·a."""
+    """−log p(x|z) = Σ log(1 + eᵃ) − x·a of each image in nats, [n], from the decoder's logits a."""
     a, x = logits.astype(np.float64), image.astype(np.float64)
     return _sums(np.logaddexp(0, a) - x * a)
 
 
 def cost_of_probabilities(probabilities: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """−log p(x|z) in nats of each image, [n], from the decoder's pixels in [0, 1]."""
+    """−log p(x|z) = Σ −x·log p − (1−x)·log(1−p) of each image in nats, [n], from decoded pixels p in [0, 1]."""
     p, x = np.clip(probabilities.astype(np.float64), SMALLEST, 1 - SMALLEST), image.astype(np.float64)
     return _sums(-x * np.log(p) - (1 - x) * np.log1p(-p))
 
@@ -172,6 +179,6 @@ def _check_size(expected: tuple[int, int, int], images: NDArray[np.uint8]) -> No
 
 
 def _sums(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over all axes but the first."""
+    """The sum over all axes but the first."""
     sums: NDArray[np.float64] = pixels.reshape(len(pixels), -1).sum(1)
     return sums

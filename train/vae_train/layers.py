@@ -1,29 +1,38 @@
-"""Residual blocks, and the gradient at a chain's input written with forward operators.
+"""Residual blocks, and the gradient at the input of a chain of layers, written with forward operators.
 
-PyTorch's autograd knows that gradient too, but a graph for ONNX can hold no backward pass. Only the layers that a
-decoder is made of are known here.
+PyTorch's autograd can compute this gradient too, but an ONNX graph cannot contain a backward pass. Only the layers that
+a decoder is made of are supported.
 
-A ReLU's derivative jumps at 0. Two runtimes that differ in the last digit would take different sides there, and the
-gradients would differ in the third. So the derivative may be asked for as a ramp of a small width around 0.
+The derivative of a ReLU jumps at 0. Two runtimes whose values differ in the last digit there would take different sides
+of the jump, and their gradients would differ in the third digit. So the jump can be replaced by a ramp around 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Tape = list[tuple[nn.Module, "Tensor | Tape"]]
-"""The layers that were gone through, each with what came into it; for a residual block, the tape of its branch."""
+"""The layers of a chain in their order, each with its input; a residual block has the tape of its branch instead."""
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Give PyTorch's global CPU generator this seed in the `with` block, and its earlier state afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 class Residual(nn.Module):
     """x + f(x), f = ReLU, convolution 3×3, ReLU, convolution 3×3 (He et al. 2016, arXiv:1603.05027, figure 1b).
 
-    The last convolution begins as zero, so that a new block changes nothing (Zhang et al. 2019, arXiv:1901.09321).
-    There is no batch normalisation: it would tie an image's latent to its neighbours.
+    The last convolution begins as zero, so that a new block is the identity (Zhang et al. 2019, arXiv:1901.09321).
+    There is no batch normalisation, which would make an image's latent depend on the other images of its batch.
     """
 
     def __init__(self, channels: int) -> None:
@@ -35,7 +44,7 @@ class Residual(nn.Module):
             nn.init.zeros_(self.second.bias)
 
     def branch(self) -> list[nn.Module]:
-        """The layers of f."""
+        """The layers of f, in their order."""
         return [nn.ReLU(), self.first, nn.ReLU(), self.second]
 
     def forward(self, features: Tensor) -> Tensor:
@@ -45,7 +54,7 @@ class Residual(nn.Module):
 
 
 def record(layers: Iterable[nn.Module], value: Tensor) -> tuple[Tensor, Tape]:
-    """What the chain makes of a value, and the tape that `gradient_at_input` needs."""
+    """The output of a chain of layers for an input, and the tape that `gradient_at_input` needs."""
     tape: Tape = []
     for layer in layers:
         if isinstance(layer, nn.Sequential):
@@ -62,15 +71,15 @@ def record(layers: Iterable[nn.Module], value: Tensor) -> tuple[Tensor, Tape]:
 
 
 def gradient_at_input(tape: Tape, gradient: Tensor, ramp: float = 0.0) -> Tensor:
-    """The gradient at a chain's input, from the one at its output (the chain rule, from the end).
+    """The gradient at the input of a chain of layers, from the gradient at its output, by the chain rule.
 
     Args:
-        tape: of `record`.
-        gradient: of the shape of the chain's output.
-        ramp: width of the ReLUs' derivative on its way from 0 to 1; with 0 it jumps, as autograd's does.
+        tape: the tape of the chain, from `record`.
+        gradient: the gradient at the output, of the output's shape.
+        ramp: the width over which the derivative of a ReLU rises from 0 to 1; with 0 it jumps, as in autograd.
 
     Raises:
-        TypeError: a layer that is not known here.
+        TypeError: a layer is not supported.
     """
     for layer, entered in reversed(tape):
         if isinstance(entered, list):

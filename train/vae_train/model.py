@@ -1,7 +1,7 @@
 """The network: a convolutional encoder and a decoder that mirrors it, with or without residual blocks.
 
-Shapes in the comments are the reference recipe's. Nothing here draws random numbers after construction, moves to a
-device or knows a loss.
+The shapes in the comments are those of the reference recipe. The networks use random numbers for their first weights
+only: the noise of a latent is an argument.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .layers import Residual, gradient_at_input, record
+from .layers import Residual, gradient_at_input, record, seeded
 from .refinement import RAMP, refine
 
 
 class Output(NamedTuple):
-    """One pass through the whole VAE."""
+    """The result of a pass through the whole VAE."""
 
     logits: Tensor
     """[batch, 1, 28, 28]; the image is their sigmoid"""
     mean: Tensor
     """[batch, 12]"""
     log_variance: Tensor
-    """[batch, 12], natural logarithm"""
+    """[batch, 12], the natural logarithm of the variance"""
 
 
 class Encoder(nn.Module):
-    """Image to the mean and log-variance of q(z|x), a normal with independent dimensions."""
+    """Turns an image x into the mean and log-variance of q(z|x), a normal with independent dimensions."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
         self.log_variance = nn.Linear(config.encoder_hidden or features, config.latent_dim)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance, each [batch, 12]."""
+        """Mean and log-variance, each [batch, 12], of images [batch, 1, 28, 28] in [0, 1]."""
         features = image  # [batch, 1, 28, 28]
         for convolution, residual in zip(self.convolutions, self.residuals, strict=True):
             features = F.relu(residual(convolution(features)))  # [batch, 32, 14, 14], then [batch, 64, 7, 7]
@@ -56,7 +56,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent to the logits of an image. The sigmoid stays outside: the loss is exact only on logits."""
+    """Turns a latent into the logits of an image. The sigmoid is left out, because the loss is exact only on logits."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Decoder(nn.Module):
         self.hidden = nn.Linear(config.latent_dim, config.decoder_hidden) if config.decoder_hidden else None
         self.linear = nn.Linear(config.decoder_hidden or config.latent_dim, _flat_features(config))
         layers: list[nn.ConvTranspose2d] = []
-        channels = (config.channels, *config.encoder_channels)  # 1, 32, 64, gone through from its end
+        channels = (config.channels, *config.encoder_channels)  # (1, 32, 64), used from the end
         for at in reversed(range(len(config.encoder_channels))):
             layers.append(
                 nn.ConvTranspose2d(
@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         self.residuals = _residuals(config)[::-1]
 
     def layers(self) -> list[nn.Module]:
-        """All of them in their order, each a function of one tensor."""
+        """The layers of the decoder in their order; each is a function of one tensor."""
         dense = [self.linear] if self.hidden is None else [self.hidden, nn.ReLU(), self.linear]
         layers: list[nn.Module] = [*dense, nn.Unflatten(1, self.smallest)]
         for residual, convolution in zip(self.residuals, self.convolutions, strict=True):
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
         return layers
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Logits, [batch, 1, 28, 28]."""
+        """Logits [batch, 1, 28, 28] of latents [batch, 12]."""
         features = latent  # [batch, 12], [batch, 3136], [batch, 64, 7, 7], [batch, 32, 14, 14], [batch, 1, 28, 28]
         for layer in self.layers():
             features = layer(features)
@@ -98,17 +98,17 @@ class Decoder(nn.Module):
         """∂(−log p(x|z))/∂z in nats, [batch, 12], written with forward operators so that it can be exported.
 
         Args:
-            latent: [batch, 12].
-            image: [batch, 1, 28, 28] in [0, 1].
+            latent: z, [batch, 12].
+            image: x, [batch, 1, 28, 28] in [0, 1].
             ramp: smooths the derivative of the ReLUs, see `layers.gradient_at_input`.
         """
         logits, tape = record(self.layers(), latent)
-        # The cross-entropy's derivative by a logit is what the pixel has too much: s(a) − x.
+        # The derivative of the cross-entropy by a logit a is s(a) − x (objective.py).
         return gradient_at_input(tape, torch.sigmoid(logits) - image, ramp)
 
 
 class VAE(nn.Module):
-    """Encoder and decoder together (Kingma and Welling 2013, arXiv:1312.6114)."""
+    """A variational autoencoder (Kingma and Welling 2013, arXiv:1312.6114): an encoder and a decoder."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -117,21 +117,21 @@ class VAE(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, image: Tensor, noise: Tensor) -> Output:
-        """The image encoded without refinement, one latent drawn with the given noise, and decoded.
+        """Encode images without refinement, make a latent of each from the given noise, and decode the latents.
 
         Args:
             image: [batch, 1, 28, 28] in [0, 1].
             noise: [batch, 12], standard normals.
         """
         mean, log_variance = self.encoder(image)
-        # The reparameterisation (section 2.4 of the paper): z ~ q(z|x), and gradients reach mean and log-variance.
+        # The reparameterisation (section 2.4 of the paper): z ~ q(z|x), with gradients for mean and log-variance.
         latent = mean + torch.exp(0.5 * log_variance) * noise  # [batch, 12]
         return Output(self.decoder(latent), mean, log_variance)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each [batch, 12], of images [batch, 1, 28, 28] in [0, 1].
 
-        With `refinement_steps` in the settings, what the encoder says is refined by that many steps.
+        The encoder's prediction is refined by as many steps as `refinement_steps` in the settings.
         """
         mean, log_variance = self.encoder(image)
         if self.config.refinement_steps:
@@ -139,7 +139,7 @@ class VAE(nn.Module):
         return mean, log_variance
 
     def refined(self, image: Tensor, mean: Tensor, log_variance: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance, each [batch, 12], after some steps of refinement from those given."""
+        """Mean and log-variance, each [batch, 12], after `steps` steps of refinement that start from those given."""
 
         def gradient(latent: Tensor) -> Tensor:
             return self.decoder.reconstruction_gradient(latent, image, RAMP)
@@ -152,17 +152,13 @@ class VAE(nn.Module):
 
 
 def new_vae(config: ModelConfig, seed: int) -> VAE:
-    """A VAE with PyTorch's default initial weights drawn from `seed`, on the CPU in float32.
-
-    Layers draw them from PyTorch's global generator, which is put back afterwards.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    """An untrained VAE with PyTorch's usual first weights, made from a seed, on the CPU in float32."""
+    with seeded(seed):
         return VAE(config)
 
 
 def _residuals(config: ModelConfig) -> nn.ModuleList:
-    """A chain of residual blocks for each size of feature maps, from the largest; empty chains where there are none."""
+    """A chain of residual blocks for each size of feature maps, the largest first. A chain may be empty."""
     counts = config.residual_blocks or (0,) * len(config.encoder_channels)
     return nn.ModuleList(
         nn.Sequential(*(Residual(channels) for _ in range(count)))
@@ -171,13 +167,16 @@ def _residuals(config: ModelConfig) -> nn.ModuleList:
 
 
 def _flat_features(config: ModelConfig) -> int:
-    """Numbers between the convolutions and the latent: 64 · 7 · 7 = 3136."""
+    """The number of values after the last convolution of the encoder: 64 · 7 · 7 = 3136."""
     height, width = config.feature_sizes[-1]
     return config.encoder_channels[-1] * height * width
 
 
 def output_padding(config: ModelConfig, at: int) -> tuple[int, int]:
-    """What transposed convolution `at` must add, so that it undoes the rounding of the convolution it mirrors."""
+    """The `output_padding` of the transposed convolution that mirrors convolution `at`: height and width in pixels.
+
+    With it the output has the size of the convolution's input, which the convolution may have rounded down.
+    """
     (height, width), (small_height, small_width) = config.feature_sizes[at], config.feature_sizes[at + 1]
     return (
         height - ((small_height - 1) * config.stride - 2 * config.padding + config.kernel_size),

@@ -11,8 +11,8 @@ The KL of two normals has a closed form (appendix B), here with v = log σ²:
 
     KL(q(z|x) ‖ p(z)) = ½ Σ (e^v + μ² − 1 − v)
 
-Grey pixels cannot be predicted better than their own entropy, so no model of this kind has a first term below
-the floor H(x) = Σ −x·log x − (1−x)·log(1−x), which is 189.86 nats a test image of Fashion-MNIST.
+The first term cannot be smaller than the entropy of the grey pixels, H(x) = Σ −x·log x − (1−x)·log(1−x). This floor
+is 189.86 nats per test image of Fashion-MNIST.
 """
 
 from __future__ import annotations
@@ -23,24 +23,29 @@ from torch import Tensor
 
 
 def reconstruction_nats(logits: Tensor, image: Tensor) -> Tensor:
-    """−log p(x|z) of each image, [batch], of logits and images [batch, 1, 28, 28]."""
+    """−log p(x|z) of each image in nats, [batch], from logits and images, both [batch, 1, 28, 28]."""
     return F.binary_cross_entropy_with_logits(logits, image, reduction="none").flatten(1).sum(1)
 
 
 def kl_nats(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(q(z|x) ‖ N(0, I)) of each image and dimension, [batch, 12]."""
+    """KL(q(z|x) ‖ N(0, I)) of each image and each latent dimension in nats, [batch, 12]."""
     return 0.5 * (torch.exp(log_variance) + mean.square() - 1 - log_variance)
 
 
 def charged_kl(per_dimension: Tensor, free: float) -> Tensor:
-    """The KL that the loss charges for, [], of the batch's mean KL of each dimension, [12], in nats.
+    """The KL that the loss charges for, in nats, [].
 
-    Each dimension has `free` nats for nothing (Kingma et al. 2016, arXiv:1606.04934, appendix C.8: free bits). Below
-    them the KL does not pull it to the prior, so it stays in use; above them the loss is the −ELBO.
+    A dimension is charged at least `free` nats (Kingma et al. 2016, arXiv:1606.04934, appendix C.8: free bits). As long
+    as its KL is below that, the loss does not push the dimension towards the prior, so the dimension stays in use.
+    Above it, the loss is the −ELBO.
+
+    Args:
+        per_dimension: the mean KL of each dimension over a batch, in nats, [12].
+        free: in nats.
     """
     return per_dimension.clamp(min=free).sum()
 
 
 def pixel_entropy_nats(image: Tensor) -> Tensor:
-    """H(x) of each image, [batch]: the floor under `reconstruction_nats`."""
+    """H(x) of each image in nats, [batch]: the floor of `reconstruction_nats`."""
     return -(torch.xlogy(image, image) + torch.xlogy(1 - image, 1 - image)).flatten(1).sum(1)

@@ -1,4 +1,7 @@
-"""Checks that the packages of the extra "train" are installed, before they are imported."""
+"""What vae-train, vae-detail, vae-eval and vae-export share: options, help pages, and the check for the extra "train".
+
+This module is imported for every `--help`, so it imports neither NumPy nor PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,91 @@ import importlib.util
 import json
 import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from importlib.metadata import distribution
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from vae_gen import UnavailableError
+import typer
+from typer.core import TyperCommand
 
-PACKAGES = ("torch", "safetensors", "matplotlib", "rich")
+from vae_gen import UnavailableError
+from vae_gen.internal.command_page import CommandPage
+
+from .config import DetailConfig, TrainConfig
+
+RUN, RECIPE, MACHINE, OUTPUT = "Run", "Recipe", "Data and machine", "Output"
+"""Panels of the help pages."""
+
+
+def option(panel: str | None, help: str, *flags: str, metavar: str | None = None, default: str | bool = True) -> Any:
+    """An option of a command.
+
+    Args:
+        panel: its panel on the help page.
+        help: its description.
+        flags: its names, if they are not made from the name of the parameter.
+        metavar: the placeholder of its value.
+        default: what the help page shows as its default; True shows the default of the parameter, False none.
+    """
+    return typer.Option(*flags, help=help, metavar=metavar, show_default=default, rich_help_panel=panel)
+
+
+DataDir = Annotated[
+    Path | None,
+    option(MACHINE, "The folder with the four IDX files of Fashion-MNIST, gzipped or not.", metavar="DIR",
+           default="Debian's dataset-fashion-mnist, else the user's cache, else a download into it"),
+]  # fmt: skip
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, rich_help_panel=MACHINE, show_default="the library's choice",
+        help="The number of CPU threads.",
+    ),
+]  # fmt: skip
+Json = Annotated[bool, option(OUTPUT, "Print the result as JSON on standard output.", "--json")]
+Debug = Annotated[bool, option(None, "Print the traceback of an error.", "--debug")]  # the boundary reads it
+
+
+def training_options(default: TrainConfig | DetailConfig) -> dict[str, Any]:
+    """The options that vae-train and vae-detail share, by the names of their settings."""
+    texts = {
+        "epochs": (RECIPE, "The number of passes over the training images.", "--epochs", "N"),
+        "batch_size": (RECIPE, "The number of images in a step.", "--batch-size", "N"),
+        "learning_rate": (RECIPE, "Adam's highest learning rate.", "--lr", "X"),
+        "seed": (RECIPE, "The seed of first weights, image order and noise, from 0 to 2^63-1.", "--seed", "N"),
+        "device": (MACHINE, "The device to train on. auto takes cuda, mps or cpu.", "--device", None),
+        "precision": (MACHINE, "The network's arithmetic: float32 or bfloat16.", "--precision", None),
+    }
+    return {
+        name: option(panel, help, flag, metavar=metavar, default=str(getattr(default, name)))
+        for name, (panel, help, flag, metavar) in texts.items()
+    }
+
+
+class Command(CommandPage, TyperCommand):
+    """A command with one-line errors, panels and examples."""
+
+
+def new_app(function: Callable[..., None], *examples: str) -> typer.Typer:
+    """The Typer application of one command, with examples at the end of its help page."""
+    app = typer.Typer(
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command(cls=Command, epilog="\n".join(examples))(function)
+    return app
+
+
+def given_settings(context: typer.Context, *kinds: type) -> dict[str, Any]:
+    """The options that were given on the command line and are settings of one of these dataclasses."""
+    names = {field.name for kind in kinds for field in fields(kind)}
+    return {name: value for name, value in context.params.items() if name in names and value is not None}
 
 
 def require_train_extra(*more: str) -> None:
@@ -21,7 +102,7 @@ def require_train_extra(*more: str) -> None:
     Raises:
         UnavailableError: a package is missing; the message names the first one, and the command that installs it.
     """
-    for package in (*PACKAGES, *more):
+    for package in ("torch", "safetensors", "matplotlib", "rich", *more):
         if importlib.util.find_spec(package) is None:
             raise UnavailableError(
                 f'expected the extra "train", found no {package}; install it with: {install_command("train")}'

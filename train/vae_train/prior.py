@@ -1,10 +1,10 @@
-"""A prior fitted after training: what the encoder makes of each class, as a mixture of Gaussians.
+"""A prior that is fitted after training: the latents of each class as a mixture of Gaussians.
 
-The decoder was trained on z ~ q(z|x) of real images. Their density, the aggregate posterior q(z) = mean of q(z|x)
-(Hoffman and Johnson 2016, "ELBO surgery"), is not N(0, I): samples of N(0, I) fall where no image ever was. So q(z) is
-described once more, class by class, from a few posterior samples of each training image; nothing else of the model
-changes. The mean of log p(z) over held-out posterior samples says how well: each nat it is above that of N(0, I) is a
-nat off the model's −ELBO.
+The decoder was trained on latents z ~ q(z|x) of real images. Their density is the aggregate posterior, q(z) = the mean
+of q(z|x) over the images (Hoffman and Johnson 2016, "ELBO surgery"), and not N(0, I): some samples of N(0, I) are far
+from the latents of all images. So q(z) is described again, class by class, from a few posterior samples of each
+training image. Nothing else of the model changes. The mean of log p(z) over posterior samples of held-out images
+measures the fit: each nat that it gains over N(0, I) lowers the model's −ELBO by a nat.
 
 `vae_train.quality.priors` compares families of densities; docs/quality.md has its table, by which the default was
 chosen.
@@ -24,23 +24,22 @@ from .data import FashionMnist, split
 from .evaluation import Encode, encoded
 
 NOISE_STREAM = 2**32 - 8
-"""The stream of the seed contract's Philox for posterior samples; the seed counts draws, the index is the image's."""
+"""The stream of the seed contract's Philox for posterior samples. The seed is the number of the sample of an image."""
 
 VALIDATION_IMAGES = 5000
-"""Held out of the fit, the images of `vae_train.data.split`, whatever the run itself held out."""
+"""How many images of `vae_train.data.split` are held out of the fit, whatever the run itself held out."""
 
 COMPONENTS = 20
-"""Of each class; docs/quality.md says what other numbers reach, and why 20."""
+"""The number of Gaussians for each class. docs/quality.md shows what other numbers reach, and why 20 was chosen."""
 
 DRAWS = 4
-"""Posterior samples of each training image: the same image through other noise keeps components from following single
-images."""
+"""The number of posterior samples of each training image. Several of them keep components from following one image."""
 
 IMAGES_PER_PARAMETER = 1
-"""A class with fewer images gets fewer components: a full covariance of 12 dimensions alone has 78 parameters."""
+"""A class has so few components that it has at least this many images for each of their parameters."""
 
 REGULARISATION = 1e-4
-"""Added to variances, which are about 0.05 to 1 here: keeps a component on few images from collapsing."""
+"""What is added to variances, which are 0.05 to 1 here. It keeps a component with few images from collapsing."""
 
 Floats = NDArray[np.float32]
 
@@ -76,15 +75,15 @@ def samples_of_posteriors(mean: Floats, log_variance: Floats, draws: int, first:
 def fit_prior(
     latents: Floats, labels: NDArray[np.int64], classes: int, components: int = COMPONENTS
 ) -> FittedPrior:
-    """A mixture of Gaussians with full covariances for each class, or one for all where there are no classes.
+    """A prior with a mixture of Gaussians for each class; without classes it is a single mixture.
 
-    A class without images gets N(0, I) and is never drawn unless asked for.
+    A class without images gets N(0, I), and is chosen only if the user asks for it.
 
     Args:
         latents: posterior samples, float32 [draws, n, dimensions].
-        labels: of the images, int64 [n], in 0 … classes−1; not looked at without classes.
-        classes: how many the data set has.
-        components: of each mixture.
+        labels: the classes of the images, int64 [n], from 0 to classes − 1; ignored without classes.
+        classes: the number of classes of the data set, which may be 0.
+        components: the number of Gaussians in a mixture.
     """
     groups = [latents[:, labels == label] for label in range(classes)] if classes else [latents]
     mixtures = [fit_mixture(group, components) for group in groups]
@@ -92,9 +91,14 @@ def fit_prior(
 
 
 def fit_mixture(latents: Floats, components: int) -> Mixture:
-    """Gaussians with full covariances fitted to latents, float32 [draws, n, dimensions], by expectation-maximisation.
+    """A mixture of Gaussians with full covariances, fitted by expectation-maximisation.
 
-    The same latents give the same mixture on one machine and version: one thread, k-means from a fixed seed.
+    On one machine and version, the same latents give the same mixture: the fit uses one thread, and k-means with a
+    fixed seed.
+
+    Args:
+        latents: float32 [draws, n, dimensions].
+        components: the number of Gaussians; there are fewer if there are few latents.
     """
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
@@ -105,7 +109,7 @@ def fit_mixture(latents: Floats, components: int) -> Mixture:
     parameters = dimensions * (dimensions + 3) // 2
     components = max(1, min(components, count // (IMAGES_PER_PARAMETER * parameters)))
     model = GaussianMixture(components, reg_covar=REGULARISATION, max_iter=300, random_state=0)
-    with threadpool_limits(1):  # several threads sum in whatever order they end
+    with threadpool_limits(1):  # several threads would sum in an order that changes
         model.fit(latents.reshape(-1, dimensions).astype(np.float64))
         factors = np.linalg.cholesky(model.covariances_)
     return Mixture(model.weights_, model.means_.astype(np.float32), factors.astype(np.float32))
@@ -114,11 +118,12 @@ def fit_mixture(latents: Floats, components: int) -> Mixture:
 def fit_to_training_images(
     encode: Encode, data: FashionMnist, components: int = COMPONENTS
 ) -> tuple[FittedPrior, dict[str, float | int]]:
-    """The prior of a model on the training part of its data, and what it reaches on the part held out.
+    """Fit a prior to most training images, and measure it on the others.
 
     Returns:
-        The prior, and the number of images it was fitted to and held out, with the mean log-densities of the held-out
-        posterior samples in nats: `normal` under N(0, I), `fitted` under the prior, `fitted_of_class` given the class.
+        The prior, and facts: the numbers of `images` and `held_out_images`, and mean log-densities of posterior samples
+        of held-out images in nats. `held_out_nats_normal` is that of N(0, I), `held_out_nats_fitted` that of the prior,
+        and `held_out_nats_fitted_of_class` that of the prior given the class.
     """
     latents, labels = posterior_samples(encode, data.train_images.numpy(), DRAWS), data.train_labels.numpy()
     train, held_out = (part.numpy() for part in split(len(labels), min(VALIDATION_IMAGES, len(labels) // 4)))
@@ -136,9 +141,14 @@ def fit_to_training_images(
 def log_density(
     prior: FittedPrior, latents: Floats, labels: Sequence[int] | NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """Densities log p(z), or log p(z|class) where labels are given, in nats: float64 [n].
+    """The values log p(z), or log p(z|class) if labels are given, in nats, float64 [n].
 
-    It is the density of what is drawn: weights are those that the integer thresholds make.
+    This is exactly the density of the prior's samples: the weights are those of its integer thresholds.
+
+    Args:
+        prior: the prior.
+        latents: z, [n, dimensions].
+        labels: the classes, [n].
     """
     shares = np.diff(prior.class_thresholds, prepend=0) / 2.0**32
     by_mixture = np.full((len(latents), len(shares)), -np.inf)
@@ -152,20 +162,20 @@ def log_density(
     if labels is not None:
         of_class: NDArray[np.float64] = by_mixture[np.arange(len(latents)), labels]
         return of_class
-    with np.errstate(divide="ignore"):  # a class without images has no share
+    with np.errstate(divide="ignore"):  # log 0 for a class without images
         total: NDArray[np.float64] = np.logaddexp.reduce(by_mixture + np.log(shares), axis=1)
     return total
 
 
 def normal_log_density(latents: Floats) -> NDArray[np.float64]:
-    """Densities log N(z; 0, I) in nats, float64 [n]."""
+    """The values log N(z; 0, I) in nats, float64 [n], of latents z [n, dimensions]."""
     width = latents.shape[1]
     return _gaussian_log_density(latents, np.zeros(width, np.float32), np.eye(width, dtype=np.float32))
 
 
 def _gaussian_log_density(latents: Floats, mean: Floats, factor: Floats) -> NDArray[np.float64]:
     lower = factor.astype(np.float64)
-    standard = np.linalg.solve(lower, (latents.astype(np.float64) - mean).T)  # [dimensions, n], N(0, I) if it is right
+    standard = np.linalg.solve(lower, (latents.astype(np.float64) - mean).T)  # [dimensions, n]
     log_determinant = np.log(np.diag(lower)).sum()
     result: NDArray[np.float64] = -0.5 * (standard**2 + np.log(2 * np.pi)).sum(0) - log_determinant
     return result

@@ -1,8 +1,10 @@
-"""What one sees while it trains, on standard error: a bar on a terminal, and a line an epoch everywhere."""
+"""The progress of a training on standard error: a bar on a terminal, and a line for each epoch everywhere."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,16 +36,16 @@ class PlainLines(Reporter):
     """Prints a line for each epoch and each note: for logs and pipes."""
 
     def note(self, line: str) -> None:
-        """The line."""
+        """Prints the line."""
         print(line, file=sys.stderr, flush=True)
 
     def epoch(self, epochs: int, line: dict[str, Any], seconds: float) -> None:
-        """The epoch's figures in one line."""
+        """Prints the figures of the epoch in one line."""
         self.note(epoch_line(epochs, line, seconds))
 
 
 class Bar(PlainLines):
-    """A bar for the epoch at hand, with the lines above it. Use as a context, so that the terminal is put back."""
+    """Shows a bar for the epoch at hand, and the lines above it. Use it in a `with`, which restores the terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -67,18 +69,35 @@ class Bar(PlainLines):
         self._progress.stop()
 
     def note(self, line: str) -> None:
-        """The line, above the bar."""
+        """Prints the line above the bar."""
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """The bar moves."""
+        """Moves the bar."""
         self._progress.update(
             self._task, completed=step, total=steps, description=f"epoch {epoch}/{epochs}  loss {loss:.2f}"
         )
 
 
+@contextlib.contextmanager
+def shown_progress(resume_command: str) -> Iterator[Reporter]:
+    """Yields a reporter that shows a bar if standard error is a terminal, and lines otherwise.
+
+    Ctrl-C in the `with` block prints the command that goes on with the training, and is raised again.
+    """
+    try:
+        if sys.stderr.isatty():
+            with Bar() as bar:
+                yield bar
+        else:
+            yield PlainLines()
+    except KeyboardInterrupt:
+        print(f"stopped; to go on, run: {resume_command}", file=sys.stderr)
+        raise
+
+
 def epoch_line(epochs: int, line: dict[str, Any], seconds: float) -> str:
-    """An entry of metrics.jsonl for people, in ASCII, which every terminal can show.
+    """An entry of metrics.jsonl as a line for people, in ASCII, which every terminal can show.
 
     >>> figures = {"neg_elbo": 245.118, "reconstruction": 228.9, "kl": 16.218}
     >>> epoch_line(30, {"epoch": 3, "train": figures, "validation": None}, 21.34)

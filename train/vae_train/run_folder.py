@@ -1,14 +1,14 @@
-"""What a run leaves on disk. Every file is written aside and renamed, so none is ever half there:
+"""The files of a run. Each file is written under another name and then renamed, so that no file is ever incomplete.
 
-- config.json          every setting, versions, git commit, the data's checksums; there from the first moment
-- metrics.jsonl        a line an epoch: −ELBO, reconstruction, KL, KL per dimension, in nats an image
-- weights.safetensors  after the last finished epoch
-- best.safetensors     after the epoch with the lowest validation −ELBO (none with --full)
-- checkpoint.pt        what --resume goes on from
+- config.json          every setting, versions, the git commit, and the checksums of the data; written first
+- metrics.jsonl        a line for each epoch: −ELBO, reconstruction, KL, KL per dimension, in nats per image
+- weights.safetensors  the weights after the last finished epoch
+- best.safetensors     the weights after the epoch with the lowest validation −ELBO (not with --full)
+- checkpoint.pt        the state from which --resume goes on
 - curves.png           metrics.jsonl as a picture
-- samples/             a grid an epoch, always of the same latents
-- timing.json          seconds an epoch; apart, because all else is the same in every run of the same settings
-- evaluation.json      the figures over the test images, at the end
+- samples/             a grid of pictures after each epoch, always of the same latents
+- timing.json          seconds per epoch; in a file of its own, since all other files depend on the settings alone
+- evaluation.json      the figures over the test images, written at the end
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -32,11 +32,12 @@ from torch import nn
 from vae_gen import InputError, UsageError
 from vae_gen.internal.files import Json, replacing_folder, write_file
 
-from .config import TrainConfig
+from .config import Settings, TrainConfig
 from .data import FashionMnist
 from .model import VAE
 
 FORMAT = 1
+"""The version of the folder of a run, and of that of a detail stage."""
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -52,70 +53,71 @@ WEIGHTS: dict[Weights, str] = {"last": "weights.safetensors", "best": "best.safe
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A trained run, read back."""
+    """A trained run, read from its folder."""
 
     path: Path
     config: TrainConfig
     vae: VAE
     """in evaluation mode, on the CPU, float32"""
     weights_sha256: str
-    """of the file that the weights came from"""
+    """the SHA-256 of the file of the weights"""
     metrics: list[dict[str, Any]]
-    """an entry an epoch, as in metrics.jsonl"""
+    """the entries of metrics.jsonl, one for each epoch"""
     record: dict[str, Any]
-    """config.json: format, settings, versions, git_commit, data"""
+    """the content of config.json: format, settings, versions, git_commit, data"""
 
 
 def load_run(path: Path, weights: Weights = "last") -> Run:
     """The run in a folder, with its last or its best weights.
 
     Raises:
-        InputError: no run there, no epoch finished yet, a file that is damaged or of another model.
+        InputError: there is no run, none of its epochs is finished, or a file is damaged or of another model.
     """
     path = Path(path)
-    record = read_record(path)
-    config = read_config(path)
-    file = path / WEIGHTS[weights]
+    config, record = read_run_settings(path)
     if weights == "best" and config.full:
         raise InputError(f"{path}: expected a run with validation figures, got one with --full; use the last weights")
+    vae = VAE(config.model)
+    sha256 = load_weights(vae, path / WEIGHTS[weights], f"vae-train --out {path} --resume")
+    return Run(path, config, vae, sha256, read_metrics(path / METRICS), record)
+
+
+def load_weights(network: nn.Module, file: Path, resume_command: str) -> str:
+    """Load weights into a network, set it up for evaluation without gradients, and return the SHA-256 of the file.
+
+    Raises:
+        InputError: the file is missing or damaged, or belongs to another network.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(
             f"{file}: expected the weights of a finished epoch, found none ({error.strerror}); "
-            f"train on with: vae-train --out {path} --resume"
+            f"train on with: {resume_command}"
         ) from error
-    vae = VAE(config.model)
     try:
-        vae.load_state_dict(safetensors.torch.load(content))
+        network.load_state_dict(safetensors.torch.load(content))
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise InputError(
             f"{file}: expected the weights of the model in config.json, got {' '.join(str(error).split())[:200]}; "
-            "train the run again"
+            f"remove {file.parent} and train it again"
         ) from error
-    return Run(
-        path=path,
-        config=config,
-        vae=vae.eval().requires_grad_(False),
-        weights_sha256=hashlib.sha256(content).hexdigest(),
-        metrics=_read_metrics(path / METRICS),
-        record=record,
-    )
+    network.eval().requires_grad_(False)
+    return hashlib.sha256(content).hexdigest()
 
 
 def open_folder(path: Path, config: TrainConfig, data: FashionMnist, *, resume: bool) -> TrainConfig:
-    """The settings to train with, after the run's folder was made, or found and compared.
+    """Make the folder of a run, or compare the run in it with the settings; returns the settings to train with.
 
     Args:
-        path: where the run is to be; the folder above it must exist.
-        config: the wanted settings, with device and threads as they really are ("auto" and None when they do
-            not matter, which agree with any that were saved).
-        data: what it trains on.
-        resume: whether a run that is there may go on. More epochs than were saved extend it.
+        path: the folder; the folder above it must exist.
+        config: the wanted settings. The device "auto" and the threads None agree with any that were saved.
+        data: the data set to train on.
+        resume: whether to go on with a run in the folder. More epochs than it was started with extend it.
 
     Raises:
         UsageError: a run is there and `resume` is false, or it has other settings.
-        InputError: what is there is no run, or one on other data.
+        InputError: the folder holds something else, or a run on other data.
         OutputError: the folder cannot be made.
     """
     try:
@@ -123,21 +125,20 @@ def open_folder(path: Path, config: TrainConfig, data: FashionMnist, *, resume: 
     except OSError as error:
         raise InputError(f"{path}: expected a readable folder ({error.strerror}); choose another --out") from error
     if not taken:
-        with replacing_folder(path) as aside:  # so there is no run without its config.json
+        with replacing_folder(path) as aside:  # so that no run is without its config.json
             _write_record(aside / CONFIG, config, data)
             (aside / SAMPLES).mkdir()
         return config
     if not resume:
         raise UsageError(f"expected a new folder, got {path}, which exists; add --resume or choose another --out")
-    saved = read_config(path)
-    record = read_record(path)
+    saved, record = read_run_settings(path)
     if record.get("data", {}).get("sha256") != data.sha256:
         raise InputError(f"{path}: expected the data that the run began with, got other {data.name}; use that again")
     settled = _settled(saved, config)
     if settled != saved:
-        (path / EVALUATION).unlink(missing_ok=True)  # of fewer epochs; goes first, so that a kill cannot leave it
+        (path / EVALUATION).unlink(missing_ok=True)  # of fewer epochs; removed first, so that a kill cannot keep it
         write_json(path / CONFIG, record | {"settings": settled.to_json()})
-    for leftover in [*path.glob(".*.part"), *(path / SAMPLES).glob(".*.part")]:  # of a kill while writing
+    for leftover in [*path.glob(".*.part"), *(path / SAMPLES).glob(".*.part")]:  # left by a kill during a write
         with contextlib.suppress(OSError):
             leftover.unlink()
     return settled
@@ -149,14 +150,14 @@ OPTIONS = {
     "validation_images": "validation_images",
     "checkpoint_steps": "checkpoint_steps",
 }
-"""What settings are called on the command line, where that is not -- and their name."""
+"""The names of settings on the command line, if they are not -- and the name of the setting."""
 
 
 def _settled(saved: TrainConfig, wanted: TrainConfig) -> TrainConfig:
-    """The saved settings, with more epochs where wanted.
+    """The saved settings, with the wanted number of epochs if that is larger.
 
     Raises:
-        UsageError: naming the first setting that differs, with both values.
+        UsageError: another setting differs; the error names the first one, with both values.
     """
     if wanted.device == "auto":
         wanted = replace(wanted, device=saved.device)
@@ -164,7 +165,7 @@ def _settled(saved: TrainConfig, wanted: TrainConfig) -> TrainConfig:
         wanted = replace(wanted, threads=saved.threads)
     have, want = ({**value.to_json(), **value.model.to_json(), "model": None} for value in (saved, wanted))
     if want["epochs"] > have["epochs"]:
-        have["epochs"] = want["epochs"]  # which extends it
+        have["epochs"] = want["epochs"]  # more epochs extend the run
     if difference := first_difference(have, want):
         name, value, other = difference
         raise UsageError(
@@ -180,7 +181,7 @@ def _settled(saved: TrainConfig, wanted: TrainConfig) -> TrainConfig:
 
 
 def first_difference(have: dict[str, Any], want: dict[str, Any]) -> tuple[str, str, str] | None:
-    """The first setting that differs, by its option's name, with both values as text; None where all agree."""
+    """The option of the first setting that differs, and both values as text; None if all settings agree."""
     for name, value in have.items():
         if want[name] != value:
             return OPTIONS.get(name, "--" + name.replace("_", "-")), _shown(value), _shown(want[name])
@@ -191,79 +192,84 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """config.json as it is.
+def read_run_settings(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """The settings of a run, and the whole content of its config.json.
 
     Raises:
-        InputError: no run there, or not JSON.
+        InputError: there is no run, or its config.json is damaged.
     """
+    return read_settings(path, TrainConfig, "a run folder", "give the --out of a vae-train")
+
+
+Kind = TypeVar("Kind", bound=Settings)
+
+
+def read_settings(folder: Path, kind: type[Kind], what: str, remedy: str) -> tuple[Kind, dict[str, Any]]:
+    """The settings in the config.json of a folder, and its whole content.
+
+    Args:
+        folder: the folder of a run or of a detail stage.
+        kind: the class of the settings.
+        what: the name of such a folder, for errors.
+        remedy: what to do if there is no config.json, for errors.
+
+    Raises:
+        InputError: there is no config.json, or it is damaged or of another version.
+    """
+    file = folder / CONFIG
     try:
-        content = (path / CONFIG).read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path}: expected a run folder, found no readable config.json in it ({error.strerror}); "
-            "give the --out of a vae-train"
+            f"{folder}: expected {what}, found no readable {CONFIG} in it ({error.strerror}); {remedy}"
         ) from error
-    record = read_json(content, path / CONFIG)
-    if record.get("format") != FORMAT:
-        raise InputError(f"{path / CONFIG}: expected a run of format {FORMAT}, got another one; train the run again")
-    return record
+    document = Json.parse(content, str(file), InputError, "train it again")
+    document["format"].whole(FORMAT, FORMAT)
+    try:
+        return kind.from_json(document["settings"].value), document.mapping()
+    except UsageError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
-def read_json(content: bytes | str, where: Path) -> dict[str, Any]:
-    """Reads the object in a JSON file of a run.
-
-    Raises:
-        InputError: the file does not hold a JSON object.
-    """
-    return Json.parse(content, str(where), InputError, "train the run again").mapping()
-
-
-def read_config(path: Path) -> TrainConfig:
-    """The settings in config.json.
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl.
 
     Raises:
-        InputError: as `read_record`, or a setting that is unknown or out of its range.
+        InputError: the file is missing or damaged.
     """
     try:
-        return TrainConfig.from_json(read_record(path).get("settings"))
-    except UsageError as error:
-        raise InputError(f"{path / CONFIG}: {error}") from error
+        lines = file.read_text("utf-8").splitlines()
+        return [Json.parse(line, str(file), InputError, "train it again").mapping() for line in lines]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: expected a line of JSON for each epoch, got {error}; train it again") from error
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    """The weights as safetensors, the same bytes for the same weights.
+    """Write the weights of a network as safetensors; the same weights give the same bytes.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: the file cannot be written.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     write_file(path, safetensors.torch.save(tensors))
 
 
 def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """All lines of metrics.jsonl, so that none can be there twice.
+    """Write all lines of metrics.jsonl anew, so that no line can be in it twice.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: the file cannot be written.
     """
     write_file(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in history))
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """A JSON file for people and programs.
+    """Write an object as an indented JSON file.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [read_json(line, path) for line in path.read_text("utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a line of JSON for each epoch, got {error}; train the run again") from error
 
 
 def _write_record(path: Path, config: TrainConfig, data: FashionMnist) -> None:
@@ -278,18 +284,18 @@ def _write_record(path: Path, config: TrainConfig, data: FashionMnist) -> None:
 
 
 def versions() -> dict[str, str]:
-    """What decides the last digits of a run: Python, PyTorch, NumPy, and us."""
+    """The versions that the last digits of a run depend on: Python, PyTorch, NumPy and vae-gen."""
     numbers = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for package in ("numpy", "vae-gen"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # if vae-gen is not installed
             numbers[package] = importlib.metadata.version(package)
     return numbers
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that this file lies in, with -dirty after it where files were changed; else None."""
+    """The commit of the checkout that this file is in, with -dirty added if files were changed; None outside of one."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # installed, perhaps inside somebody else's repository
+    if not (root / ".git").exists():  # installed, perhaps in a folder of another repository
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -1,142 +1,103 @@
-"""`vae-train`: options to settings, settings to a run. PyTorch is imported inside, so that --help needs none."""
+"""The command `vae-train`. It imports PyTorch inside its function, so that `--help` works without it."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from vae_gen import UsageError
 from vae_gen.internal.boundary import run_command
 
-from .config import PRESETS, ModelConfig, TrainConfig
-from .options import require_train_extra
+from . import options
+from .config import PRESETS, Device, ModelConfig, Precision, TrainConfig
+from .options import MACHINE, RECIPE, RUN, option
 
-DEFAULT = TrainConfig()
+DEFAULT = PRESETS["reference"]
+SHARED = options.training_options(DEFAULT)
 RUNS = Path("runs")
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-
-@app.command()
 def train(
+    context: typer.Context,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run. Made new; the folder above it must exist. "
-                     "[default: runs/fashion-mnist-12d, with the latent's width for 12]"),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="The recipe that other options change: reference, or flagship, a deeper network with refined "
-                     "posteriors. [default: reference]"),
+        option(RUN, "The folder of the run. It is made; the folder above it must exist.", "--out", "-o", metavar="DIR",
+               default="runs/fashion-mnist-12d, where 12 is the --latent-dim"),
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run in --out from its last checkpoint, with its own settings; "
-                     "begin it where there is none. More --epochs than before extend it."),
+        option(RUN, "Go on with the run in --out, with its settings, from its last checkpoint. More --epochs extend "
+                    "it. Without a run there, a new one begins.", "--resume"),
     ] = False,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with Fashion-MNIST's four IDX files, gzipped or not. "
-                     "[default: Debian's dataset-fashion-mnist, else the user's cache, else a download into it]"),
+    preset: Annotated[
+        Literal["reference", "flagship"] | None,
+        option(RECIPE, "The recipe, whose settings the options below replace. flagship made the shipped model: a "
+                       "deeper network with refined posteriors.", default="reference"),
+    ] = None,
+    epochs: Annotated[int | None, SHARED["epochs"]] = None,
+    batch_size: Annotated[int | None, SHARED["batch_size"]] = None,
+    learning_rate: Annotated[float | None, SHARED["learning_rate"]] = None,
+    latent_dim: Annotated[
+        int | None,
+        option(RECIPE, "The number of values that an image is encoded as.", metavar="N",
+               default=str(DEFAULT.model.latent_dim)),
+    ] = None,
+    beta: Annotated[
+        float | None,
+        option(RECIPE, "The weight of the KL in the loss. With 1 the loss is the -ELBO.", metavar="X",
+               default=str(DEFAULT.beta)),
     ] = None,
     full: Annotated[
         bool | None,
-        typer.Option("--full", help="Train on all training images and have no validation figures. "
-                     f"[default: hold {DEFAULT.validation_images} images out]"),
+        option(RECIPE, f"Train on the {DEFAULT.validation_images} validation images too, and report no validation "
+                       "figures.", "--full", default=False),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help=f"Passes over the training images. [default: {DEFAULT.epochs}]")
+    seed: Annotated[int | None, SHARED["seed"]] = None,
+    data_dir: options.DataDir = None,
+    device: Annotated[Device | None, SHARED["device"]] = None,
+    precision: Annotated[Precision | None, SHARED["precision"]] = None,
+    compile: Annotated[
+        bool | None,
+        option(MACHINE, "Compile the network with torch.compile: a slower start, and faster steps, above all on a GPU.",
+               "--compile", default=False),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help=f"Images a step. [default: {DEFAULT.batch_size}]")] = None,
-    lr: Annotated[float | None, typer.Option(help=f"Adam's learning rate. [default: {DEFAULT.learning_rate}]")] = None,
-    latent_dim: Annotated[
-        int | None, typer.Option(help=f"Numbers that an image becomes. [default: {DEFAULT.model.latent_dim}]")
-    ] = None,
-    beta: Annotated[
-        float | None, typer.Option(help=f"Weight of the KL in the loss; 1 is the ELBO. [default: {DEFAULT.beta}]")
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help=f"Of first weights, order and noise; 0 to 2^63-1. [default: {DEFAULT.seed}]"),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help=f"auto, cpu, cuda or mps. [default: {DEFAULT.device}: the fastest there is]")
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help=f"32, or bf16 to run the network in bfloat16. [default: {DEFAULT.precision}]"),
-    ] = None,
-    compile_: Annotated[
-        bool | None, typer.Option("--compile", help="Use torch.compile; pays on a GPU. [default: off]")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads of PyTorch. [default: PyTorch's own choice]")
-    ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    threads: options.Threads = None,
+    debug: options.Debug = False,
 ) -> None:
     """Train the VAE on Fashion-MNIST.
 
-    With no options this is the reference recipe: 30 epochs, 11 minutes on two CPU cores, validation on 5000 images.
-    --preset flagship is the shipped model's.
-    The run's folder holds settings, figures, curves, samples, weights and a checkpoint; vae-export turns it into a
-    model folder.
+    Without options this trains the reference recipe: 30 epochs, 11 minutes on two CPU cores, with validation on 5000
+    images. The folder of the run holds settings, figures, curves, samples, weights and a checkpoint. vae-export turns
+    it into a model folder.
     """
-    given = {
-        "full": full,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": lr,
-        "latent_dim": latent_dim,
-        "beta": beta,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "compile": compile_,
-        "threads": threads,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if preset is not None and preset not in PRESETS:
-        raise UsageError(f"expected --preset {' or '.join(PRESETS)}, got {preset}")
-    config = with_options(PRESETS[preset or "reference"], given)  # first of all, because it may say no
-    require_train_extra()
+    given = options.given_settings(context, TrainConfig, ModelConfig)
+    config = with_options(PRESETS[preset or "reference"], given)  # before the imports, because it may raise
+    options.require_train_extra()
     from . import run_folder
     from .data import load_fashion_mnist
     from .devices import choose_device
-    from .progress import Bar, PlainLines
+    from .progress import shown_progress
     from .training import train as train_run
 
     path = out or RUNS / f"fashion-mnist-{config.model.latent_dim}d"
     if resume and preset is None and (path / run_folder.CONFIG).exists():
-        config = with_options(run_folder.read_config(path), given)
+        config = with_options(run_folder.read_run_settings(path)[0], given)
     choose_device(config.device)
     data = load_fashion_mnist(data_dir)
     if out is None:
         RUNS.mkdir(exist_ok=True)
-    try:
-        if sys.stderr.isatty():
-            with Bar() as bar:
-                train_run(config, data, path, resume=resume, reporter=bar)
-        else:
-            train_run(config, data, path, resume=resume, reporter=PlainLines())
-    except KeyboardInterrupt:
-        print(f"stopped; go on from the last checkpoint with: vae-train --out {path} --resume", file=sys.stderr)
-        raise
+    with shown_progress(f"vae-train --out {path} --resume") as reporter:
+        train_run(config, data, path, resume=resume, reporter=reporter)
 
 
 def with_options(config: TrainConfig, given: dict[str, Any]) -> TrainConfig:
-    """The settings with those of the command line in their place.
+    """The settings with those `given`, by their names, in place of their own.
 
     Raises:
-        UsageError: a value out of its range.
+        UsageError: a value is out of its range.
     """
     of_model = {field.name for field in fields(ModelConfig)}
     settings = config.to_json()
@@ -145,8 +106,17 @@ def with_options(config: TrainConfig, given: dict[str, Any]) -> TrainConfig:
     return TrainConfig.from_json(settings)
 
 
+app = options.new_app(
+    train,
+    "vae-train",
+    "vae-train --out my-run --epochs 60 --seed 2",
+    "vae-train --out my-run --resume",
+    "vae-train --preset flagship --precision bf16 --compile",
+)
+
+
 def main() -> int:
-    """The exit code of `vae-train` run on this process's arguments."""
+    """Runs `vae-train` on this process's arguments and returns the exit code."""
     return run_command(app, "vae-train")
 
 

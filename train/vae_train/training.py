@@ -1,9 +1,9 @@
-"""The loop. The recipes and what they reach stand in docs/quality.md.
+"""The training loop. docs/quality.md lists the recipes and what they reach.
 
-A run is a function of its settings and its data. It may be stopped anywhere, and `resume` goes on from the last
-checkpoint with the same numbers, to the last digit on a CPU with the same threads: a checkpoint holds the weights,
-Adam's moments, both random generators, the order of images and the place in it, and all figures so far. Every other
-file is written before the checkpoint of its epoch, so what a kill prevented is done again.
+The result of a run depends on its settings and its data alone. A run may be stopped anywhere, and `resume` goes on from
+the last checkpoint with the same numbers: on a CPU with the same number of threads, to the last digit. A checkpoint
+holds the weights, Adam's moments, both random generators, the order of the images, the place in it, and all figures so
+far. All other files of an epoch are written before its checkpoint, so that whatever a kill prevented is done again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .progress import Reporter
 from .run_folder import Run
 
 LOOK_STEPS = 10
-"""Steps between two looks at the losses. A GPU runs ahead of the program, and each look makes it wait."""
+"""How many steps pass between two checks of the losses. A GPU runs ahead of the program, and a check makes it wait."""
 
 
 def train(
@@ -43,19 +43,19 @@ def train(
     resume: bool = False,
     reporter: Reporter | None = None,
 ) -> Run:
-    """The finished run in `path`, trained from the start or from where it stopped.
+    """Train a run to its end, from the start or from where it stopped, and return it.
 
     Args:
-        config: the settings; with `resume` they must be the run's own, but for more epochs.
-        data: what to train on, and to test on at the end.
-        path: the run's folder; the folder above it must exist.
-        resume: go on with a run that is there; where there is none, begin it.
-        reporter: who is told how it goes.
+        config: the settings; with `resume` they must be those that the run was started with, except for more epochs.
+        data: the data set to train on, and to test on at the end.
+        path: the folder of the run; the folder above it must exist.
+        resume: go on with the run that is in the folder, if there is one.
+        reporter: receives the progress.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is false, or the settings contradict it or the data.
+        UsageError: the folder holds a run and `resume` is false, or the settings contradict the run or the data.
         InputError: the folder holds something else, or a damaged run.
-        UnavailableError: the device is not there, or --compile finds no compiler.
+        UnavailableError: this machine does not have the device, or --compile finds no compiler.
         DivergedError: a loss or a weight is no longer finite.
         OutputError: a file cannot be written.
     """
@@ -81,12 +81,12 @@ def train(
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """Adam's learning rate at a step of the run, 0 … epochs · steps − 1.
+    """Adam's learning rate at a step of the run.
 
     Args:
-        config: its learning_rate, schedule, warmup_steps and epochs.
-        step: how many steps were done before, in all epochs.
-        steps: steps in an epoch.
+        config: settings, of which learning_rate, schedule, warmup_steps and epochs are used.
+        step: the number of steps before this one in all epochs, from 0 to epochs · steps − 1.
+        steps: the number of steps in an epoch.
     """
     rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup_steps + 1))
     if config.schedule == "cosine":  # Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5, without restarts
@@ -97,13 +97,13 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 def kl_weight(config: TrainConfig, step: int, steps: int) -> float:
     """The weight of the KL at a step of the run (Bowman et al. 2016, arXiv:1511.06349, section 3.1: annealing).
 
-    While reconstructions are still poor, a dimension that says little yet would be cheapest as the prior, and one
-    that has become the prior hardly ever comes back.
+    It rises from 0. While reconstructions are still poor, a dimension that helps them little would have the lowest loss
+    if its posterior became the prior, and a dimension that has become the prior is hardly ever used again.
 
     Args:
-        config: its beta and kl_warmup_epochs.
-        step: how many steps were done before, in all epochs.
-        steps: steps in an epoch.
+        config: settings, of which beta and kl_warmup_epochs are used.
+        step: the number of steps before this one in all epochs.
+        steps: the number of steps in an epoch.
     """
     whole = config.kl_warmup_epochs * steps
     return config.beta * (min(1.0, step / whole) if whole else 1.0)
@@ -111,17 +111,17 @@ def kl_weight(config: TrainConfig, step: int, steps: int) -> float:
 
 @dataclass
 class _Trainer:
-    """A run in memory: what does not change, and the state that does."""
+    """A run in memory, with what it is trained on."""
 
     config: TrainConfig
     path: Path
     reporter: Reporter
     images: Tensor
-    """uint8 [n, 1, 28, 28], all training images, on the device"""
+    """uint8 [n, 1, 28, 28], all training images, on the device that trains"""
     training: Tensor
-    """int64, the images to train on"""
+    """int64, the indices of the images to train on"""
     validation: Tensor | None
-    """uint8 [m, 1, 28, 28], on the CPU; None with `full`"""
+    """uint8 [m, 1, 28, 28], on the CPU; None with the setting `full`"""
     costs: Costs
     state: TrainingState
 
@@ -151,13 +151,13 @@ class _Trainer:
         )
 
     def finish_epochs(self) -> None:
-        """Train until the last epoch of the settings is done and saved."""
+        """Train until the last epoch of the settings is saved."""
         while self.state.epoch < self.config.epochs:
             self._finish_steps()
             self._close_epoch()
 
     def _finish_steps(self) -> None:
-        """The steps that are left of the epoch at hand."""
+        """Do the steps of the current epoch that are not done yet."""
         config, state = self.config, self.state
         steps = -(-len(self.training) // config.batch_size)
         if state.step == 0:
@@ -179,7 +179,7 @@ class _Trainer:
         state.seconds_in_epoch += time.perf_counter() - started
 
     def _step(self, image: Tensor) -> Tensor:
-        """One step of Adam; the batch's sums of reconstruction and KL per dimension, [1 + 12], in nats."""
+        """Do one step of Adam; returns the batch's sums of reconstruction and KL per dimension in nats, [1 + 12]."""
         config, state = self.config, self.state
         noise = torch.randn(
             len(image), config.model.latent_dim, generator=state.noise_generator, device=image.device
@@ -199,7 +199,7 @@ class _Trainer:
         return torch.cat([reconstruction.detach().sum()[None], kl.detach().sum(0)])
 
     def _look(self, steps: int, batch: int) -> None:
-        """Report the last step, and stop at the first one whose loss was not finite."""
+        """Report the last step, and raise an error for the first step whose loss was not finite."""
         state = self.state
         sums = state.sums[: state.step].cpu()  # [steps so far, 1 + 12]
         bad = (~sums.isfinite().all(1)).nonzero()
@@ -211,7 +211,7 @@ class _Trainer:
         self.reporter.step(state.epoch + 1, self.config.epochs, state.step, steps, loss)
 
     def _close_epoch(self) -> None:
-        """Figures, weights and pictures of the epoch whose steps are done, and last the checkpoint."""
+        """Write the figures, weights and pictures of the epoch whose steps are done, and the checkpoint last."""
         config, state, path = self.config, self.state, self.path
         started = time.perf_counter()
         epoch, step = state.epoch + 1, state.step
@@ -239,7 +239,7 @@ class _Trainer:
         self.reporter.epoch(config.epochs, line, seconds)
 
     def _train_figures(self) -> dict[str, Any]:
-        """Means over the epoch, of weights that changed under way."""
+        """The means over the epoch, in nats per image. The weights changed from step to step."""
         means = self.state.sums.cpu().double().sum(0) / len(self.training)  # [1 + 12]
         reconstruction, *kl_per_dimension = means.tolist()
         kl = sum(kl_per_dimension)
@@ -255,7 +255,7 @@ class _Trainer:
         self.state.save(self.path / run_folder.CHECKPOINT)
 
     def _check_weights(self) -> None:
-        """A finite loss can still have had a gradient that was not; such weights must not reach the disk."""
+        """Raise an error if a weight is not finite, which can happen after a finite loss, so that it is not saved."""
         for name, weight in self.state.vae.state_dict().items():
             if not weight.isfinite().all():
                 raise self._diverged(self.state.step, f"{name} is no longer finite after it")
@@ -284,7 +284,7 @@ def _check_data(config: TrainConfig, data: FashionMnist) -> None:
 
 
 def _note_versions(path: Path, reporter: Reporter) -> None:
-    before, now = run_folder.read_record(path).get("versions"), run_folder.versions()
+    before, now = run_folder.read_run_settings(path)[1].get("versions"), run_folder.versions()
     if before != now:
         reporter.note(f"the run began with {before}, now {now}: the last digits may differ from an unbroken run")
 

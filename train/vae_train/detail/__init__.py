@@ -1,1 +1,1 @@
-"""The detail stage: a decoder with noise that draws what the latent cannot hold, and its adversarial training."""
+"""The detail stage: a second decoder, which takes noise besides the latent, and its adversarial training."""

@@ -1,67 +1,67 @@
-"""What a detail stage leaves in the folder `detail` of its run. Every file is written aside and renamed:
+"""The files of a detail stage, in the folder `detail` of its run. Each is written under another name and then renamed.
 
-- config.json          every setting, the weights of the run that it belongs to, versions
-- metrics.jsonl        a line an epoch
-- detail.safetensors   the running mean of the detail decoder's weights, after the last finished epoch
-- checkpoint.pt        what --resume goes on from
-- posterior.safetensors  mean and log-variance of the training images, which take a while to compute
-- samples/             a picture an epoch: training images, their mean pictures, and what the stage draws of them
+- config.json            every setting, the SHA-256 of the run's weights, and versions
+- metrics.jsonl          a line for each epoch
+- detail.safetensors     the running mean of the detail decoder's weights, after the last finished epoch
+- checkpoint.pt          the state from which --resume goes on
+- posterior.safetensors  mean and log-variance of the training images, which take minutes to compute
+- samples/               a picture after each epoch: training images, their mean pictures, and pictures of the stage
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import safetensors
-import safetensors.torch
 
 from vae_gen import InputError, UsageError
 from vae_gen.internal.files import replacing_folder
 
 from ..config import DetailConfig
 from ..data import FashionMnist
-from ..run_folder import Run, first_difference, read_json, versions, write_json
+from ..run_folder import (
+    CONFIG,
+    FORMAT,
+    METRICS,
+    SAMPLES,
+    Run,
+    first_difference,
+    load_weights,
+    read_metrics,
+    read_settings,
+    versions,
+    write_json,
+)
 from .networks import DetailDecoder
 
-FORMAT = 1
-
-FOLDER = "detail"
-CONFIG = "config.json"
-METRICS = "metrics.jsonl"
 WEIGHTS = "detail.safetensors"
-CHECKPOINT = "checkpoint.pt"
 POSTERIOR = "posterior.safetensors"
-SAMPLES = "samples"
-
 
 
 @dataclass(frozen=True, eq=False)
 class Detail:
-    """A trained detail stage, read back."""
+    """A trained detail stage, read from its folder."""
 
     config: DetailConfig
     decoder: DetailDecoder
     """in evaluation mode, on the CPU, float32"""
     weights_sha256: str
-    """of its weights' file"""
+    """the SHA-256 of the file of its weights"""
     metrics: list[dict[str, Any]]
-    """an entry an epoch, as in metrics.jsonl"""
+    """the entries of metrics.jsonl, one for each epoch"""
 
 
 def path_of(run: Run) -> Path:
-    """Where a run's detail stage lies, if it has one."""
-    return run.path / FOLDER
+    """The folder of a run's detail stage. It may be missing."""
+    return run.path / "detail"
 
 
 def open_folder(run: Run, config: DetailConfig, data: FashionMnist, *, resume: bool) -> DetailConfig:
-    """The settings to train with, after the stage's folder was made, or found and compared.
+    """Make the folder of a stage, or compare the stage in it with the settings; returns the settings to train with.
 
     Raises:
         UsageError: a stage is there and `resume` is false, or it has other settings.
-        InputError: what is there is no stage, or one of other weights or data.
+        InputError: the run was trained on other data, or the folder holds something else or a stage of other weights.
         OutputError: the folder cannot be made.
     """
     path = path_of(run)
@@ -87,62 +87,32 @@ def open_folder(run: Run, config: DetailConfig, data: FashionMnist, *, resume: b
 
 
 def saved_settings(run: Run) -> DetailConfig | None:
-    """The settings of the run's detail stage; None where it has none.
+    """The settings of the run's detail stage, or None if it has no stage.
 
     Raises:
-        InputError: it is damaged or of other weights.
+        InputError: the stage is damaged, or belongs to other weights.
     """
     return _read_settings(run) if path_of(run).exists() else None
 
 
 def load_detail(run: Run) -> Detail:
-    """A run's detail stage.
+    """The detail stage of a run.
 
     Raises:
-        InputError: there is none, none of its epochs is finished, or it is damaged or of other weights.
+        InputError: there is no stage, none of its epochs is finished, or it is damaged or belongs to other weights.
     """
-    config, file = _read_settings(run), path_of(run) / WEIGHTS
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{file}: expected the weights of a finished epoch, found none ({error.strerror}); "
-            f"train on with: vae-detail {run.path} --resume"
-        ) from error
+    config, path = _read_settings(run), path_of(run)
     decoder = DetailDecoder(run.config.model, config)
-    try:
-        decoder.load_state_dict(safetensors.torch.load(content))
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        raise InputError(
-            f"{file}: expected the weights of the stage in config.json, got {' '.join(str(error).split())[:200]}; "
-            f"remove {path_of(run)} and train the stage again"
-        ) from error
-    metrics = (path_of(run) / METRICS).read_text("utf-8").splitlines()
-    return Detail(
-        config=config,
-        decoder=decoder.eval().requires_grad_(False),
-        weights_sha256=hashlib.sha256(content).hexdigest(),
-        metrics=[read_json(line.encode(), path_of(run) / METRICS) for line in metrics],
-    )
+    sha256 = load_weights(decoder, path / WEIGHTS, f"vae-detail {run.path} --resume")
+    return Detail(config, decoder, sha256, read_metrics(path / METRICS))
 
 
 def _read_settings(run: Run) -> DetailConfig:
-    path = path_of(run) / CONFIG
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: expected the settings of a detail stage ({error.strerror}); train one with: vae-detail {run.path}"
-        ) from error
-    record = read_json(content, path)
-    if record.get("format") != FORMAT:
-        raise InputError(f"{path}: expected a detail stage of format {FORMAT}, got another one; train it again")
+    path = path_of(run)
+    config, record = read_settings(path, DetailConfig, "a detail stage", f"train one with: vae-detail {run.path}")
     if record.get("vae_weights_sha256") != run.weights_sha256:
         raise InputError(
-            f"{path}: expected a detail stage of the run's weights, got one of others; remove {path_of(run)} and train "
-            f"it again with: vae-detail {run.path}"
+            f"{path / CONFIG}: expected a detail stage of the run's weights, got one of others; remove {path} and "
+            f"train it again with: vae-detail {run.path}"
         )
-    try:
-        return DetailConfig.from_json(record.get("settings"))
-    except UsageError as error:
-        raise InputError(f"{path}: {error}") from error
+    return config

@@ -1,8 +1,9 @@
 """The detail decoder and its critic.
 
-A VAE's decoder gives the mean picture of a latent, and a mean of many pictures is blurred. The detail decoder takes
-noise besides the latent and draws one picture of p(x|z): a print, a strap, an edge that twelve numbers cannot hold. The
-critic learns to tell such pairs (z, picture) from real ones, and the decoder learns to leave it nothing to tell.
+The decoder of a VAE gives the mean picture of a latent, and the mean of many pictures is blurred. The detail decoder
+takes noise besides the latent, and makes one picture of p(x|z), with a print, a strap or an edge that twelve numbers
+cannot hold. The critic learns to distinguish its pictures from real ones of the same latent. The detail decoder learns
+to make pictures that the critic takes for real.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from ..layers import Residual
 from ..model import output_padding
 
 SLOPE = 0.2
-"""Of the critic's leaky ReLUs below 0."""
+"""The slope of the critic's leaky ReLUs below 0."""
 
 
 class DetailDecoder(nn.Module):
-    """Latent and noise to the logits of a picture: transposed convolutions and residual blocks, as the decoder has."""
+    """Turns a latent and noise into the logits of a picture, with transposed convolutions and residual blocks."""
 
     def __init__(self, model: ModelConfig, detail: DetailConfig) -> None:
         super().__init__()
@@ -58,19 +59,20 @@ class DetailDecoder(nn.Module):
 
         Args:
             latent: [batch, 12].
-            noise: [batch, 32], N(0, I), with `class_shift` added at the number of the picture's class where that is
-                wanted.
+            noise: [batch, 32], standard normals; in a picture of a class, `class_shift` is added to one of them
+                (`training.with_class`).
         """
         logits: Tensor = self.layers(torch.cat([latent, noise], dim=1))
         return logits
 
 
 class Critic(nn.Module):
-    """How real a picture looks as one of its latent, as a number without a scale.
+    """Judges how real a picture looks for its latent and class: a number per picture, larger for more real ones.
 
-    It sees what the picture adds to the decoder's mean picture, and that mean. Every layer's largest singular value is
-    held at 1 (Miyato et al. 2018, arXiv:1802.05957). Latent and class come in once more by projection (Miyato and
-    Koyama 2018, arXiv:1802.05637, eq. 3): an inner product of their embedding with the picture's description.
+    Its input is the decoder's mean picture, and the difference of the picture from it. The largest singular value of
+    every layer is kept at 1 (Miyato et al. 2018, arXiv:1802.05957). Latent and class enter by projection (Miyato and
+    Koyama 2018, arXiv:1802.05637, eq. 3): the inner product of their embedding with the description of the picture is
+    added to the judgement.
     """
 
     def __init__(self, model: ModelConfig, detail: DetailConfig, classes: int) -> None:
@@ -89,7 +91,7 @@ class Critic(nn.Module):
         self.judge = spectral_norm(nn.Linear(detail.critic_hidden, 1))
         self.of_latent = spectral_norm(nn.Linear(model.latent_dim, detail.critic_hidden))
         self.classes = classes
-        self.of_class = spectral_norm(nn.Embedding(classes + 1, detail.critic_hidden))  # the last one for no class
+        self.of_class = spectral_norm(nn.Embedding(classes + 1, detail.critic_hidden))  # the last row is for no class
 
     def forward(self, picture: Tensor, expected: Tensor, latent: Tensor, label: Tensor) -> Tensor:
         """The judgement of each picture, [batch].
@@ -98,7 +100,7 @@ class Critic(nn.Module):
             picture: [batch, 1, 28, 28] in [0, 1].
             expected: the decoder's mean picture of the latent, of the same shape.
             latent: [batch, 12].
-            label: int64 [batch], −1 where the class is not told.
+            label: int64 [batch], −1 for a picture whose class is not given.
         """
         described = self.describe(torch.cat([picture - expected, expected], dim=1))  # [batch, 256]
         condition = self.of_latent(latent) + self.of_class(label % (self.classes + 1))
@@ -107,10 +109,12 @@ class Critic(nn.Module):
 
 
 def critic_loss(real: Tensor, made: Tensor) -> Tensor:
-    """The hinge loss (Lim and Ye 2017, arXiv:1705.02894): each judgement is pushed past its margin of 1 and no further.
+    """The hinge loss of the critic (Lim and Ye 2017, arXiv:1705.02894).
+
+    It pushes judgements of real pictures above 1 and those of made pictures below −1, and not further.
 
     Args:
         real: judgements of real pictures, [batch].
-        made: of the decoder's.
+        made: judgements of the detail decoder's pictures, [batch].
     """
     return F.relu(1 - real).mean() + F.relu(1 + made).mean()

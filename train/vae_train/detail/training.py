@@ -34,7 +34,7 @@ from ..data import FashionMnist, split
 from ..devices import settled_for_this_machine, use_threads
 from ..plots import write_png
 from ..progress import Reporter
-from ..run_folder import Run, write_metrics, write_weights
+from ..run_folder import CHECKPOINT, METRICS, SAMPLES, Run, write_metrics, write_weights
 from . import folder
 from .networks import DetailDecoder, critic_loss
 
@@ -149,8 +149,8 @@ class _Trainer:
         self.path = folder.path_of(run)
         self.device = torch.device(config.device)
         self.state = DetailState.new(config, run.config.model, len(data.class_names), self.device)
-        if (self.path / folder.CHECKPOINT).exists():
-            self.state.load(self.path / folder.CHECKPOINT)
+        if (self.path / CHECKPOINT).exists():
+            self.state.load(self.path / CHECKPOINT)
             reporter.note(f"going on with the detail stage of {run.path} after epoch {self.state.epoch}")
         reporter.note("encoding the training images")
         self.pairs = Pairs.of(run, data, self.device, self.path / folder.POSTERIOR)
@@ -175,9 +175,9 @@ class _Trainer:
         line = {"epoch": state.epoch + 1, **dict(zip(FIGURES, means, strict=True))}
         state.epoch, state.history = state.epoch + 1, [*state.history, line]
         write_weights(self.path / folder.WEIGHTS, state.result)
-        write_png(self.path / folder.SAMPLES / f"epoch-{state.epoch:03d}.png", self._samples())
-        write_metrics(self.path / folder.METRICS, state.history)
-        state.save(self.path / folder.CHECKPOINT)
+        write_png(self.path / SAMPLES / f"epoch-{state.epoch:03d}.png", self._samples())
+        write_metrics(self.path / METRICS, state.history)
+        state.save(self.path / CHECKPOINT)
         seconds = time.perf_counter() - started
         figures = ", ".join(f"{name} {value:.3f}" for name, value in zip(FIGURES, means, strict=True))
         self.reporter.note(f"epoch {state.epoch}/{config.epochs}  {figures}  {seconds:.1f} s")

@@ -1,6 +1,7 @@
-"""Measures for `vae-eval --quality`: the likelihood, the samples and the latent space of a model folder.
+"""What `vae-eval --quality` measures: the likelihood, the samples and the latent space of a model folder.
 
-Read in this order: `classifiers` (whose features everything is measured in), `distances` and `neighbours` (the
-formulas), `sample_sets` (what is measured), `scores` (formulas on sets), `likelihood`, `latent_space`, then `running`
-(all of it, once) and `report` (JSON to tables and pictures). What each figure means: docs/evaluation.md.
+Read in this order: `classifiers` (two networks, in whose features pictures are compared), `distances` (the formulas),
+`sample_sets` (the pictures that are compared), `scores` (the formulas applied to sets), `likelihood`, `latent_space`,
+then `measure` (all of it, once) and `report` (figures to Markdown). docs/evaluation.md explains each figure. `priors`
+is a study of its own.
 """

@@ -19,7 +19,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,25 +29,28 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from vae_gen import InputError, UsageError
+from vae_gen import InputError
 from vae_gen.internal.boundary import run_command
 from vae_gen.internal.files import write_file
 
 from ..data import FashionMnist, load_fashion_mnist, split
+from ..devices import use_threads
+from ..layers import seeded
+from ..options import DataDir, Debug, Threads, new_app
 
 MEAN, DEVIATION = 0.286, 0.353
-"""Of the training images' pixels, in [0, 1]."""
+"""Mean and standard deviation of the pixels of the training images, in [0, 1]."""
 
 CLASSES = 10
 
 
 class Prediction(NamedTuple):
-    """What a classifier says of images."""
+    """The output of a classifier for a batch of images."""
 
     features: Tensor
     """[batch, features], the input of the last linear layer"""
     logits: Tensor
-    """[batch, 10]"""
+    """[batch, 10], one for each class"""
 
 
 class ResidualBlock(nn.Module):
@@ -59,7 +62,7 @@ class ResidualBlock(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
 
     def forward(self, image: Tensor) -> Tensor:
-        """The same shape as `image`, [batch, channels, height, width]."""
+        """Features of the same shape as `image`, [batch, channels, height, width]."""
         features = image
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             features = convolution(F.relu(norm(features)))
@@ -67,7 +70,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualClassifier(nn.Module):
-    """A residual network of 5.4 MMAC an image; 96 features."""
+    """A residual network with 96 features, which takes 5.4 million multiplications per image."""
 
     features = 96
 
@@ -95,7 +98,10 @@ class ResidualClassifier(nn.Module):
 
 
 class PlainClassifier(nn.Module):
-    """Two 5 × 5 convolutions and a dense layer (after LeCun et al. 1998, LeNet-5), 6.3 MMAC an image; 96 features."""
+    """Two 5 × 5 convolutions and a dense layer of 96 features, after LeNet-5 (LeCun et al. 1998).
+
+    It takes 6.3 million multiplications per image.
+    """
 
     features = 96
 
@@ -103,7 +109,7 @@ class PlainClassifier(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(1, 24, 5, padding=2, bias=False),
-            nn.MaxPool2d(2),  # [batch, 24, 14, 14]; pooled first, since norm and ReLU cost by the pixel
+            nn.MaxPool2d(2),  # [batch, 24, 14, 14]; pooled first, since norm and ReLU take time for each pixel
             nn.BatchNorm2d(24),
             nn.ReLU(),
             nn.Conv2d(24, 48, 5, padding=2, bias=False),
@@ -129,13 +135,13 @@ Classifier = ResidualClassifier | PlainClassifier
 NETWORKS: dict[str, type[Classifier]] = {"residual": ResidualClassifier, "plain": PlainClassifier}
 
 WEIGHTS = Path(__file__).with_name("weights")
-"""Where the shipped classifiers are: NAME.safetensors, and NAME.json with how it was made and what it reaches."""
+"""The folder of the shipped classifiers. NAME.json has the recipe and the accuracy of NAME.safetensors."""
 
 VALIDATION_IMAGES = 5000
-"""As `TrainConfig` holds out."""
+"""How many training images are held out, the same ones that `TrainConfig` holds out."""
 
 BATCH = 500
-"""Images at a time when classifying."""
+"""How many images are classified at a time."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +149,10 @@ class Recipe:
     """How a classifier is trained."""
 
     epochs: int  # passes over the training images
-    learning_rate: float  # AdamW's highest, reached after a fifth of the steps, then down to 0 as a cosine
-    shift: int  # pixels at most, drawn for each image; the border that appears is black
+    learning_rate: float  # AdamW's highest; reached after a fifth of the steps, then falls to 0 along a cosine
+    shift: int  # pixels; each image is moved at random by at most this; what moves in is black
     batch_size: int = 128  # images
-    weight_decay: float = 0.05  # AdamW's, of all weights
+    weight_decay: float = 0.05  # AdamW's, for all weights
     seed: int = 0  # of the first weights, the order, the shifts and the flips
 
 
@@ -158,25 +164,25 @@ RECIPES = {
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """Images as one classifier sees them."""
+    """The features and the class probabilities of images by one classifier."""
 
     features: NDArray[np.float32]
     """float32 [n, features]"""
     probabilities: NDArray[np.float32]
-    """float32 [n, 10], of the classes"""
+    """float32 [n, 10]"""
 
 
 def load_classifier(name: str, folder: Path = WEIGHTS) -> Classifier:
     """A trained classifier in evaluation mode, float32 on the CPU.
 
     Raises:
-        InputError: its file is missing or is not this network's.
+        InputError: its file is missing, or belongs to another network.
     """
     path = folder / f"{name}.safetensors"
     network = NETWORKS[name]()
     try:
         network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    except Exception as error:  # safetensors and torch have errors of several kinds
+    except Exception as error:  # safetensors and torch raise errors of several kinds
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{path}: expected the weights of the {name} classifier ({reason}); "
@@ -197,36 +203,33 @@ def describe(network: Classifier, images: NDArray[np.float32] | NDArray[np.uint8
 
 
 def as_tensor(images: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
-    """Images as float32 in [0, 1]; uint8 grey levels are divided by 255."""
+    """Images as a float32 tensor in [0, 1]: uint8 grey levels are divided by 255."""
     # A copy, because the arrays of `Samples` are read-only, which tensors cannot be.
     tensor = torch.from_numpy(np.array(images))
     return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor
 
 
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
-    """Share of images, uint8 [n, 1, 28, 28], whose label the network finds."""
+    """The share of images, uint8 [n, 1, 28, 28], to which the network gives their label."""
     found = describe(network, images.numpy()).probabilities.argmax(1)
     return float((found == labels.numpy()).mean())
 
 
 def train_classifier(network: Classifier, images: Tensor, labels: Tensor, recipe: Recipe, note: bool = False) -> None:
-    """Train in place on uint8 images [n, 1, 28, 28] and int64 labels [n]; leaves it in evaluation mode.
+    """Train a network in place on uint8 images [n, 1, 28, 28] and int64 labels [n], and put it in evaluation mode.
 
-    Cross-entropy with no label smoothing, so that probabilities stay what the loss makes them.
+    The loss is the cross-entropy without label smoothing, which would make the probabilities less sure.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(recipe.seed)  # dropout draws from it
+    with seeded(recipe.seed):  # for dropout
         _train(network, images, labels, recipe, note)
     network.eval()
 
 
 def _train(network: Classifier, images: Tensor, labels: Tensor, recipe: Recipe, note: bool) -> None:
     generator = torch.Generator().manual_seed(recipe.seed)
-    steps_an_epoch = math.ceil(len(images) / recipe.batch_size)
+    steps = recipe.epochs * math.ceil(len(images) / recipe.batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps_an_epoch, pct_start=0.2
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.2)
     network.train()
     for epoch in range(recipe.epochs):
         started, total = time.perf_counter(), 0.0
@@ -245,7 +248,7 @@ def _train(network: Classifier, images: Tensor, labels: Tensor, recipe: Recipe, 
 
 
 def augmented(image: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to `shift` pixels each way and mirrored half of the time, [batch, 1, height, width]."""
+    """Images [batch, 1, height, width], each moved by up to `shift` pixels, and half of them mirrored."""
     count, _, height, width = image.shape
     padded = F.pad(image, (shift,) * 4)
     top, left = torch.randint(2 * shift + 1, (2, count, 1), generator=generator)
@@ -257,15 +260,14 @@ def augmented(image: Tensor, shift: int, generator: torch.Generator) -> Tensor:
 
 
 def new_classifier(name: str, seed: int) -> Classifier:
-    """A network with first weights drawn from `seed`; PyTorch's global generator is put back afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    """An untrained network with the first weights of a seed. PyTorch's global generator stays as it was."""
+    with seeded(seed):
         # Channels last trains the convolutions a third faster on AVX2.
         return NETWORKS[name]().to(memory_format=torch.channels_last)
 
 
 def make(name: str, data: FashionMnist, recipe: Recipe, out: Path) -> dict[str, Any]:
-    """Train one classifier and write it into the folder `out`; what is written beside the weights."""
+    """Train a classifier, write its weights and its facts to the folder `out`, and return the facts."""
     started = time.perf_counter()
     network = new_classifier(name, recipe.seed)
     train, validation = split(len(data.train_images), VALIDATION_IMAGES)
@@ -291,28 +293,20 @@ def make(name: str, data: FashionMnist, recipe: Recipe, out: Path) -> dict[str, 
     return facts
 
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-
-
-@app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for the weights and what they reach.")],
-    only: Annotated[str | None, typer.Option(help="One of residual, plain. [default: both]")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder with Fashion-MNIST's four IDX files.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: PyTorch's own choice]")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the weights and their accuracies.")],
+    only: Annotated[Literal["residual", "plain"] | None, typer.Option(help="Train only this classifier.")] = None,
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
-    """Train the bench's classifiers."""
-    if only is not None and only not in NETWORKS:
-        raise UsageError(f"expected --only as one of {', '.join(NETWORKS)}, got {only}")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    """Train the two classifiers that judge a model's pictures."""
     data = load_fashion_mnist(data_dir)
-    for name in NETWORKS if only is None else (only,):
-        make(name, data, RECIPES[name], out)
+    with use_threads(threads):
+        for name in NETWORKS if only is None else (only,):
+            make(name, data, RECIPES[name], out)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(app, "python -m vae_train.quality.classifiers"))
-
-
+    program = "python -m vae_train.quality.classifiers"
+    sys.exit(run_command(new_app(train, f"{program} --out my-classifiers"), program))

@@ -31,15 +31,15 @@ ROWS = 1000
 
 
 def frechet_distance(a: Features, b: Features) -> float:
-    """‖μₐ − μ_b‖² + tr(Σₐ + Σ_b − 2 (Σₐ Σ_b)^½): the Fréchet distance of two normals fitted to the features.
+    """The Fréchet distance of two normals fitted to the features: ‖μₐ − μ_b‖² + tr(Σₐ + Σ_b − 2 (Σₐ Σ_b)^½).
 
-    Heusel et al. 2017 (arXiv:1706.08500), with these features in the place of Inception's. Its unit is the features'
-    own, so that only ratios of two distances in the same features mean anything. With 10 000 pictures on each side
-    the estimate is biased upwards a little; two draws of real pictures show by how much.
+    Heusel et al. 2017 (arXiv:1706.08500) take the features of the Inception network. The unit is that of the features,
+    so only the ratio of two distances in the same features means anything. With 10 000 pictures on each side the
+    estimate is a little too high; the distance between two sets of real pictures shows by how much.
     """
     mean_a, covariance_a = _moments(a)
     mean_b, covariance_b = _moments(b)
-    # (Σₐ Σ_b)^½ has the eigenvalues of (Σₐ^½ Σ_b Σₐ^½)^½, which is symmetric, so that none is complex.
+    # (Σₐ Σ_b)^½ has the eigenvalues of (Σₐ^½ Σ_b Σₐ^½)^½, which are real, because this matrix is symmetric.
     root_a = _square_root(covariance_a)
     eigenvalues = np.linalg.eigvalsh(root_a @ covariance_b @ root_a)
     cross = np.sqrt(np.clip(eigenvalues, 0, None)).sum()
@@ -48,10 +48,11 @@ def frechet_distance(a: Features, b: Features) -> float:
 
 
 def kernel_distance(a: Features, b: Features, *, subsets: int = 50, subset_size: int = 1000, seed: int = 0) -> float:
-    """The squared maximum mean discrepancy with the kernel (x·y / features + 1)³, unbiased: the mean over subsets.
+    """The kernel distance: the squared maximum mean discrepancy with the kernel (x·y / features + 1)³.
 
-    Bińkowski et al. 2018 (arXiv:1801.01401). It may be a little below 0 where the two sets are alike. Each subset
-    takes `subset_size` pictures of either side without repetition, or all where there are not so many.
+    It is the mean of unbiased estimates over subsets (Bińkowski et al. 2018, arXiv:1801.01401), and may be a little
+    below 0 if the two sets are alike. Each subset has `subset_size` different pictures of either side, or all pictures
+    if there are fewer.
     """
     random = np.random.default_rng(seed)
     size = min(subset_size, len(a), len(b))
@@ -65,13 +66,13 @@ def kernel_distance(a: Features, b: Features, *, subsets: int = 50, subset_size:
 
 
 def _moments(features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean [features] and covariance [features, features] in float64."""
+    """The mean [features] and the covariance [features, features] in float64."""
     wide = features.astype(np.float64)
     return wide.mean(0), np.cov(wide, rowvar=False)
 
 
 def _square_root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The symmetric square root of a symmetric matrix with no negative eigenvalue but by rounding."""
+    """The symmetric square root of a covariance matrix, whose eigenvalues are negative only by rounding."""
     eigenvalues, vectors = np.linalg.eigh(covariance)
     root: NDArray[np.float64] = vectors * np.sqrt(np.clip(eigenvalues, 0, None)) @ vectors.T
     return root
@@ -83,7 +84,7 @@ def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _off_diagonal_mean(matrix: NDArray[np.float64]) -> float:
-    """The mean without the diagonal, on which a picture is compared with itself: this makes the estimate unbiased."""
+    """The mean without the diagonal, which compares each picture with itself and would bias the estimate."""
     size = len(matrix)
     return float((matrix.sum() - np.trace(matrix)) / (size * (size - 1)))
 
@@ -92,7 +93,7 @@ def _off_diagonal_mean(matrix: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class Manifold:
-    """The four shares; each in 0 … 1 but density, which may be above."""
+    """The four shares, each from 0 to 1, except that density may be larger."""
 
     precision: float
     recall: float
@@ -101,17 +102,17 @@ class Manifold:
 
 
 def manifold(real: Features, samples: Features, k: int = 5, real_radii: Tensor | None = None) -> Manifold:
-    """The four figures of samples [m, features] against real pictures [n, features].
+    """Precision, recall, density and coverage of samples, compared with real pictures.
 
     Args:
-        real: features of real pictures.
-        samples: features of samples.
-        k: which neighbour a ball reaches to, the picture itself not counted.
-        real_radii: `squared_radii(real, k)`, where it is known already.
+        real: the features of real pictures, [n, features].
+        samples: the features of samples, [m, features].
+        k: a ball reaches to the k-th nearest other picture.
+        real_radii: the result of `squared_radii(real, k)`, if it was computed before.
     """
     real_radii = squared_radii(real, k) if real_radii is None else real_radii
     sample_radii = squared_radii(samples, k)
-    balls = torch.zeros(len(samples))  # of real pictures that each sample lies in
+    balls = torch.zeros(len(samples))  # the number of real balls that each sample lies in
     recalled, covered = [], []
     for start, squared in distance_rows(real, samples):  # [rows, m]
         radii = real_radii[start : start + len(squared), None]  # [rows, 1]
@@ -128,26 +129,26 @@ def manifold(real: Features, samples: Features, k: int = 5, real_radii: Tensor |
 
 
 def squared_radii(points: Features, k: int) -> Tensor:
-    """The squared distance of each point to its k-th nearest other, float32 [n]; k is below n."""
+    """The squared distance of each point to the k-th nearest other point, float32 [n]; k must be below n."""
     parts = []
     for start, squared in distance_rows(points, points):
         rows = torch.arange(len(squared))
-        squared[rows, start + rows] = -1.0  # itself comes first, however rounding falls
+        squared[rows, start + rows] = -1.0  # the point itself comes first, whatever rounding did
         parts.append(squared.topk(k + 1, largest=False).values[:, k])
     return torch.cat(parts)
 
 
 def nearest(points: Features, among: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The distance of each point to the nearest of `among`, float64 [n], and which one that is, int64 [n]."""
+    """The distance of each point to the nearest point of `among`, float64 [n], and the index of that one, int64 [n]."""
     indices = np.concatenate([squared.argmin(1).numpy() for _, squared in distance_rows(points, among)])
-    # Again for the winners alone, exactly: the matrix product loses digits where two points nearly coincide.
+    # Computed again, exactly: the matrix product loses digits for points that nearly coincide.
     differences = points.astype(np.float64) - among[indices].astype(np.float64)
     return np.linalg.norm(differences, axis=1), indices
 
 
 def distance_rows(a: Features, b: Features) -> Iterator[tuple[int, Tensor]]:
-    """Squared distances of `a` [n, features] to `b` [m, features], float32 [rows, m], with the first row's index."""
-    centre = b.mean(0)  # nearer to the origin fewer digits cancel
+    """Yields the squared distances of some rows of `a` to all of `b`, float32 [rows, m], with the first row's index."""
+    centre = b.mean(0)  # fewer digits cancel near the origin
     left, right = torch.from_numpy(a - centre), torch.from_numpy(b - centre)
     right_squares = right.square().sum(1)  # [m]
     for start in range(0, len(left), ROWS):

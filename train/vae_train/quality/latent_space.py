@@ -1,4 +1,4 @@
-"""Is the latent space smooth, and how are the classes laid out in it?"""
+"""How smoothly pictures change along paths in the latent space, and a map of the classes in it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ from .scores import Judge
 Floats = NDArray[np.float32]
 
 PATH_STREAM = 2**32 - 6
-"""The stream of the seed contract's Philox for the ends of paths; the places on them come from the next lower one."""
+"""The stream of the seed contract's Philox for the ends of paths. The next lower stream gives the places on them."""
 
 PATHS = 2000
+"""How many paths the perceptual path length is a mean over."""
+
 EPSILON = 1e-3
-"""The step along a path of length 1. StyleGAN takes 1e-4, where float32 features have no digits left to differ in."""
+"""The step along a path, as a share of it. StyleGAN takes 1e-4, for which float32 features have too few digits."""
 
 SPAN, STEPS = 2.5, 41
-"""A traversal goes from −2.5 to 2.5 prior deviations, in steps of 1/8."""
+"""A traversal goes from −2.5 to 2.5 standard deviations of the prior, in steps of 1/8."""
 
 MAPPED = 2000
-"""Test images in the map."""
+"""How many test images the map shows."""
 
 
 def step_ratio(points: NDArray[Any]) -> NDArray[np.float64]:
-    """The largest step over the mean step of each row, float64 [rows], of points [rows, steps, features].
+    """The length of the largest step divided by that of the mean step of each row, float64 [rows].
 
-    1 is a row of equal steps; where nothing moves, it is 1 too. `steps − 1` is a row that jumps once.
+    It is 1 for a row of equal steps or without any movement, and `steps − 1` for a row that jumps once.
+
+    Args:
+        points: [rows, steps, features].
     """
     steps = np.linalg.norm(np.diff(points.astype(np.float64), axis=1), axis=2)  # [rows, steps − 1]
     mean = steps.mean(1)
@@ -42,9 +47,9 @@ def step_ratio(points: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def traversal_smoothness(model: VAE, data: FashionMnist, judges: Sequence[Judge]) -> dict[str, Any]:
-    """Largest step over mean step of each dimension's traversals, in pixels and in each judge's features.
+    """The `step_ratio` of traversals along each latent dimension, in pixels and in the features of each classifier.
 
-    The bases are the prior's mean and the posterior mean of the first test image of each class.
+    The traversals start from the mean of the prior, and from the posterior mean of the first test image of each class.
     """
     width = model.manifest.latent.dimensions
     labels = data.test_labels.numpy()
@@ -68,11 +73,11 @@ def traversal_smoothness(model: VAE, data: FashionMnist, judges: Sequence[Judge]
 
 
 def path_length(model: VAE, judge: Judge, seed: int, paths: int = PATHS) -> dict[str, float]:
-    """The perceptual path length in a judge's features (Karras, Laine, Aila 2019, arXiv:1812.04948, section 4.1).
+    """The perceptual path length in a classifier's features f (Karras et al. 2019, arXiv:1812.04948, section 4.1).
 
     E[‖f(slerp(a, b; t + ε)) − f(slerp(a, b; t))‖² / ε²] over a, b ~ N(0, I) and t in [0, 1), with the decoder's mean
-    picture before any rounding to grey levels. As there, the lowest and the highest hundredth are left out; `median`
-    is of all. The unit is the features', so that only ratios of two models mean anything.
+    picture before any rounding to grey levels. As in the paper, `mean` leaves out the lowest and the highest hundredth;
+    `median` is over all paths. The unit is that of the features, so only the ratio of two models means anything.
     """
     width = model.manifest.latent.dimensions
     ends = standard_normals(seed, 0, 2 * paths, width, PATH_STREAM).astype(np.float64)
@@ -91,7 +96,7 @@ def path_length(model: VAE, judge: Judge, seed: int, paths: int = PATHS) -> dict
 
 
 def spherical(a: NDArray[np.float64], b: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points on the arcs from each row of a to the same of b, [n, dimensions], at t [n] (Shoemake 1985)."""
+    """Points [n, dimensions] on the arcs from rows of a to rows of b, at the places t [n] (slerp, Shoemake 1985)."""
     cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     angle = np.arccos(np.clip(cosine, -1, 1))
     weight_a, weight_b = np.sin((1 - t) * angle) / np.sin(angle), np.sin(t * angle) / np.sin(angle)
@@ -100,16 +105,23 @@ def spherical(a: NDArray[np.float64], b: NDArray[np.float64], t: NDArray[np.floa
 
 
 def posterior_map(model: VAE, data: FashionMnist, count: int = MAPPED) -> tuple[Floats, NDArray[np.int64]]:
-    """The posterior means of the first test images in two dimensions, float32 [n, 2], and their labels, int64 [n].
+    """The posterior means of the first test images on a plane, float32 [n, 2], and their labels, int64 [n]."""
+    return tsne(model.encode(data.test_images.numpy()[:count]).mean), data.test_labels.numpy()[:count]
 
-    scikit-learn's t-SNE (van der Maaten, Hinton 2008), perplexity 30, started from the first two principal
-    components. Neighbours on the map were neighbours; distances between groups and their sizes mean little.
+
+def tsne(points: Floats) -> Floats:
+    """Points [n, dimensions] on a plane, float32 [n, 2], by t-SNE (van der Maaten and Hinton 2008).
+
+    It starts from the first two principal components. Neighbours on the plane were neighbours; the distances between
+    groups and the sizes of groups mean little. On one machine and version the same points give the same plane.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
-    means = model.encode(data.test_images.numpy()[:count]).mean
-    placed = TSNE(perplexity=min(30, (len(means) - 1) / 3), init="pca", random_state=0).fit_transform(means)
-    return placed.astype(np.float32), data.test_labels.numpy()[:count]
+    perplexity = min(30, (len(points) - 1) / 3)
+    with threadpool_limits(1):  # several threads would sum in an order that changes
+        plane = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(points)
+    return np.asarray(plane, np.float32)
 
 
 def _features(judge: Judge, images: Floats) -> Floats:

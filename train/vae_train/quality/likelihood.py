@@ -1,11 +1,11 @@
-"""How probable a model finds the test images: the importance-weighted bound, on grey and on binarised pixels.
+"""The importance-weighted bound on the log-likelihood of the test images, for grey and for binarised pixels.
 
-For k draws z₁ … z_k of q(z|x) (Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519, eq. 8):
+For k samples z₁ … z_k of q(z|x) (Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519, eq. 8):
 
     log p(x) ≥ L_k = log (1/k) Σ wⱼ,   wⱼ = p(x|zⱼ) p(zⱼ) / q(zⱼ|x)
 
-which rises with k to log p(x); L₁ is the ELBO on average. Reported is −L_k, in nats an image. With
-z = μ + σ·ε the constants of the two normals cancel: log p(z) − log q(z|x) = ½ Σ (ε² − z² + log σ²).
+L_k rises with k towards log p(x). The mean of L₁ is the ELBO. The figures are −L_k in nats per image. With z = μ + σ·ε
+the constants of the two normals cancel: log p(z) − log q(z|x) = ½ Σ (ε² − z² + log σ²).
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ from ..data import FashionMnist
 from ..evaluation import NOISE_SEED, SMALLEST, to_unit_range
 
 IWAE_STREAM = 2**32 - 5
-"""The stream of the seed contract's Philox; draw j of image i has the index i·k + j."""
+"""The stream of the seed contract's Philox for the samples; sample j of image i has the index i·k + j."""
 
 CHUNK = 4096
-"""Pictures decoded at a time, or the k of one image where that is more: 13 MB."""
+"""How many pictures are decoded at a time, which takes 13 MB; the k pictures of one image are never split."""
 
 BINARY_SEED = 777
 BINARY_FIRST = 50_000
-"""The Exemplar-VAE's validation images are the training images from here on, in the files' order."""
+"""The validation images of the Exemplar-VAE are the training images from this one on, in the order of the file."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """−L_k over a set of images, in nats an image."""
+    """The bound −L_k over a set of images, in nats per image."""
 
     images: int
+    """how many images there were"""
     k: int
     iwae: float
     """−L_k"""
     monte_carlo_error: float
-    """standard error of `iwae` from the k draws (the delta method), the images given"""
+    """the standard error of `iwae` for these very images, from the spread of the k samples (the delta method)"""
     image_error: float
-    """standard error of `iwae` as an estimate for all images like these"""
+    """the standard error of `iwae` as an estimate for all images like these"""
     neg_elbo: float
-    """−L₁, the mean over all draws"""
+    """−L₁, the mean over all samples"""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -55,13 +56,13 @@ class Bound:
 def importance_bound(
     model: VAE, images: NDArray[np.float32], k: int, proposal: NDArray[np.float32] | None = None
 ) -> Bound:
-    """−L_k of images [n, 1, height, width] in [0, 1].
+    """The bound −L_k of images [n, 1, height, width] in [0, 1].
 
     Args:
         model: encodes and decodes; its prior is N(0, I).
-        images: what is to be explained.
-        k: draws an image.
-        proposal: the images that are encoded, where they are not `images` themselves. The bound holds for every q.
+        images: the images x.
+        k: the number of samples of q for each image.
+        proposal: images to encode in place of `images`, to get another q. The bound holds for every q.
     """
     mean, log_variance = model.encode(images if proposal is None else proposal)
     at_once = max(1, CHUNK // k)  # images
@@ -85,12 +86,12 @@ def importance_bound(
 
 
 def log_mean_exp(log_weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The logarithm of the mean weight of each row, [n], of log-weights [n, k], and its standard error, [n].
+    """The logarithm of the mean weight of each row, [n], and its standard error, [n], from log-weights [n, k].
 
-    The error of a logarithm is the relative error of what is inside: sd(w) / (√k · mean(w)).
+    The standard error of a logarithm is the relative error of its argument: sd(w) / (√k · mean(w)).
     """
     highest = log_weights.max(1, keepdims=True)
-    weights = np.exp(log_weights - highest)  # the largest is 1: none overflows
+    weights = np.exp(log_weights - highest)  # at most 1, so that none overflows
     mean = weights.mean(1)
     k = weights.shape[1]
     error = weights.std(1, ddof=1) / (np.sqrt(k) * mean) if k > 1 else np.zeros(len(mean))
@@ -105,7 +106,7 @@ def _log_weights(
     first: int,
     k: int,
 ) -> NDArray[np.float64]:
-    """The logarithms log wⱼ of each image, float64 [n, k]; `first` is the index of the first image."""
+    """The log-weights log wⱼ of each image, float64 [n, k]. `first` is the index of the first image."""
     count, dimensions = mean.shape
     noise = standard_normals(NOISE_SEED, first * k, count * k, dimensions, IWAE_STREAM)
     noise = noise.reshape(count, k, dimensions)
@@ -118,9 +119,10 @@ def _log_weights(
 
 
 def log_likelihood(pixels: NDArray[np.float32], images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Values of log p(x|z) in nats, float64 [n, k], of decoded pixels [n, k, pixels] and images [n, pixels].
+    """The values log p(x|z) in nats, float64 [n, k], of decoded pixels [n, k, pixels] and images [n, pixels].
 
-    `evaluation.cost_of_probabilities` for many draws: logarithms in float32, which is 1e-3 nats from float64.
+    This is −`evaluation.cost_of_probabilities` for many latents per image. Its logarithms are float32, which changes
+    the result by 1e-3 nats.
     """
     probabilities = np.clip(pixels, np.float32(SMALLEST), np.float32(1 - SMALLEST))
     of_black = np.log1p(-probabilities)
@@ -131,22 +133,22 @@ def log_likelihood(pixels: NDArray[np.float32], images: NDArray[np.float32]) -> 
 
 
 def binarised_test_images(data: FashionMnist) -> NDArray[np.float32]:
-    """The test images binarised once as for the table of the Exemplar-VAE, float32 [n, 1, height, width] of 0 and 1.
+    """The test images with pixels 0 and 1, float32 [n, 1, height, width], as in the table of the Exemplar-VAE.
 
-    Norouzi, Fleet, Norouzi 2020 (arXiv:2004.04795), repository sajadn/Exemplar-VAE, utils/load_data: with a fixed
-    validation set the training images are not shuffled, so that the last 10 000 of them are validation images;
-    after `numpy.random.seed(777)` these are drawn first, then the test images, each pixel a binomial draw of one
-    trial with the grey level / 255 as its probability. NumPy keeps this generator's draws the same (NEP 19).
+    Each pixel is 1 with the probability grey level / 255. Norouzi, Fleet, Norouzi 2020 (arXiv:2004.04795) choose the
+    pixels in the file utils/load_data of the repository sajadn/Exemplar-VAE: after `numpy.random.seed(777)` first those
+    of the validation images, which are the last 10 000 training images, and then those of the test images. NumPy
+    promises not to change the results of this generator (NEP 19).
     """
     random = np.random.RandomState(BINARY_SEED)
     for images in (data.train_images[BINARY_FIRST:], data.test_images):
-        drawn = random.binomial(1, images.numpy() / 255.0)
-    binary: NDArray[np.float32] = drawn.astype(np.float32)
-    return binary
+        binary = random.binomial(1, images.numpy() / 255.0)
+    result: NDArray[np.float32] = binary.astype(np.float32)
+    return result
 
 
 def measure_likelihood(model: VAE, data: FashionMnist, k: int, count: int) -> dict[str, Any]:
-    """The bounds of the first `count` test images: grey, and binarised with either picture encoded."""
+    """The bounds of the first `count` test images: grey; binarised; and binarised, with q from the grey images."""
     grey = to_unit_range(data.test_images.numpy()[:count])
     binary = binarised_test_images(data)[:count]
     return {

@@ -1,16 +1,15 @@
-"""The quality's figures for people: one page of Markdown, and the folder with all of it."""
+"""The figures of a model's quality for people: a page of Markdown, and a folder with the page and its pictures."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vae_gen import OutputError
 from vae_gen.internal.files import write_file
 
-from .measure import Quality
+from ..run_folder import write_json
 
 PUBLISHED = (
     # Test -log p(x) of binarised Fashion-MNIST, IWAE with 5000 draws: Norouzi et al. 2020, arXiv:2004.04795.
@@ -21,11 +20,16 @@ PUBLISHED = (
 )
 
 
-def write_report(folder: Path, header: dict[str, Any], quality: Quality) -> None:
-    """`metrics.json`, `report.md` and the pictures, in a folder that is made where it is missing.
+def write_report(folder: Path, figures: dict[str, Any], pictures: Mapping[str, bytes]) -> None:
+    """Write `metrics.json`, `report.md` and the pictures to a folder, which is made if it is missing.
+
+    Args:
+        folder: where to write; the folder above it must exist.
+        figures: JSON values.
+        pictures: the contents of PNG files by their names without the ending.
 
     Raises:
-        OutputError: something cannot be written.
+        OutputError: a file cannot be written.
     """
     try:
         folder.mkdir(exist_ok=True)
@@ -33,25 +37,22 @@ def write_report(folder: Path, header: dict[str, Any], quality: Quality) -> None
         raise OutputError(
             f"{folder}: expected a folder to write to ({error.strerror}); make its parent first"
         ) from error
-    for name, content in quality.pictures.items():
+    for name, content in pictures.items():
         write_file(folder / f"{name}.png", content)
-    write_file(folder / "metrics.json", to_json(header, quality))
-    write_file(folder / "report.md", markdown(header, quality, quality.pictures))
+    write_json(folder / "metrics.json", figures)
+    write_file(folder / "report.md", markdown(figures, pictures))
 
 
-def to_json(header: dict[str, Any], quality: Quality) -> str:
-    """All figures as JSON text."""
-    return json.dumps(header | quality.figures, indent=2, allow_nan=False) + "\n"
-
-
-def markdown(header: dict[str, Any], quality: Quality, pictures: Iterable[str] = ()) -> str:
-    """The figures as Markdown; `pictures` are the names of PNG files beside it."""
-    figures = quality.figures
-    lines = [f"# {header['model']}, measured", ""]
-    lines += [f"{header['engine']}, {header['data']}, decoder {header['decoder_sha256'][:12]}.", ""]
-    if header.get("reference"):
-        lines += [f"Reference: {header['reference']}.", ""]
-    lines += ["What each figure means, and how it is measured: docs/evaluation.md.", ""]
+def markdown(figures: dict[str, Any], pictures: Iterable[str] = ()) -> str:
+    """The figures as a page of Markdown; `pictures` are the names of PNG files beside it, without their ending."""
+    lines = [f"# The quality of {figures['model']}", ""]
+    lines += [
+        f"Measured in {figures['engine']} on {figures['data']}; the decoder's SHA-256 begins with "
+        f"{figures['decoder_sha256'][:12]}. docs/evaluation.md explains each figure.",
+        "",
+    ]
+    if figures.get("reference"):
+        lines += [f"The reference model is {figures['reference']}.", ""]
     if "likelihood" in figures:
         lines += _likelihood(figures["likelihood"])
     if "samples" in figures:
@@ -66,13 +67,13 @@ def markdown(header: dict[str, Any], quality: Quality, pictures: Iterable[str] =
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
-    """A Markdown table, its first column to the left and the others to the right, and an empty line."""
+    """The lines of a Markdown table and an empty line. All columns but the first are aligned to the right."""
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def number(figure: dict[str, Any] | None, decimals: int, scale: float = 1.0) -> str:
-    """A figure of one or several seeds: its mean, and its standard deviation where there are several.
+    """A figure as text: its mean, and its standard deviation if there were several seeds.
 
     >>> number({"mean": 0.5, "deviation": 0.01}, 1, 100)
     '50.0 ± 1.0'
@@ -101,18 +102,18 @@ def _likelihood(roles: dict[str, Any]) -> list[str]:
         rows.append([f"IWAE, {name}", *(f"{bound['iwae']:.2f} ± {bound['monte_carlo_error']:.2f}" for bound in bounds)])
     published = "; ".join(f"{name} {nats:.2f}" for name, nats in PUBLISHED)
     return [
-        "## Likelihood, nats an image",
+        "## Likelihood, in nats per image",
         "",
         *table(["", *roles], rows),
-        f"IWAE: k = {grey['k']}, the first {grey['images']} test images, ± the Monte-Carlo error; for all images like "
-        f"these the standard error is {grey['image_error']:.2f}.",
-        f"Published, on binarised test images with k = 5000: {published}.",
+        f"IWAE is the importance-weighted bound with k = {grey['k']} on the first {grey['images']} test images, ± its "
+        f"Monte-Carlo error. As an estimate for all images like these its standard error is {grey['image_error']:.2f}.",
+        f"Published values, on binarised test images with k = 5000: {published}.",
         "",
     ]
 
 
 def _samples(samples: dict[str, Any], name: str, classifier: dict[str, Any]) -> list[str]:
-    """One table for one classifier, a row for each set."""
+    """The table of one classifier, with a row for each set."""
     head = ["", "Fréchet", "share", "kernel ·10³", "precision", "recall", "density", "coverage"]
     head += ["sure %", "rarest %", "read as label %", "CAS %"]
     rows = []
@@ -129,14 +130,15 @@ def _samples(samples: dict[str, Any], name: str, classifier: dict[str, Any]) -> 
     return [
         f"## Samples, in the features of the {name} classifier",
         "",
-        f"Test accuracy {100 * classifier['test_accuracy']:.2f} %; sure of {100 * test['sure']:.1f} % of test images.",
+        f"This classifier recognises {100 * classifier['test_accuracy']:.2f} % of the test images, and is sure of "
+        f"{100 * test['sure']:.1f} % of them.",
         "",
         *table(head, rows),
     ]
 
 
 def _classes(samples: dict[str, Any]) -> list[str]:
-    """How often each class was found, and of each label the share that reads as it, both by the first classifier."""
+    """Two tables of the first classifier: the share of each class, and the share of each label that it recognises."""
     name = next(iter(samples["test_images"]))
     names = samples["class_names"]
     found, read = [], []
@@ -146,8 +148,8 @@ def _classes(samples: dict[str, Any]) -> list[str]:
         per_class = own.get("read_as_label_per_class")
         if per_class is not None and len(per_class["mean"]) == len(names):
             read.append([entry["title"], *(f"{100 * share:.1f}" for share in per_class["mean"])])
-    lines = [f"## Classes that the {name} classifier finds, %", "", *table(["", *names], found)]
-    return [*lines, f"## Pictures that the {name} classifier reads as their label, %", "", *table(["", *names], read)]
+    lines = [f"## Share of each class, by the {name} classifier, %", "", *table(["", *names], found)]
+    return [*lines, f"## Share recognised as its label, by the {name} classifier, %", "", *table(["", *names], read)]
 
 
 def _memory(samples: dict[str, Any]) -> list[str]:
@@ -158,15 +160,12 @@ def _memory(samples: dict[str, Any]) -> list[str]:
     rows = []
     for entry in sets.values():
         found = [entry["nearest_training"][space] for space in spaces]
-        rows.append([entry["title"], *(text for own in found for text in _distance_and_share(own))])
+        texts = [(number(own["median"], 2), number(own["closer"], 1, 100)) for own in found]
+        rows.append([entry["title"], *(text for pair in texts for text in pair)])
     tests = [next(iter(sets.values()))["nearest_training"][space]["test_median"] for space in spaces]
     rows.append(["test images", *(text for test in tests for text in (f"{test['mean']:.2f}", "1.0"))])
     head = ["", *(text for space in spaces for text in (f"{space}: median", "closer %"))]
     return ["## Nearest training image", "", *table(head, rows)]
-
-
-def _distance_and_share(own: dict[str, Any]) -> tuple[str, str]:
-    return number(own["median"], 2), number(own["closer"], 1, 100)
 
 
 def _latent(roles: dict[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
-"""What is measured: sets of pictures, each by name, made from a seed.
+"""The sets of pictures that are measured, each by name. A set is made from a seed.
 
-All pictures are grey levels, uint8, as files hold them. A new kind of sample (another prior, another stage after the
-decoder) is a new entry of `sample_sets`; nothing else in the bench names them but for `reference_normal`, whose
-Fréchet distance the others are measured by.
+All pictures are grey levels, uint8, as files hold them. A new kind of sample, from another prior or another stage after
+the decoder, is a new entry of `sample_sets`. Nothing else depends on their names, except that the Fréchet distances of
+all sets are divided by that of `reference_normal`.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from vae_gen.internal.choice import Choice
 from ..data import FashionMnist
 from ..evaluation import NOISE_STREAM
 
-DRAW_STREAM = 2**32 - 4
-"""The stream of the seed contract's Philox that draws which training images stand for real pictures."""
+REAL_STREAM = 2**32 - 4
+"""The stream of the seed contract's Philox that chooses the training images of the set `real`."""
 
 Made = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
-"""Pictures uint8 [n, 1, height, width], and the label that each is meant to have, int64 [n], where there is one."""
+"""Pictures uint8 [n, 1, height, width], and the classes that they were made for, int64 [n], or None."""
 
 
 @dataclass(frozen=True)
 class SampleSet:
-    """One row of the table: how its pictures are made, and what may be said of them."""
+    """A set of pictures, which is a row of the tables of the report."""
 
     name: str
-    """its key in the JSON, and the name of its picture"""
+    """its key in the JSON, and part of the names of its picture files"""
     title: str
+    """its name in the report"""
     make: Callable[[int], Made]
-    """the pictures of a seed"""
+    """makes the pictures of a seed"""
     random: bool = True
     """whether another seed gives other pictures"""
     teaches: bool = False
-    """whether a classifier learns from it for the classification accuracy score; never where made from test images"""
+    """whether the classification accuracy score is measured on it; never true for a set made from test images"""
     from_training_images: bool = False
-    """training images themselves, so that the nearest training image says nothing"""
+    """whether the pictures are training images, so that looking for the nearest training image makes no sense"""
 
 
 def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | None) -> list[SampleSet]:
-    """The sets of a model, `count` pictures in each, and the reference model's N(0, I) samples where there is one."""
+    """The sets of a model with `count` pictures in each, and the N(0, I) samples of the reference model, if given."""
     images, labels = data.test_images.numpy()[:count], data.test_labels.numpy()[:count]
 
     def real(seed: int) -> Made:
@@ -60,7 +61,7 @@ def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | Non
         SampleSet("real", "real training images", real, teaches=True, from_training_images=True),
         SampleSet("reconstruction_mean", "reconstructions, posterior mean", from_mean, random=False),
         SampleSet("reconstruction_sampled", "reconstructions, posterior sample", from_posterior),
-        *_drawn_sets(model, count, detail=False),
+        *_prior_sets(model, count, detail=False),
     ]
     if model.manifest.detail is not None:
         sets += [
@@ -69,7 +70,7 @@ def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | Non
                 "reconstructions, posterior sample, with details",
                 lambda seed: from_posterior(seed, True),
             ),
-            *_drawn_sets(model, count, detail=True),
+            *_prior_sets(model, count, detail=True),
         ]
     if reference is not None:
         title = f"N(0, I) samples of {reference.manifest.name}"
@@ -79,8 +80,8 @@ def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | Non
     return sets
 
 
-def _drawn_sets(model: VAE, count: int, *, detail: bool) -> list[SampleSet]:
-    """Samples of each prior that the model has, and, where it has classes, as many of each label."""
+def _prior_sets(model: VAE, count: int, *, detail: bool) -> list[SampleSet]:
+    """The samples of each prior of the model, and if it has classes, a set with as many pictures of each class."""
     key, words = ("_detail", ", with details") if detail else ("", "")
     normal, fitted = Choice("normal", detail=detail), Choice("fitted", detail=detail)
     sets = [SampleSet(f"normal{key}", f"N(0, I) samples{words}", lambda seed: _samples(model, count, seed, normal))]
@@ -91,8 +92,8 @@ def _drawn_sets(model: VAE, count: int, *, detail: bool) -> list[SampleSet]:
     classes = len(model.manifest.class_names)
 
     def labelled(seed: int) -> Made:
-        draws = [Choice("fitted", label, detail=detail) for label in range(classes)]
-        parts = [_samples(model, count // classes, seed, draw)[0] for draw in draws]
+        choices = [Choice("fitted", label, detail=detail) for label in range(classes)]
+        parts = [_samples(model, count // classes, seed, choice)[0] for choice in choices]
         return np.concatenate(parts), np.repeat(np.arange(classes), count // classes)
 
     if classes and count >= classes:
@@ -101,10 +102,10 @@ def _drawn_sets(model: VAE, count: int, *, detail: bool) -> list[SampleSet]:
     return sets
 
 
-def _samples(model: VAE, count: int, seed: int, draw: Choice) -> Made:
-    """Pictures 0 … count−1 of a seed, and the classes that the prior drew, where it has any."""
+def _samples(model: VAE, count: int, seed: int, choice: Choice) -> Made:
+    """Pictures 0 … count−1 of a seed, and the classes that the prior chose for them, if it has classes."""
     chunks = list(
-        model.stream(count, seed, dtype="uint8", prior=draw.prior, label=draw.label, detail=draw.detail)
+        model.stream(count, seed, dtype="uint8", prior=choice.prior, label=choice.label, detail=choice.detail)
     )
     drawn = [chunk.labels for chunk in chunks if chunk.labels is not None]
     labels = np.concatenate(drawn) if drawn else None
@@ -112,8 +113,8 @@ def _samples(model: VAE, count: int, seed: int, draw: Choice) -> Made:
 
 
 def _real(data: FashionMnist, count: int, seed: int) -> Made:
-    """Training images without repetition: those that come first when each draws a 64-bit word."""
-    words = random_words(seed, 0, len(data.train_images), 1, DRAW_STREAM)[:, 0].astype(np.uint64)  # [n, 4]
+    """Different training images: the first ones in the order of a random 64-bit word that each image gets."""
+    words = random_words(seed, 0, len(data.train_images), 1, REAL_STREAM)[:, 0].astype(np.uint64)  # [n, 4]
     chosen = np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")[:count]
     return data.train_images.numpy()[chosen], data.train_labels.numpy()[chosen]
 
@@ -121,7 +122,7 @@ def _real(data: FashionMnist, count: int, seed: int) -> Made:
 def _sampled_reconstructions(
     model: VAE, images: NDArray[np.uint8], seed: int, detail: bool
 ) -> NDArray[np.uint8]:
-    """Each image decoded from one draw of its posterior, its class not being told to the detail stage."""
+    """Each image decoded from one sample of its posterior. The detail stage, if it is used, does not get the class."""
     mean, log_variance = model.encode(images)
     noise = standard_normals(seed, 0, len(images), mean.shape[1], NOISE_STREAM)
     latents = mean + np.exp(np.float32(0.5) * log_variance) * noise

@@ -1,4 +1,4 @@
-"""What two classifiers and the training images say of one set of pictures, as plain figures."""
+"""The figures of one set of pictures: how two classifiers see it, and how near it is to the training images."""
 
 from __future__ import annotations
 
@@ -28,37 +28,36 @@ from .classifiers import (
 from .distances import frechet_distance, kernel_distance, manifold, nearest, squared_radii
 
 SURE = 0.9
-"""A classifier is sure of a picture that it gives some class more than this."""
+"""A classifier is sure of a picture if it gives some class a higher probability than this."""
 
 NEIGHBOURS = 5
-"""k of precision, recall, density and coverage; Naeem et al. 2020 take 5, Kynkäänniemi et al. 2019 take 3."""
+"""The k of precision, recall, density and coverage. Naeem et al. 2020 take 5, Kynkäänniemi et al. 2019 take 3."""
 
 LOOKED_UP = 1000
-"""Pictures of a set whose nearest training image is searched."""
+"""The number of pictures of a set whose nearest training image is searched."""
 
 CAS_CLASSIFIER = "residual"
-CAS_EPOCHS = 8
-"""Passes over the samples in the classification accuracy score; 10 000 pictures take 20 s on one core."""
+"""The network that learns from samples for the classification accuracy score."""
 
 Figures = dict[str, float | list[float]]
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """One classifier with what it says of the real pictures, computed once."""
+    """A classifier, with its features of the real pictures, which are computed once."""
 
     name: str
     network: Classifier
     test: Described
-    """of the test images"""
+    """the features and probabilities of the test images"""
     test_radii: Tensor
-    """squared, float32 [test images], of their balls"""
+    """float32 [test images], the squared radii of their balls, see `distances`"""
     train_features: NDArray[np.float32]
     """float32 [training images, features]"""
 
     @classmethod
     def load(cls, name: str, data: FashionMnist) -> Judge:
-        """The shipped classifier of this name, which has looked at the data set."""
+        """The shipped classifier of this name, and its features of the data set."""
         network = load_classifier(name)
         test = describe(network, data.test_images.numpy())
         train_features = describe(network, data.train_images.numpy()).features
@@ -71,12 +70,12 @@ def judges(data: FashionMnist) -> list[Judge]:
 
 
 def figures_of(described: Described, labels: NDArray[np.int64] | None, judge: Judge) -> Figures:
-    """How a set, as one judge sees it, compares with the test images.
+    """The figures that compare a set of pictures with the test images, by one classifier.
 
     Args:
-        described: the set's features and probabilities.
-        labels: what each picture is meant to be, int64 [n]; None where there is no such thing.
-        judge: the classifier that described it.
+        described: the features and probabilities of the set by this classifier.
+        labels: the class that each picture was made for, int64 [n], or None.
+        judge: the classifier.
     """
     shares = asdict(manifold(judge.test.features, described.features, NEIGHBOURS, judge.test_radii))
     found = described.probabilities.argmax(1)
@@ -95,18 +94,18 @@ def figures_of(described: Described, labels: NDArray[np.int64] | None, judge: Ju
 
 
 def read_as_label(found: NDArray[np.int64], labels: NDArray[np.int64]) -> Figures:
-    """Of the pictures of each label, the share that the classifier gives that label; and the mean over the labels."""
+    """The share of the pictures of each label that a classifier gives this label, and the mean of these shares."""
     per_class = [float((found[labels == label] == label).mean()) for label in np.unique(labels)]
     return {"read_as_label": float(np.mean(per_class)), "read_as_label_per_class": per_class}
 
 
 def classification_accuracy(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], data: FashionMnist, seed: int, epochs: int = CAS_EPOCHS
+    images: NDArray[np.uint8], labels: NDArray[np.int64], data: FashionMnist, seed: int, epochs: int
 ) -> float:
-    """The classification accuracy score of labelled pictures: trained on them alone, right on so many test images.
+    """The classification accuracy score (CAS): the test accuracy of a classifier that learned from these pictures.
 
-    Ravuri and Vinyals 2019 (arXiv:1905.10887), with a network of our own in the place of a ResNet-50: the residual
-    classifier, new weights, and its recipe with fewer epochs.
+    Ravuri and Vinyals 2019 (arXiv:1905.10887) train a ResNet-50. Here it is the residual classifier with new weights,
+    trained by its recipe with fewer epochs.
     """
     network = new_classifier(CAS_CLASSIFIER, seed)
     recipe = replace(RECIPES[CAS_CLASSIFIER], epochs=epochs, seed=seed)
@@ -116,16 +115,16 @@ def classification_accuracy(
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """The nearest training image of some pictures in one space."""
+    """The nearest training image of each of n pictures, in one space."""
 
     distances: NDArray[np.float64]
-    """float64 [n], Euclidean"""
+    """float64 [n], the Euclidean distance to it"""
     indices: NDArray[np.int64]
-    """int64 [n], into the training images"""
+    """int64 [n], its index among the training images"""
 
 
 def nearest_training(images: NDArray[np.uint8], features: Sequence[NDArray[np.float32]], space: Space) -> list[Lookup]:
-    """The nearest training image of each picture, in pixels and then in each judge's features."""
+    """The nearest training image of each picture: in pixels first, then in the features of each classifier."""
     pixels = flat_pixels(images)
     found = [Lookup(*nearest(pixels, space.train_pixels))]
     found += [Lookup(*nearest(own, train)) for own, train in zip(features, space.train_features, strict=True)]
@@ -134,19 +133,20 @@ def nearest_training(images: NDArray[np.uint8], features: Sequence[NDArray[np.fl
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """The training images in pixels and features, and how far the test images are from them."""
+    """The training images in pixels and in features, and the distances of test images to them."""
 
     names: list[str]
-    """pixels, then the judges"""
+    """pixels, then the names of the classifiers"""
     train_pixels: NDArray[np.float32]
     """float32 [training images, pixels] in [0, 1]"""
     train_features: list[NDArray[np.float32]]
+    """float32 [training images, features] by each classifier"""
     test_distances: list[NDArray[np.float64]]
-    """float64 [looked up], in each space"""
+    """float64 [looked up], the distances of the first test images to the nearest training image, in each space"""
 
     @classmethod
     def measure(cls, data: FashionMnist, all_judges: Sequence[Judge]) -> Space:
-        """The space of these judges; the first test images are looked up in it."""
+        """The training images as these classifiers see them; the first test images are looked up among them."""
         features = [judge.train_features for judge in all_judges]
         space = cls(
             ["pixels", *(judge.name for judge in all_judges)], flat_pixels(data.train_images.numpy()), features, []
@@ -158,11 +158,12 @@ class Space:
 
 
 def memorised(lookups: Sequence[Lookup], space: Space) -> dict[str, Figures]:
-    """In each space, the median distance to the nearest training image, and of the test images; and a share.
+    """Whether pictures are copies of training images: their distances to these, compared with those of test images.
 
-    A test image was surely not memorised. `closer` is the share of pictures that are nearer to some training image
-    than 99 % of the test images are: 0.01 for pictures like them, much more for copies, but also for blurred
-    pictures, since those are near to everything.
+    Test images were certainly not memorised. In each space, `median` and `test_median` are the median distances of the
+    pictures and of the test images to the nearest training image. `closer` is the share of the pictures that are nearer
+    to a training image than 99 % of the test images are. It is 0.01 for pictures like the test images, and much more
+    for copies, but also for blurred pictures, which are near to everything.
     """
     result: dict[str, Figures] = {}
     for name, lookup, test in zip(space.names, lookups, space.test_distances, strict=True):
@@ -180,9 +181,9 @@ def flat_pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def spread(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The same figures of several seeds as one: each number becomes its mean and its standard deviation.
+    """The figures of several seeds as one dictionary: each number becomes its mean and its standard deviation.
 
-    The deviation is the sample's (n − 1), and None for a single run. Lists are taken number by number.
+    The deviation divides by n − 1, and is None for a single seed. A list becomes a list of means and one of deviations.
     """
     result: dict[str, Any] = {}
     for key, first in runs[0].items():

@@ -21,7 +21,7 @@ from .internal.choice import Choice, resolve_choice
 from .internal.files import Json
 from .internal.latents import drawn_in_numpy
 from .internal.manifest import ADVICE, Manifest, Prior, essentials
-from .internal.model import ModelFolder, find_model, open_session
+from .internal.model import ModelFolder, find_model
 from .internal.philox import philox4x32, random_words
 from .internal.prior import FittedPrior
 from .internal.sampling import Drawn, run_latents
@@ -61,9 +61,9 @@ def verify(path: str | os.PathLike[str] | None = None, *, provider: str = "cpu")
     folder = ModelFolder.open(find_model(path))
     checks = list(_hashes(folder))
     if all(check.passed for check in checks):
-        checks += _essentials(folder)
-        prior = folder.read_prior() if folder.manifest.has_fitted_prior else None
-        checks += _goldens(folder, VAE(folder.path, provider=provider), prior)
+        model = VAE(folder.path, provider=provider)
+        checks += _essentials(model)
+        checks += _goldens(folder, model, model.fitted_prior() if model.manifest.has_fitted_prior else None)
     return checks
 
 
@@ -78,11 +78,12 @@ def _hashes(folder: ModelFolder) -> Iterator[Check]:
             yield Check(f"sha256 of {file}", False, str(error))
 
 
-def _essentials(folder: ModelFolder) -> Iterator[Check]:
+def _essentials(model: VAE) -> Iterator[Check]:
     """Compares the manifest with its repetition inside each graph, because no hash covers the manifest."""
-    for name, graph in folder.manifest.graphs.items():
-        found = open_session(folder.read_graph(name), graph).get_modelmeta().custom_metadata_map
-        expected = essentials(folder.manifest.document)
+    expected = essentials(model.manifest.document)
+    for name, graph in model.manifest.graphs.items():
+        session: Any = model._graphs[name]  # ONNX Runtime's own, because the model comes from a folder
+        found = session.get_modelmeta().custom_metadata_map
         wrong = [key for key, value in expected.items() if found.get(key) != value]
         detail = f"{', '.join(wrong)} differ from manifest.json" if wrong else f"{len(expected)} as in manifest.json"
         yield Check(f"essentials in {graph.file}", not wrong, detail)

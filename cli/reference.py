@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from vae_gen.internal.command_page import described, panels
+from vae_gen.internal.command import described, panels
 from vae_gen_cli.main import COMMANDS, app
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"

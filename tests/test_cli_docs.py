@@ -16,7 +16,7 @@ from PIL import Image
 
 from cli_runner import Command
 from vae_gen import find_model
-from vae_gen.internal.command_page import described
+from vae_gen.internal.command import described
 from vae_gen_cli.main import COMMANDS, EXAMPLES, app
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from vae_gen import __version__
-from vae_gen.internal.boundary import run_command
-from vae_gen.internal.command_page import described, write_examples
+from vae_gen.internal.command import described, run_command, write_examples
 
 from . import options
 from .options import Command

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from vae_gen import ModelError, UsageError
-from vae_gen.internal.command_page import CommandPage
+from vae_gen.internal.command import CommandPage
 
 if TYPE_CHECKING:
     from vae_gen import VAE, Manifest
@@ -93,7 +93,7 @@ Provider = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a description of the result as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on standard error.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]  # the boundary reads it
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]  # run_command reads it
 
 Seed = Annotated[
     int | None,

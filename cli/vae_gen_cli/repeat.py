@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vae_gen import InputError, ModelError, UsageError
-from vae_gen.internal.command_page import expected
+from vae_gen.internal.command import expected
 
 from . import options
 from . import output as out

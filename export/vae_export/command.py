@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from vae_gen import ExportMismatchError
-from vae_gen.internal.boundary import run_command
+from vae_gen.internal.command import run_command
 from vae_train import options
 from vae_train.options import OUTPUT, option
 

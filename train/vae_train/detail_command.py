@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vae_gen.internal.boundary import run_command
+from vae_gen.internal.command import run_command
 
 from . import options
 from .config import DetailConfig, Device, Precision

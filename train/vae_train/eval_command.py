@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vae_gen import InputError, UsageError
-from vae_gen.internal.boundary import run_command
+from vae_gen.internal.command import run_command
 from vae_gen.internal.files import write_file
 
 from . import options

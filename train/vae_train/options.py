@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperCommand
 
 from vae_gen import UnavailableError
-from vae_gen.internal.command_page import CommandPage
+from vae_gen.internal.command import CommandPage
 
 from .config import DetailConfig, TrainConfig
 
@@ -55,7 +55,7 @@ Threads = Annotated[
     ),
 ]  # fmt: skip
 Json = Annotated[bool, option(OUTPUT, "Print the result as JSON on standard output.", "--json")]
-Debug = Annotated[bool, option(None, "Print the traceback of an error.", "--debug")]  # the boundary reads it
+Debug = Annotated[bool, option(None, "Print the traceback of an error.", "--debug")]  # run_command reads it
 
 
 def training_options(default: TrainConfig | DetailConfig) -> dict[str, Any]:

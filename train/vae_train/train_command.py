@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vae_gen.internal.boundary import run_command
+from vae_gen.internal.command import run_command
 
 from . import options
 from .config import PRESETS, Device, ModelConfig, Precision, TrainConfig

@@ -9,8 +9,8 @@ Besides these modules, the command line uses two members of a `VAE`:
     vae._graphs.folder, vae._graphs["decoder"]                                    # model.Graphs
 
     arrays      checks images and latents that callers pass in
-    boundary    turns exceptions into the exit codes of a command
     choice      checks numbers and options that callers pass in; a Choice is the result
+    command     turns exceptions into exit codes, checks options and shapes help pages, for all commands
     files       replaces files and folders as a whole or not at all; reads JSON with checks
     fitting     makes the model's images of files, Pillow images, arrays and lists
     latents     the outputs of latents.onnx in NumPy

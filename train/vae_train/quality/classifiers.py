@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from vae_gen import InputError
-from vae_gen.internal.boundary import run_command
+from vae_gen.internal.command import run_command
 from vae_gen.internal.files import write_file
 
 from ..data import FashionMnist, load_fashion_mnist, split

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vae_gen import VAE, FittedPrior, standard_normals, to_grey_levels
-from vae_gen.internal.boundary import run_command
+from vae_gen.internal.command import run_command
 
 from ..data import FashionMnist, load_fashion_mnist, split
 from ..prior import (

@@ -467,11 +467,11 @@ class VAE:
             _ = self._graphs[name]
 
     def _sampler(self, choice: Choice, seed: int) -> Sampler:
-        """What computes the samples of a seed, for a choice that `resolve_choice` made."""
+        """Makes the object that computes the samples of a seed, from a choice that `resolve_choice` returned."""
         return Sampler(self._graphs, choice, seed, self._threads)
 
     def _checked(self, n: int, seed: int | None, start: int, choice: Choice) -> tuple[int, int, Sampler]:
-        """The range after it was checked, and what computes it."""
+        """Checks a range of pictures, and returns it with the object that computes them."""
         seed = draw_seed() if seed is None else seed
         n, seed, start = whole("n", n), whole("seed", seed), whole("start", start)
         check_range(seed, start, n)
@@ -497,13 +497,13 @@ class VAE:
     def _in_batches(
         self, graph: str, feed: Mapping[str, NDArray[np.float32]], indices: NDArray[np.int64], layout: Layout
     ) -> NDArray[np.float32]:
-        """Decodes rows at the places of the batches that their pictures were computed in (see `sampling`).
+        """Decodes each row at the place of the batch that its picture was computed in (see internal/sampling.py).
 
         Args:
             graph: "decoder" or "detail".
             feed: the graph's inputs, each with a row for each picture.
             indices: int64 [n], the index of each picture.
-            layout: how the pictures were computed.
+            layout: how the pictures were computed (`Layout` in internal/sampling.py).
         """
         session = self._graphs[graph]
         images = np.empty((len(indices), *self.image_shape), np.float32)
@@ -522,7 +522,7 @@ class VAE:
 
 
 def _load(path: str | None, threads: int | None, provider: str) -> VAE:
-    """The VAE of a pickle."""
+    """Makes the VAE of a pickle again."""
     return VAE(path, threads=threads, provider=provider)
 
 

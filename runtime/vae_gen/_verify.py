@@ -170,7 +170,7 @@ def golden_images(entry: Json, manifest: Manifest) -> NDArray[np.uint8]:
 
 
 def _window(case: Json) -> tuple[int, int, int]:
-    """Reads the seed, the start and the count of a case."""
+    """Reads the seed, the start and the count of a golden vector."""
     return case["seed"].decimal(), case["start"].decimal(), case["count"].whole(1)
 
 

@@ -51,7 +51,7 @@ def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
 
 
 def _advice(array: NDArray[Any], spec: ImageSpec) -> str:
-    """What to do about an array of another shape."""
+    """The end of the error for an array of another shape: what the caller can do."""
     channels, height, width = spec.shape
     if array.size == 0:
         return "pass at least one picture"
@@ -103,7 +103,7 @@ def as_latent(latent: ArrayLike, dimensions: int) -> NDArray[np.float32]:
 
 
 def _array(value: Any, what: str) -> NDArray[Any]:
-    """The value as an array of numbers; NumPy's own errors for what can't be one are replaced by a sentence."""
+    """Converts a value to an array of numbers, with a plain sentence in place of NumPy's own errors."""
     try:
         array = np.asarray(value)
     except ValueError as error:

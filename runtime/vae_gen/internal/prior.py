@@ -246,7 +246,7 @@ def thresholds(weights: Sequence[float] | NDArray[np.float64]) -> Integers:
 
 
 def _ascending(node: Json, values: Sequence[int] | None = None) -> Integers:
-    """Checks the thresholds in the list `node`, or these values, in whose error `node` is named."""
+    """Checks thresholds: those in the list `node`, or the given values, with an error that names `node`."""
     found = np.array(node.items(lambda item: item.whole(0, WORDS)) if values is None else values, np.int64)
     if not len(found) or (np.diff(found) < 0).any() or found[-1] != WORDS:
         raise node.wrong(f"thresholds that ascend to {WORDS}")

@@ -101,7 +101,7 @@ def write_npy(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = N
 
 
 def write_npz(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = None, near: str | None = None) -> None:
-    """Writes all chunks as one .npz: `images`, `latents`, and what else belongs to the pictures.
+    """Writes all chunks as one .npz: `images`, `latents`, and the other arrays of the pictures.
 
     Samples add `seed` and `start` (int64; `indices` int64 [n] in place of `start` if they are not consecutive),
     `labels` (int64 [n]) if the prior has classes, and `noise` (float32 [n, k]) if the detail stage drew them.

@@ -16,7 +16,8 @@ from PIL import Image
 
 import vae_gen
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("start/*.md"), *DOCS.glob("how-to/*.md")])
 NOT_RUN = ("python3 -m venv", "pip install", "vae-gen play", "vae-gen bench", "jupyter lab", "vae-detail")
 """Commands that make an environment, never end, measure the machine, or train for many minutes even in one epoch."""
@@ -63,6 +64,14 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path
 @pytest.mark.parametrize("page", [page for page in PAGES if trains(page)], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_that_trains_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
     run(page, tmp_path)
+
+
+def test_every_path_that_a_document_names_exists() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *DOCS.glob("*/*.md")]
+    folders = "artifacts|bench|cli|docs|examples|export|runtime|tests|train|web"
+    named = {path for page in pages for path in re.findall(rf"`((?:{folders})/[\w./-]+)", page.read_text("utf-8"))}
+    assert len(named) > 10
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 def test_the_page_of_the_library_has_every_public_name_once() -> None:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.distance import cdist
 from torch import Tensor, nn
-from vae_gen.internal.noise import detail_noise
 
 from tiny_model import DIMENSIONS, _weights, decode, decode_detail, tiny_prior
 from tiny_training import tiny_data
 from vae_gen import VAE, DetailSpec, random_words, standard_normals, to_grey_levels
+from vae_gen.internal.latents import detail_noise
 from vae_train.data import FashionMnist
 from vae_train.evaluation import evaluate_onnx
 from vae_train.quality import measure, scores

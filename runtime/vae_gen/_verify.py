@@ -102,7 +102,8 @@ def _goldens(folder: ModelFolder, model: VAE, prior: FittedPrior | None) -> Iter
 
 def _replay(golden: Json, model: VAE, prior: FittedPrior | None) -> Iterator[Check]:
     """Checks the random words, the model's default samples, posteriors of images and mean pictures of latents."""
-    allowed = {name: node.number() for name, node in golden["tolerances"].entries().items()}
+    names = ("latent", "grey_levels", "mean", "log_variance")
+    allowed = {name: golden["tolerances"][name].number() for name in names}
     samples = golden["samples"].items(lambda case: case)
     ranges = [_window(case) for case in samples]
     made = [model.sample(count, seed, start) for seed, start, count in ranges]

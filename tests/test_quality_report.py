@@ -19,12 +19,13 @@ from tiny_model import DIMENSIONS, _weights, decode, decode_detail, tiny_prior
 from tiny_training import tiny_data
 from vae_gen import VAE, DetailSpec, random_words, standard_normals, to_grey_levels
 from vae_gen.internal.latents import detail_noise
+from vae_train.config import QualitySettings
 from vae_train.data import FashionMnist
 from vae_train.evaluation import evaluate_onnx
 from vae_train.quality import measure, scores
 from vae_train.quality.classifiers import Prediction, describe
 from vae_train.quality.distances import frechet_distance
-from vae_train.quality.measure import Quality, QualitySettings, grid, measure_quality, nearest_pairs
+from vae_train.quality.measure import measure_quality, nearest_pairs
 from vae_train.quality.report import markdown
 from vae_train.quality.sample_sets import SampleSet, sample_sets
 
@@ -275,15 +276,24 @@ def shades(*levels: int) -> NDArray[np.uint8]:
     return np.array(levels, np.uint8).reshape(-1, 1, 1, 1)
 
 
-def test_a_grid_shows_the_first_five_hundred_pictures_in_rows_of_twenty_five() -> None:
-    shown = pixels(grid(shades(*(at % 251 for at in range(600)))))
-    assert shown.shape == (20 * 4 + 2, 25 * 4 + 2)
-    np.testing.assert_array_equal(shown[2::4, 2::4].ravel(), np.arange(500) % 251)
+@pytest.mark.usefixtures("quick", "one_thread")
+def test_a_grid_shows_the_first_five_hundred_pictures_in_rows_of_twenty_five(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (600, 1, 28, 28), np.uint8)
+    levels[:, 0, 0, 0] = np.arange(600) % 251
+    one = SampleSet("a", "a", lambda _: (levels, None), random=False, from_training_images=True)
+    monkeypatch.setattr(measure, "sample_sets", lambda *_: [one])
+    settings = QualitySettings(parts=("samples",), samples=600)
+    quality = measure_quality(VAE(tiny_model_folder), labelled_data(), settings, None, lambda _: None)
+    shown = pixels(quality.pictures["samples-a"])
+    assert shown.shape == (20 * 58 + 2, 25 * 58 + 2)
+    np.testing.assert_array_equal(shown[2::58, 2::58].ravel(), np.arange(500) % 251)
 
 
 def test_look_alikes_stand_above_their_training_images_the_nearest_first() -> None:
     lookup = scores.Lookup(np.array([0.3, 0.1, 0.2]), np.array([2, 0, 1]))
-    shown = pixels(nearest_pairs(shades(10, 20, 30), lookup, shades(100, 110, 120)))
+    shown = nearest_pairs(shades(10, 20, 30), lookup, shades(100, 110, 120))
     assert shown[2::4, 2::4].tolist() == [[20, 30, 10], [100, 110, 120]]
 
 
@@ -294,7 +304,7 @@ def figure(mean: Any, deviation: Any = None) -> dict[str, Any]:
     return {"mean": mean, "deviation": deviation}
 
 
-def quality_of_a_model() -> Quality:
+def figures_of_a_model() -> dict[str, Any]:
     """Made-up figures, no two alike."""
     def of_set(base: float) -> dict[str, Any]:
         one = {
@@ -318,7 +328,7 @@ def quality_of_a_model() -> Quality:
                      "binarised_grey_encoded": {**bound, "iwae": 235.25}}}  # fmt: skip
     latent = {"traversal": {"pixels": {"mean": 1.5, "worst": 3.25}},
               "path_length": {"plain": {"mean": figure(88.8, 2), "median": figure(77.7)}}}  # fmt: skip
-    return Quality({
+    return {
         "likelihood": {"model": role, "reference": {**role, "neg_elbo": 251.5}},
         "classifiers": {"residual": {"test_accuracy": 0.9238}, "plain": {"test_accuracy": 0.9304}},
         "samples": {
@@ -326,13 +336,13 @@ def quality_of_a_model() -> Quality:
             "class_names": ["Bag", "Shirt"], "sets": {"a": of_set(10), "b": of_set(20)},
         },
         "latent": {"model": latent, "reference": latent},
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 @pytest.fixture
 def page() -> str:
     header = {"model": "m", "engine": "ORT", "data": "d", "decoder_sha256": "f" * 64, "reference": "r"}
-    return markdown(header, quality_of_a_model(), ["samples-a"])
+    return markdown(header | figures_of_a_model(), ["samples-a"])
 
 
 @pytest.fixture
@@ -359,12 +369,13 @@ def test_each_column_of_the_page_holds_the_figure_that_it_is_named_after(
     }  # fmt: skip
     plain = tables("Samples, in the features of the plain classifier")["set 10"]
     assert (plain["Fréchet"], plain["share"], plain["read as label %"]) == ("10.01 ± 0.50", "–", "–")
-    assert "Test accuracy 92.38 %; sure of 87.1 % of test images." in page
-    assert "Test accuracy 93.04 %; sure of 88.2 % of test images." in page
-    assert tables("Classes that the residual classifier finds, %")["set 10"] == {
+    for name, accuracy, sure in (("residual", "92.38 %", "87.1 %"), ("plain", "93.04 %", "88.2 %")):
+        text = page.partition(f"features of the {name} classifier")[2].partition("|")[0]
+        assert text.index(accuracy) < text.index(sure)
+    assert tables("Share of each class, by the residual classifier, %")["set 10"] == {
         "": "set 10", "Bag": "25.0", "Shirt": "75.0",
     }  # fmt: skip
-    assert tables("Pictures that the residual classifier reads as their label, %")["set 10"] == {
+    assert tables("Share recognised as its label, by the residual classifier, %")["set 10"] == {
         "": "set 10", "Bag": "86.0", "Shirt": "94.2",
     }  # fmt: skip
     assert tables("Nearest training image") == {
@@ -378,7 +389,7 @@ def test_each_column_of_the_page_holds_the_figure_that_it_is_named_after(
 def test_likelihood_and_latent_space_stand_beside_those_of_the_reference(
     page: str, tables: Callable[[str], dict[str, dict[str, str]]]
 ) -> None:
-    rows = tables("Likelihood, nats an image")
+    rows = tables("Likelihood, in nats per image")
     assert {name: (row["model"], row["reference"]) for name, row in rows.items()} == {
         "−ELBO, 10000 images": ("241.50", "251.50"),
         "reconstruction": ("226.25", "226.25"),
@@ -388,8 +399,8 @@ def test_likelihood_and_latent_space_stand_beside_those_of_the_reference(
         "IWAE, binarised, its own posterior": ("240.75 ± 0.12", "240.75 ± 0.12"),
         "IWAE, binarised, the grey picture's posterior": ("235.25 ± 0.12", "235.25 ± 0.12"),
     }
-    assert "IWAE: k = 100, the first 1000 test images" in page
-    assert "the standard error is 1.75" in page
+    assert "k = 100 on the first 1000 test images" in page
+    assert "standard error is 1.75" in page
     assert {name: row["model"] for name, row in tables("Latent space").items()} == {
         "largest / mean step, pixels": "1.50 (worst 3.25)",
         "path length, plain": "88.8 ± 2.0",

@@ -85,6 +85,16 @@ def test_a_class_is_found_by_its_index_its_name_and_words_of_its_name() -> None:
     assert found == [[3, 6, 7, 9, 9, 0, 0, -1, -1, -1], "fitted"]
 
 
+def test_a_word_of_two_classes_names_none(spoilt: Path) -> None:
+    manifest = json.loads((spoilt / "manifest.json").read_bytes())
+    (spoilt / "manifest.json").write_text(json.dumps(manifest | {"class_names": ["red shoe", "blue shoe"]}))
+    found = in_node(spoilt, """
+        const vae = await VAE.load(folder, { ort });
+        show([vae.resolve({ label: "blue" }).label, await failure(vae.draw(1, { label: "shoe" }))]);
+    """)
+    assert found == [1, "expected one of the classes red shoe, blue shoe, got the label shoe"]
+
+
 def test_decoding_samples_gives_their_pictures_again(detailed_model_folder: Path) -> None:
     found = in_node(detailed_model_folder, """
         const vae = await VAE.load(folder, { ort });
@@ -273,6 +283,36 @@ def test_a_graph_is_opened_once_and_shared_by_loads_with_one_map(tiny_model_fold
     """)
     assert sorted(first) == ["decoder.onnx", "latents.onnx", "manifest.json"]
     assert second == ["manifest.json"]
+
+
+def test_graphs_run_one_at_a_time_and_after_a_failure(tiny_model_folder: Path) -> None:
+    assert in_node(tiny_model_folder, """
+        let [runs, now, most] = [0, 0, 0];
+        const run = async () => {
+            most = Math.max(most, now += 1);
+            await new Promise((done) => setTimeout(done, 5));
+            now -= 1;
+            if ((runs += 1) === 1) throw new Error("the first run failed");
+            return { image: { data: Float32Array.of(runs) } };
+        };
+        const fake = { Tensor: class {}, InferenceSession: { create: async () => ({ run }) } };
+        const vae = await VAE.load(folder, { ort: fake });
+        const decode = () => vae.decode(new Float32Array(12)).then(([value]) => value, ({ message }) => message);
+        show([await Promise.all([decode(), decode(), decode()]), most]);
+    """) == [["the first run failed", 2, 3], 1]
+
+
+def test_golden_vectors_are_read_once(tiny_model_folder: Path) -> None:
+    assert in_node(tiny_model_folder, """
+        const read = [];
+        const vae = await VAE.load(folder, { ort, read: (address) => {
+            read.push(address.split("/").at(-1));
+            return fs.readFile(address);
+        } });
+        await vae.verify({ encodings: false });
+        await vae.verify({ draws: false });
+        show(read.filter((name) => name === "golden.json").length);
+    """) == 1
 
 
 def test_another_engine_runs_the_graphs(detailed_model_folder: Path) -> None:

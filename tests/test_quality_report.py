@@ -225,6 +225,11 @@ def test_the_figures_of_all_seeds_become_a_mean_and_a_deviation_beside_those_of_
         medians = [np.median(cdist(images.reshape(len(images), -1) / 255, train).min(1)) for images in found]
         assert own["median"]["mean"] == pytest.approx(np.mean(medians), rel=1e-4)
         assert own["test_median"]["mean"] == pytest.approx(np.median(cdist(test, train).min(1)), rel=1e-4)
+        for judge, network in NETWORKS.items():
+            features = describe(network, data.train_images.numpy()).features  # type: ignore[arg-type]
+            distances = [cdist(describe(network, images).features, features).min(1) for images in found]  # type: ignore[arg-type]
+            expected = np.mean([np.median(one) for one in distances])
+            assert entry["nearest_training"][judge]["median"]["mean"] == pytest.approx(expected, rel=1e-3)
         closest = min(found[0], key=lambda image: cdist(image.reshape(1, -1) / 255, train).min())
         pairs = pixels(quality.pictures[f"nearest-{name}"])
         np.testing.assert_array_equal(pairs[2:58:2, 2:58:2], closest[0])  # the nearest first, in double size

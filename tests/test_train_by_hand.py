@@ -42,6 +42,8 @@ RICH = dataclasses.replace(
 FULL = dataclasses.replace(RICH, model=MODEL, full=True, schedule="constant", warmup_steps=0, seed=0)
 WORSENING = dataclasses.replace(PLAIN, epochs=4, average=0.3, learning_rate=0.02, beta=0.0)  # its KL grows and grows
 
+SLOW = dataclasses.replace(WORSENING, epochs=3, seed=1)  # from its second to its third epoch it gains less than its KL
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -74,7 +76,9 @@ def assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, torc
         assert (found[name] - weight).abs().max().item() < 3e-5, name
 
 
-@pytest.mark.parametrize("config", [PLAIN, RICH, FULL, WORSENING], ids=["plain", "rich", "full", "worsening"])
+@pytest.mark.parametrize(
+    "config", [PLAIN, RICH, FULL, WORSENING, SLOW], ids=["plain", "rich", "full", "worsening", "slow"]
+)
 def test_a_run_comes_to_the_weights_and_figures_that_plain_lines_come_to(config: TrainConfig, tmp_path: Path) -> None:
     losses = Losses()
     run = train(config, DATA, tmp_path / "run", reporter=losses)
@@ -100,7 +104,29 @@ def test_the_runs_above_use_every_setting() -> None:
     assert 0.1 < charged.double().mean() < 0.9
     validation = [line["validation"]["neg_elbo"] for line in train_by_hand(WORSENING, DATA).history]
     assert int(np.argmin(validation)) not in (0, len(validation) - 1)
+    _, second, third = (line["validation"] for line in train_by_hand(SLOW, DATA).history)
+    assert second["reconstruction"] < third["neg_elbo"] < second["neg_elbo"]
     assert 160 % PLAIN.batch_size != 0
+
+
+def test_a_run_that_goes_on_remembers_which_epoch_was_best(tmp_path: Path) -> None:
+    train(WORSENING, DATA, tmp_path / "unbroken")
+    for epochs in (3, 4):  # the second is best
+        train(dataclasses.replace(WORSENING, epochs=epochs), DATA, tmp_path / "run", resume=True)
+    assert contents(tmp_path / "run") == contents(tmp_path / "unbroken")
+
+
+def test_validation_and_evaluation_refine_posteriors_and_training_does_not(tmp_path: Path) -> None:
+    config = dataclasses.replace(PLAIN, learning_rate=0.02, epochs=3)
+    refining = dataclasses.replace(config, model=dataclasses.replace(MODEL, refinement_steps=3))
+    plain, refined = (train(each, DATA, tmp_path / str(at)) for at, each in enumerate((config, refining)))
+    assert weights_of(plain).keys() == weights_of(refined).keys()
+    assert all(torch.equal(weight, weights_of(refined)[name]) for name, weight in weights_of(plain).items())
+    for before, after in zip(plain.metrics, refined.metrics, strict=True):
+        assert before["train"] == after["train"]
+    assert refined.metrics[-1]["validation"]["neg_elbo"] < plain.metrics[-1]["validation"]["neg_elbo"] - 0.1
+    rough, better = (json.loads((run.path / "evaluation.json").read_text())["neg_elbo"] for run in (plain, refined))
+    assert better < rough - 0.1
 
 
 def changed(images: torch.Tensor, at: list[int]) -> torch.Tensor:

@@ -38,7 +38,7 @@ DATA = dataclasses.replace(
 STAGE = DetailConfig(
     noise_dim=4, class_shift=2.0, hidden=6, channels=(3, 4, 5), residual_blocks=(1, 0, 1), critic_channels=(4, 5, 6),
     critic_hidden=8, epochs=3, batch_size=32, learning_rate=0.01, critic_learning_rate=0.02, decay_from=0.6,
-    average=0.9, consistency=0.5, no_class_share=0.3, seed=2**33 + 1, device="cpu", threads=1,
+    average=0.5, consistency=0.5, no_class_share=0.3, seed=2**33 + 1, device="cpu", threads=1,
 )  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def test_a_stage_comes_to_the_weights_and_figures_that_plain_lines_come_to(run: 
     # Otherwise the comparison would hold without them.
     assert set(by_hand.labels) == {-1, 0, 1, 2}
     assert 0.01 < (by_hand.distances > 25).double().mean() < 0.9
-    assert any((saved[name] - by_hand.decoder[name]).abs().max() > 0.003 for name in saved)
+    assert any((saved[name] - by_hand.decoder[name]).abs().max() > 0.001 for name in saved)
 
 
 def networks_after(run: Run, config: DetailConfig, data: FashionMnist = DATA) -> tuple[DetailDecoder, Critic]:
@@ -318,12 +318,16 @@ def test_the_settings_of_precision_and_threads_reach_the_networks(run: Run) -> N
         def step(self, *_: object) -> None:
             used.append(torch.get_num_threads())
 
-    figures = []
+    figures, posteriors = [], []
     for precision in ("32", "bf16"):
         shutil.rmtree(run.path / "detail", ignore_errors=True)
-        config = dataclasses.replace(STAGE, epochs=1, precision=precision, threads=2)  # type: ignore[arg-type]
-        figures.append(train_detail(config, run, DATA, reporter=Threads()).metrics[0])
+        config = dataclasses.replace(STAGE, epochs=1, batch_size=150, precision=precision, threads=2)  # type: ignore[arg-type]
+        (line,) = train_detail(config, load_run(run.path), DATA, reporter=Threads()).metrics  # of one step
+        figures.append(line)
+        posteriors.append((run.path / "detail" / "posterior.safetensors").read_bytes())
     assert set(used) == {2}
     assert torch.get_num_threads() == 1
-    assert figures[0] != figures[1]
-    assert figures[0]["consistency"] == pytest.approx(figures[1]["consistency"], rel=0.05)
+    assert posteriors[0] == posteriors[1]
+    for name in ("critic", "decoder", "consistency"):
+        assert figures[0][name] != figures[1][name]
+        assert figures[0][name] == pytest.approx(figures[1][name], rel=0.05, abs=0.05)

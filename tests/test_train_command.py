@@ -209,10 +209,14 @@ def test_the_hint_installs_the_extra_from_where_vae_gen_came(
     recorded: str | None, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Distribution:
-        def read_text(self, name: str) -> str | None:
-            return recorded if name == "direct_url.json" else "another file"
+        def __init__(self, text: str | None) -> None:
+            self.text = text
 
-    monkeypatch.setattr("vae_train.options.distribution", lambda name: Distribution())
+        def read_text(self, name: str) -> str | None:
+            return self.text if name == "direct_url.json" else "another file"
+
+    # Metadata that a build left in a clone comes first, and does not record where vae-gen was installed from.
+    monkeypatch.setattr("vae_train.options.distributions", lambda name: [Distribution(None), Distribution(recorded)])
     monkeypatch.setattr(sys, "executable", "/venv/bin/python")
     assert install_command("train") == f"/venv/bin/python -m pip install {what}"
 

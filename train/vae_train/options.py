@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from importlib.metadata import distribution
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -116,7 +116,9 @@ def install_command(extra: str) -> str:
     from. pip records it in `direct_url.json` (PEP 610).
     """
     pip = f"{shlex.quote(sys.executable)} -m pip install"
-    recorded = distribution("vae-gen").read_text("direct_url.json")
+    # A clone holds metadata of its own (egg-info) without that file, which is found first if Python is started there.
+    found = (one.read_text("direct_url.json") for one in distributions(name="vae-gen"))
+    recorded = next((text for text in found if text is not None), None)
     if recorded is None:
         return f'{pip} "vae-gen[{extra}]"'  # vae-gen came from a package index
     origin = json.loads(recorded)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_gen import VAE, Pictures, Samples, Traversal, UsageError, picture_grid, shipped_models
+from vae_gen import VAE, InputError, Pictures, Samples, Traversal, UsageError, picture_grid, shipped_models
 
 REFERENCE = "fashion-mnist-12d-reference"
 
@@ -308,6 +308,28 @@ def test_dimensions_and_paths_are_named_as_one_would(detailed: VAE) -> None:
     np.testing.assert_array_equal(
         detailed.interpolate(a, b, 5, "slerp").images, detailed.interpolate(a, b, 5, "spherical").images
     )
+
+
+def test_a_posterior_is_decoded_at_its_mean(detailed: VAE) -> None:
+    samples = detailed.sample(3, seed=4)
+    posterior = detailed.encode(samples)
+    np.testing.assert_array_equal(detailed.decode(posterior), detailed.decode(posterior.mean))
+    one = detailed.encode(samples[0])
+    np.testing.assert_array_equal(
+        detailed.traverse(0, around=one, steps=2).latents, detailed.traverse(0, around=one.mean, steps=2).latents
+    )
+
+
+def test_samples_stand_for_their_latents_in_paths(detailed: VAE) -> None:
+    samples = detailed.sample(2, seed=4)
+    expected = detailed.interpolate(*samples.latents, steps=3)
+    np.testing.assert_array_equal(detailed.interpolate(samples[0], samples[1:], 3).latents, expected.latents)
+    ends = detailed.encode(samples[0]), samples[1]
+    np.testing.assert_array_equal(detailed.interpolate(*ends, 3).latents[0], ends[0].mean[0])
+    around = detailed.traverse(0, around=samples[1], steps=2)
+    np.testing.assert_array_equal(around.latents[0, :, 1:], np.tile(samples.latents[1, 1:], (2, 1)))
+    with pytest.raises(InputError, match=r"a posterior, got 'sneaker'; for a class pass vae\.sample\(label=…\), and"):
+        detailed.interpolate("sneaker", samples[0])
 
 
 def test_rows_and_pictures_of_a_traversal_are_selected(detailed: VAE) -> None:

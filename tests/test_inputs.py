@@ -27,22 +27,24 @@ class OnGpu:
 
 ADVICE = "to fit a picture of another size, pass PIL.Image.fromarray(array) or the path of its file"
 MISSING = "none.png: expected a picture, cannot open it (No such file or directory); check its name"
+KINDS = "pass the path of a picture, a Pillow image or an array"
 SHAPE = "expected images of shape [n, 1, 28, 28], got shape"
 
 
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (None, "expected images as an array of numbers, got None"),
-        ({1}, "expected images as an array of numbers, got {1}"),
+        (None, f"expected images as an array of numbers, got None; {KINDS}"),
+        ({1}, f"expected images as an array of numbers, got {{1}}; {KINDS}"),
         ([], f"{SHAPE} [0]; pass at least one picture"),
-        (7, "expected images as an array of numbers, got the single number 7"),
+        (7, f"expected images as an array of numbers, got the single number 7; {KINDS}"),
         ("none.png", MISSING),
         (Path("none.png"), MISSING),
         ("a\0b", "a\0b: expected the path of a picture, got a text that is not a path"),
         (["none.png", "b.png"], MISSING),
-        ({"image": 1}, "expected images as an array of numbers, got {'image': 1}"),
-        (np.array([None, 1]), "expected images as an array of numbers, got an array of object"),
+        ({"image": 1}, f"expected images as an array of numbers, got {{'image': 1}}; {KINDS}"),
+        (b"x", f"expected images as an array of numbers, got b'x'; {KINDS}"),
+        (np.array([None, 1]), f"expected images as an array of numbers, got an array of object; {KINDS}"),
         (np.zeros((32, 32)), f"{SHAPE} [32, 32]; {ADVICE}"),
         (np.zeros((28, 28, 1)),
          f"{SHAPE} [28, 28, 1]; move the channel axis to the front with numpy.moveaxis(images, -1, -3)"),
@@ -83,10 +85,11 @@ def test_tensors_of_pytorch_are_taken_or_named(vae: VAE) -> None:
     ("latents", "message"),
     [
         (None, "expected latents as an array of numbers, got None"),
-        ("latents.npz", "expected latents as an array of numbers, got 'latents.npz'"),
+        ("latents.npz", "expected latents, samples or a posterior, got 'latents.npz'; for a class pass "
+         "vae.sample(label=…), and for the file of a picture vae.encode(…)"),
         (np.zeros(11), "expected latents of shape [n, 12], got [11]; this model's latents have that width"),
         (3.0, "expected latents as an array of numbers, got the single number 3.0"),
-        (np.zeros((0, 12)), "expected latents of shape [n, 12], got [0, 12]; this model's latents have that width"),
+        (np.zeros((0, 12)), "expected latents for at least one picture, got an empty array of shape [0, 12]"),
         (np.full(12, 1e7), "expected latents from -1e+06 to 1e+06, got 1e+07; the prior's are hardly ever beyond 5"),
     ],
 )  # fmt: skip

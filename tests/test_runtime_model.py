@@ -83,7 +83,9 @@ def test_a_seed_that_is_left_out_is_drawn_below_2_to_the_53_and_kept(model: VAE)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 0}, "expected a count of at least 1, got 0"),
+        ({"n": 0}, "expected n of at least 1, got 0"),
+        ({"n": -1}, "expected n of at least 1, got -1"),
+        ({"n": "7"}, "expected n as a whole number, got '7'"),
         ({"n": 1, "seed": -1}, "expected a seed from 0 to 2^63-1 (9223372036854775807), got -1"),
         ({"n": 1, "seed": 1.5}, "expected seed as a whole number, got 1.5"),
         ({"n": True}, "expected n as a whole number, got True"),
@@ -146,7 +148,7 @@ def test_what_are_no_latents_is_refused_with_what_was_expected(model: VAE) -> No
     advice = "this model's latents have that width"
     cases: dict[str, Any] = {
         f"{expected} [2, {width + 1}]; {advice}": np.zeros((2, width + 1)),
-        f"{expected} [0, {width}]; {advice}": np.zeros((0, width)),
+        f"expected latents for at least one picture, got an empty array of shape [0, {width}]": np.zeros((0, width)),
         "expected finite latents, got NaN or infinity; remove those rows first": np.full((1, width), 1e300),
         "expected latents as an array of numbers, got an array of <U1": np.full((1, width), "x"),
         "expected latents as an array, got rows of different lengths; make them equal": [[0.0], [0.0, 1.0]],
@@ -353,13 +355,20 @@ def test_a_grid_out_of_range_is_refused(arguments: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     "images",
     [
-        np.zeros((0, 1, 3, 3), np.uint8), np.zeros((2, 3, 3), np.uint8), np.zeros((2, 1, 3, 3)),
+        np.zeros((2, 3, 3), np.uint8), np.zeros((2, 1, 3, 3)),
         np.zeros((2, 2, 3, 3), np.uint8),
     ],
 )
 def test_a_grid_of_something_else_is_refused(images: np.ndarray) -> None:
     with pytest.raises(UsageError, match=r"expected pictures as uint8 \[n, 1 or 3, height, width\], got "):
         picture_grid(images)
+
+
+def test_a_grid_of_no_pictures_is_refused(model: VAE) -> None:
+    for call in (lambda: picture_grid(np.zeros((0, 1, 3, 3), np.uint8)), lambda: model.sample(2, seed=1)[:0].grid()):
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert str(caught.value) == "expected at least one picture, got none"
 
 
 def test_a_batch_refuses_a_conversion_without_a_copy(model: VAE) -> None:

@@ -392,7 +392,9 @@ def picture_grid(
     >>> picture_grid(np.zeros((5, 1, 28, 28), np.uint8), columns=3, gap=2).shape
     (62, 92)
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+    if images.ndim == 4 and not len(images):
+        raise UsageError("expected at least one picture, got none")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise UsageError(
             f"expected pictures as uint8 [n, 1 or 3, height, width], got {images.dtype} {list(images.shape)}"
         )

@@ -240,7 +240,7 @@ class VAE:
         return sampler.stream(start, n, chunk, grey=dtype == "uint8")
 
     def decode(
-        self, latents: ArrayLike | Pictures, *, noise: ArrayLike | None = None, detail: bool | None = None
+        self, latents: ArrayLike | Pictures | Posterior, *, noise: ArrayLike | None = None, detail: bool | None = None
     ) -> NDArray[np.float32]:
         """Makes the pictures of latents.
 
@@ -249,14 +249,16 @@ class VAE:
         `noise` is given.
 
         Args:
-            latents: float or integer [..., dimensions], or `Samples` or other pictures of this library.
+            latents: float or integer [..., dimensions]; or `Samples` or other pictures of this library; or the
+                `Posterior` of `encode`, which is decoded at its mean.
             noise: float [..., k] with a row for each latent, or [k] for all of them; implies `detail`.
             detail: whether the detail stage makes the pictures; False gives the decoder's mean pictures. None means
                 as samples were made, and the model's default for other latents.
 
         Returns:
-            float32 [..., channels, height, width] in [0, 1], with the leading axes of the latents; a single latent
-            [dimensions] gives [1, channels, height, width].
+            float32 [..., channels, height, width] in [0, 1], with the leading axes of the latents. A single latent
+            [dimensions] gives [1, channels, height, width], and a single sample, such as `samples[3]`, gives
+            [channels, height, width], the shape of its image.
 
         Raises:
             InputError: another width, or values that are not finite.
@@ -267,7 +269,7 @@ class VAE:
         >>> bool((vae.decode(samples) == samples).all()), vae.decode(np.zeros(12)).shape
         (True, (1, 1, 28, 28))
         """
-        rows = as_latents(latents.latents if isinstance(latents, Pictures) else latents, self.latent_dim)
+        rows = as_latents(_latents_of(latents), self.latent_dim)
         shape = rows.shape[:-1] if rows.ndim > 1 or isinstance(latents, Pictures) else (1,)
         rows = rows.reshape(-1, self.latent_dim)
         indices: NDArray[np.int64] = np.arange(len(rows))
@@ -376,7 +378,7 @@ class VAE:
         self,
         dimensions: int | str | Sequence[int | str] | None = None,
         *,
-        around: ArrayLike | None = None,
+        around: ArrayLike | Pictures | Posterior | None = None,
         span: float = 2.5,
         steps: int = 11,
         noise: ArrayLike | None = None,
@@ -386,7 +388,8 @@ class VAE:
 
         Args:
             dimensions: 5 or "z5"; several as [1, 2] or "1,2"; None or "all" for all of them, ordered by their KL.
-            around: the latent whose other dimensions are kept, [dimensions]; None for the prior's mean 0.
+            around: the latent whose other dimensions are kept, [dimensions], a single sample, or the posterior of a
+                single picture; None for the prior's mean 0.
             span: from 1 on, the largest value in standard deviations of the prior; below 1, the central share of the
                 prior.
             steps: pictures in a row, at least 2.
@@ -408,7 +411,7 @@ class VAE:
         rows = read_dimensions(dimensions, self.manifest.latent)
         values = traversal_values(span, steps)
         width = self.latent_dim
-        centre = np.zeros(width, np.float32) if around is None else as_latent(around, width)
+        centre = np.zeros(width, np.float32) if around is None else as_latent(_latents_of(around), width)
         latents = np.tile(centre, (len(rows), steps, 1))  # [rows, steps, dimensions]
         for at, row in enumerate(rows):
             latents[at, :, row] = values
@@ -416,8 +419,8 @@ class VAE:
 
     def interpolate(
         self,
-        a: ArrayLike,
-        b: ArrayLike,
+        a: ArrayLike | Pictures | Posterior,
+        b: ArrayLike | Pictures | Posterior,
         steps: int = 11,
         method: Literal["linear", "spherical", "slerp"] = "linear",
         *,
@@ -427,8 +430,9 @@ class VAE:
         """Makes pictures on the way from latent a to latent b, both included.
 
         Args:
-            a: the first latent, [dimensions].
-            b: the last latent, [dimensions].
+            a: the first latent, [dimensions]; or a single sample, such as `samples[0]`; or the posterior of a single
+                picture.
+            b: the last latent, as `a`.
             steps: number of pictures, at least 2.
             method: "linear" for a straight line; "spherical", which "slerp" also means, for the arc between the two,
                 which stays at the distance from 0 that is typical of the prior.
@@ -443,12 +447,14 @@ class VAE:
             InputError: a latent of another width, or not finite.
 
         >>> vae = VAE("fashion-mnist-12d-reference")
-        >>> vae.interpolate(*vae.sample(2, seed=7).latents, steps=5, method="slerp")
+        >>> samples = vae.sample(2, seed=7)
+        >>> vae.interpolate(samples[0], samples[1], steps=5, method="slerp")
         <5 pictures of shape [1, 28, 28]>
         """
         from .internal.paths import interpolation_path
 
-        latents = interpolation_path(as_latent(a, self.latent_dim), as_latent(b, self.latent_dim), steps, method)
+        first, last = (as_latent(_latents_of(end), self.latent_dim) for end in (a, b))
+        latents = interpolation_path(first, last, steps, method)
         return Pictures(self.decode(latents, noise=noise, detail=detail), latents)
 
     def open(self, *names: str) -> None:
@@ -473,7 +479,7 @@ class VAE:
     def _checked(self, n: int, seed: int | None, start: int, choice: Choice) -> tuple[int, int, Sampler]:
         """Checks a range of pictures, and returns it with the object that computes them."""
         seed = draw_seed() if seed is None else seed
-        n, seed, start = whole("n", n), whole("seed", seed), whole("start", start)
+        n, seed, start = whole("n", n, 1), whole("seed", seed), whole("start", start)
         check_range(seed, start, n)
         return n, start, self._sampler(choice, seed)
 
@@ -524,6 +530,22 @@ class VAE:
 def _load(path: str | None, threads: int | None, provider: str) -> VAE:
     """Makes the VAE of a pickle again."""
     return VAE(path, threads=threads, provider=provider)
+
+
+def _latents_of(value: ArrayLike | Pictures | Posterior) -> ArrayLike:
+    """The latents of pictures, the mean of a posterior, and any other value as it is.
+
+    Raises:
+        InputError: the value is a text or a path.
+    """
+    if isinstance(value, str | os.PathLike):
+        raise InputError(
+            f"expected latents, samples or a posterior, got {os.fspath(value)!r}; for a class pass "
+            "vae.sample(label=…), and for the file of a picture vae.encode(…)"
+        )
+    if isinstance(value, Pictures):
+        return value.latents
+    return value.mean if isinstance(value, Posterior) else value
 
 
 def _noise_of(samples: Samples) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
     Raises:
         InputError: another dtype or shape, or a value that is not finite or outside [0, 1].
     """
-    array = _array(images, "images")
+    array = _array(images, "images", "; pass the path of a picture, a Pillow image or an array")
     channels, height, width = spec.shape
     if channels == 1 and array.ndim in (2, 3) and array.shape[-2:] == (height, width):
         array = array.reshape(-1, 1, height, width)
@@ -71,7 +71,9 @@ def as_latents(latents: ArrayLike, dimensions: int, what: str = "latents") -> ND
     array = _array(latents, what)
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise InputError(f"expected {what} as numbers, got {array.dtype}; convert them to float32 first")
-    if array.shape[-1] != dimensions or array.size == 0:
+    if array.size == 0:
+        raise InputError(f"expected {what} for at least one picture, got an empty array of shape {list(array.shape)}")
+    if array.shape[-1] != dimensions:
         raise InputError(
             f"expected {what} of shape [n, {dimensions}], got {list(array.shape)}; "
             f"this model's {what} have that width"
@@ -102,7 +104,7 @@ def as_latent(latent: ArrayLike, dimensions: int) -> NDArray[np.float32]:
     return first
 
 
-def _array(value: Any, what: str) -> NDArray[Any]:
+def _array(value: Any, what: str, advice: str = "") -> NDArray[Any]:
     """Converts a value to an array of numbers, with a plain sentence in place of NumPy's own errors."""
     try:
         array = np.asarray(value)
@@ -115,7 +117,7 @@ def _array(value: Any, what: str) -> NDArray[Any]:
         ) from error
     if array.dtype.kind not in "biufc":
         found = f"an array of {array.dtype}" if isinstance(value, np.ndarray) else reprlib.repr(value)
-        raise InputError(f"expected {what} as an array of numbers, got {found}")
+        raise InputError(f"expected {what} as an array of numbers, got {found}{advice}")
     if array.ndim == 0:
-        raise InputError(f"expected {what} as an array of numbers, got the single number {array}")
+        raise InputError(f"expected {what} as an array of numbers, got the single number {array}{advice}")
     return array

@@ -340,12 +340,19 @@ export function check(holds, expected) {
   if (!holds) throw new Error(`expected ${expected}`);
 }
 
-/** The index of the one class with this name, or with these whole words in its name; undefined if there is none. */
+/**
+ * The index of the one class with this name, or with these whole words in its name, which may be in the plural ("boots",
+ * "dresses"); undefined if there is none.
+ */
 function findLabel(label, classNames) {
   const words = (text) => ` ${text.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean).join(" ")} `;
-  const [names, wanted] = [classNames.map(words), words(label)];
-  const found = names.flatMap((name, at) => (name.includes(wanted) && wanted.trim() ? [at] : []));
-  return names.includes(wanted) ? names.indexOf(wanted) : found.length === 1 ? found[0] : undefined;
+  const names = classNames.map(words);
+  for (const wanted of [words(label), words(label).replace(/s $/, " "), words(label).replace(/es $/, " ")]) {
+    const found = names.flatMap((name, at) => (name.includes(wanted) && wanted.trim() ? [at] : []));
+    if (names.includes(wanted)) return names.indexOf(wanted);
+    if (found.length) return found.length === 1 ? found[0] : undefined;
+  }
+  return undefined;
 }
 
 function wholeRange(start, n) {

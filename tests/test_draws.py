@@ -158,7 +158,8 @@ def test_a_model_without_a_fitted_prior_says_so(old: VAE, choices: dict[str, Any
     ("text", "expected"),
     [("sneak", 7), ("SNEAKER", 7), ("t-shirt", 0), ("Shirt", 6), ("b", 8), (" ankle boot ", 9), ("sa", 5), ("boot", 9),
      ("ankle-boot", 9), ("Ankle_Boot", 9), ("ankleboot", 9), ("tshirt", 0), ("t shirt", 0), ("top", 0),
-     ("shirt top", 0)],
+     ("shirt top", 0), ("trousers", 1), ("dresses", 3), ("boots", 9), ("Bags", 8), ("sneakers", 7), ("shirts", 6),
+     ("T-shirts", 0), ("tops", 0), ("ankle boots", 9)],
 )
 def test_a_class_is_found_by_its_name_its_beginning_or_a_word_of_it(text: str, expected: int) -> None:
     assert find_label(FASHION, text) == expected
@@ -169,6 +170,14 @@ def test_a_beginning_of_several_classes_names_them_and_a_whole_name_wins_over_a_
         find_label(FASHION, "s")
     assert str(raised.value) == "expected one class, got s, which fits Sandal, Shirt, Sneaker"
     assert find_label(("Shirt dress", "Shirt"), "shirt") == 1
+    with pytest.raises(UsageError) as raised:
+        find_label(("Red boot", "Blue boot", "Dressing gown"), "boots")
+    assert str(raised.value) == "expected one class, got boots, which fits Red boot, Blue boot"
+    near = {"snaeker": "; did you mean Sneaker?", "ankel boots": "; did you mean Ankle boot?", "hat": "got 'hat'"}
+    for text, end in near.items():
+        with pytest.raises(UsageError, match="or part of its name, got ") as raised:
+            find_label(FASHION, text)
+        assert str(raised.value).endswith(end)
     with pytest.raises(UsageError) as raised:
         find_label((), "shirt")
     assert str(raised.value) == "expected a model with classes for the label shirt, got one whose data had none"

@@ -32,9 +32,18 @@ def detailed(detailed_model_folder: Path) -> VAE:
 
 
 # 1
-def test_a_model_is_made_from_nothing_a_name_or_a_path(tiny_model_folder: Path) -> None:
+def test_a_model_is_made_from_nothing_a_name_or_a_path(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert VAE().manifest.name == "fashion-mnist-12d"
     assert VAE(REFERENCE).manifest.name == REFERENCE
+    monkeypatch.setenv("HOME", str(tiny_model_folder.parent))
+    assert VAE(f"~/{tiny_model_folder.name}").manifest.name == "tiny"
+    with pytest.raises(UsageError) as raised:
+        VAE(3)  # type: ignore[arg-type]
+    assert str(raised.value) == (
+        "expected the path of a model folder or the name of a shipped model, got 3; leave it out for the default model"
+    )
     assert VAE(tiny_model_folder, threads=2).manifest.name == VAE(str(tiny_model_folder)).manifest.name == "tiny"
 
 
@@ -104,6 +113,20 @@ def test_samples_calculate_as_an_array_does(detailed: VAE) -> None:
         np.testing.assert_array_equal(found, expected)
     assert samples.mean() == np.mean(samples) == images.mean()
     assert (samples.min(), samples.max(), np.std(samples)) == (images.min(), images.max(), images.std())
+    for name, arguments in (
+        ("sum", ()), ("sum", (0,)), ("mean", ((2, 3),)), ("squeeze", ()), ("flatten", ()), ("copy", ()),
+        ("clip", (0.2, 0.8)), ("transpose", (0, 2, 3, 1)), ("round", (1,)), ("argmax", ()),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(getattr(samples, name)(*arguments), getattr(images, name)(*arguments))
+    assert samples.tolist() == images.tolist()
+    np.testing.assert_array_equal(samples.T, images.T)
+    assert {"sum", "T", "grid", "labels"} < set(dir(samples))
+    for missing in ("nothing", "_nothing", "__array_interface__"):
+        with pytest.raises(AttributeError, match=f"'Samples' object has no attribute '{missing}'"):
+            getattr(samples, missing)
+    for again in (copy.copy(samples), copy.deepcopy(samples), pickle.loads(pickle.dumps(samples))):
+        assert type(again) is Samples
+        np.testing.assert_array_equal(again.images, images)
     samples *= 0.5
     assert isinstance(samples, Samples)
     np.testing.assert_array_equal(samples.images, images * np.float32(0.5))
@@ -260,8 +283,13 @@ def test_samples_are_saved_as_the_ending_says(detailed: VAE, tmp_path: Path) -> 
     with pytest.raises(UsageError) as raised:
         samples.save(tmp_path / "a.jpg")
     assert str(raised.value) == (
-        f"expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got '{tmp_path / 'a.jpg'}'"
+        f"expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got '{tmp_path / 'a.jpg'}'; "
+        "add an ending, or for a folder write the path as a text that ends in /, or create the folder first"
     )
+    for number, name in enumerate(("old", "old.1")):
+        (tmp_path / name).mkdir()
+        samples.save(tmp_path / name if number else str(tmp_path / name))
+        assert len(list((tmp_path / name).iterdir())) == 12
 
 
 def test_a_traversal_is_saved_with_its_rows(detailed: VAE, tmp_path: Path) -> None:
@@ -288,6 +316,18 @@ def test_encode_takes_whatever_holds_a_picture(detailed: VAE, tmp_path: Path) ->
     np.testing.assert_allclose(detailed.encode(samples).mean[:1], expected, atol=0.05)
     several = detailed.encode([path, single, samples.grey_levels()[0], samples[0]], invert="no").mean
     np.testing.assert_allclose(several, np.repeat(expected, 4, 0), atol=0.05)
+    samples.save(tmp_path / "a.npz")
+    np.testing.assert_array_equal(detailed.encode(tmp_path / "a.npz").mean, detailed.encode(samples).mean)
+    np.savez(tmp_path / "b.npz", mean=np.zeros((1, 12)))
+    (tmp_path / "c.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:900])
+    for name, message in (
+        ("b.npz", "expected an archive with an array called images, got one with mean"),
+        ("c.npz", "expected an array of pictures, got a damaged or pickled one"),
+        ("", "expected the file of a picture, got a folder; pass a list of the pictures in it"),
+    ):
+        with pytest.raises(InputError) as raised:
+            detailed.encode(tmp_path / name)
+        assert str(raised.value) == f"{tmp_path / name}: {message}"
     wide = single.resize((90, 60)).convert("RGBA")
     assert detailed.encode(wide).mean.shape == (1, 12)
     np.testing.assert_allclose(

@@ -126,7 +126,8 @@ def test_options_that_contradict_each_other_are_named(vae: VAE, tiny_model_folde
         ("a.npz", {"scale": 2}, "expected pictures for scale, got the array 'a.npz'; leave scale out"),
         ("a.png", {"scale": 0}, "expected scale of at least 1, got 0"),
         ("a.png", {"columns": 0}, "expected columns of at least 1, got 0"),
-        ("a", {}, "expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got 'a'"),
+        ("a", {}, "expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got 'a'; add an ending, "
+         "or for a folder write the path as a text that ends in /, or create the folder first"),
     ],
 )  # fmt: skip
 def test_saving_refuses_options_that_do_nothing(

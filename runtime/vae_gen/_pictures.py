@@ -39,7 +39,8 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
     """Pictures and the latents that they were decoded from.
 
     NumPy, PyTorch and Matplotlib take the value for the array of its images: `np.asarray(pictures)`,
-    `pictures * 255` and `pictures.mean()` give plain arrays and numbers. To select pictures, index it as an array:
+    `pictures * 255`, `pictures.mean()`, `pictures.T` and every other method and attribute of an array give plain arrays
+    and numbers. To select pictures, index it as an array:
     `pictures[0]`, `pictures[:10]`, a mask and a list of indices give the same type, with the latents that belong to
     them. A key that reaches into the pixels, such as `pictures[0, 0, 14, 14]`, gives a plain array or number.
 
@@ -114,29 +115,14 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.images.__dlpack_device__()
 
-    def mean(self, *arguments: Any, **options: Any) -> Any:
-        """The mean of `images`, with the arguments of `numpy.ndarray.mean`."""
-        return self.images.mean(*arguments, **options)
+    def __getattr__(self, name: str) -> Any:
+        """Any other public attribute of a NumPy array: that of `images`, so `pictures.sum()` is `images.sum()`."""
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.images, name)
 
-    def std(self, *arguments: Any, **options: Any) -> Any:
-        """The standard deviation of `images`, with the arguments of `numpy.ndarray.std`."""
-        return self.images.std(*arguments, **options)
-
-    def min(self, *arguments: Any, **options: Any) -> Any:
-        """The smallest value of `images`, with the arguments of `numpy.ndarray.min`."""
-        return self.images.min(*arguments, **options)
-
-    def max(self, *arguments: Any, **options: Any) -> Any:
-        """The largest value of `images`, with the arguments of `numpy.ndarray.max`."""
-        return self.images.max(*arguments, **options)
-
-    def reshape(self, *shape: Any) -> NDArray[Any]:
-        """`images` in another shape, as a plain array: `pictures.reshape(len(pictures), -1)` has a row for each."""
-        return self.images.reshape(*shape)
-
-    def astype(self, dtype: DTypeLike) -> NDArray[Any]:
-        """`images` converted to another dtype, as a plain array. For uint8 pixels use `grey_levels`."""
-        return self.images.astype(dtype)
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for name in dir(np.ndarray) if not name.startswith("_"))})
 
     def grey_levels(self) -> NDArray[np.uint8]:
         """The images as uint8 grey levels 0 … 255, which are ⌊255·x + 0.5⌋, in the shape of `images`.
@@ -181,8 +167,9 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
 
         Args:
             path: `.png` and `.webp` are a grid of all pictures, or a single picture without a border; a path that
-                ends in `/` is a folder with a PNG for each picture; `.npy` contains `images`; `.npz` contains
-                `images`, `latents` and the other arrays of the result (`labels`, `noise`, `seed` …) by their names.
+                ends in `/`, and a folder that exists, is filled with a PNG for each picture; `.npy` contains `images`;
+                `.npz` contains `images`, `latents` and the other arrays of the result (`labels`, `noise`, `seed` …) by
+                their names.
             columns: pictures in a row of a grid, as in `grid`.
             scale: each pixel becomes scale × scale pixels; by default 4 in a grid and 1 elsewhere.
 

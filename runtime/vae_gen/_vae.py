@@ -43,7 +43,8 @@ class VAE:
         """Loads a model folder, or the model that ships with the package.
 
         Args:
-            path: a model folder, or the name of a shipped model (`shipped_models()` lists them).
+            path: a model folder, or the name of a shipped model (`shipped_models()` lists them). A `~` at the beginning
+                stands for the user's home.
             threads: cores for many pictures; by default one below 1024 pictures and all from there on.
             provider: ONNX Runtime's execution provider: cpu, cuda, coreml, directml, openvino, or its full name.
 
@@ -326,9 +327,9 @@ class VAE:
         another size pass `PIL.Image.fromarray(array)`.
 
         Args:
-            images: a path (.png, .jpg, …, .npy), a Pillow image, an array, `Samples`, or a list of these. Arrays are
-                uint8 in 0 … 255 or floats in [0, 1], [..., channels, height, width]; the channel axis may be missing
-                if the model has one channel.
+            images: a path (.png, .jpg, …, .npy, .npz), a Pillow image, an array, `Samples`, or a list of these. Arrays
+                are uint8 in 0 … 255 or floats in [0, 1], [..., channels, height, width]; the channel axis may be
+                missing if the model has one channel.
             invert: "auto" as above, "yes" or True to make all pictures negative, "no" or False for none.
 
         Raises:

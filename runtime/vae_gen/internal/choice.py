@@ -184,7 +184,7 @@ def find_label(class_names: Sequence[str], label: int | str) -> int:
     """Finds a class by its index, its name, or part of its name, and returns its index.
 
     Upper and lower case, spaces, hyphens and underscores don't matter. A whole name is preferred to the beginning of
-    a name, and that to a whole word anywhere in a name.
+    a name, and that to a whole word anywhere in a name. If none fits, the plural's "s" or "es" is left out.
 
     Raises:
         UsageError: no class fits, several do, or the model has no classes.
@@ -206,12 +206,24 @@ def find_label(class_names: Sequence[str], label: int | str) -> int:
     whole_names = [at for at, words in enumerate(names) if "".join(words) == wanted]
     beginnings = [at for at, words in enumerate(names) if wanted and "".join(words).startswith(wanted)]
     of_words = [at for at, words in enumerate(names) if _has_words(words, wanted)]
-    found = next((some for some in (exactly, whole_names, beginnings, of_words) if some), [])
+    ways = [exactly, whole_names, beginnings, of_words]
+    for singular in (wanted.removesuffix(ending) for ending in ("s", "es") if wanted.endswith(ending)):
+        ways.append([at for at, words in enumerate(names) if "".join(words) == singular])
+        ways.append([at for at, words in enumerate(names) if _has_words(words, singular)])
+    found = next((some for some in ways if some), [])
     if not found:
-        raise UsageError(f"expected a class ({known}) or part of its name, got {label!r}")
+        raise UsageError(f"expected a class ({known}) or part of its name, got {label!r}{_nearest(class_names, label)}")
     if len(found) > 1:
         raise UsageError(f"expected one class, got {label}, which fits {', '.join(class_names[at] for at in found)}")
     return found[0]
+
+
+def _nearest(class_names: Sequence[str], label: str) -> str:
+    """The end of the error for a misspelt class: the class whose name, or a word of it, is the most similar."""
+    from difflib import get_close_matches  # only an error needs it
+
+    words = {word: name for name in class_names for word in (name.casefold(), *_words(name))}
+    return "".join(f"; did you mean {words[near]}?" for near in get_close_matches(label.casefold(), words, 1))
 
 
 def _words(text: str) -> list[str]:

@@ -35,7 +35,7 @@ BRIGHT = 0.5
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "AVIF", "JPEG2000", "PCX")
 """The formats that are opened. Pillow reads more, but EPS would start Ghostscript, and few people need the rest."""
 
-NPY = b"\x93NUMPY"
+NPY, NPZ = b"\x93NUMPY", b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def fit_pictures(pictures: Any, spec: ImageSpec, invert: str | bool = "auto") ->
     """Fits pictures to the model.
 
     Args:
-        pictures: a path, a Pillow image, an array, `Samples`, or a list of these; an .npy file may hold several.
+        pictures: a path, a Pillow image, an array, `Samples`, or a list of these; an .npy file may hold several, and
+            of an .npz file the array `images` is read.
         spec: the model's images.
         invert: "yes" or True makes negatives, "no" or False never does, and "auto" makes a negative of files and
             Pillow images whose border is bright, because the training data lies on black.
@@ -124,7 +125,9 @@ def _fit(picture: Any, spec: ImageSpec, invert: Invert) -> tuple[Floats, list[st
 def _is_array_file(path: str | os.PathLike[str]) -> bool:
     try:
         with Path(path).open("rb") as file:
-            return file.read(len(NPY)) == NPY
+            return file.read(len(NPY)).startswith((NPY, NPZ))
+    except IsADirectoryError as error:
+        raise InputError("expected the file of a picture, got a folder; pass a list of the pictures in it") from error
     except OSError as error:
         raise cannot_open("a picture", error) from error
     except ValueError as error:  # a null character
@@ -133,10 +136,18 @@ def _is_array_file(path: str | os.PathLike[str]) -> bool:
 
 def _load(path: str | os.PathLike[str], spec: ImageSpec) -> Floats:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError, OverflowError) as error:
+        with Path(path).open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return as_images(found, spec)
+            if "images" in found:
+                return as_images(found["images"], spec)
+            names = ", ".join(found) or "no arrays"
+    except InputError:
+        raise
+    except Exception as error:  # NumPy and zlib raise almost anything for a damaged file
         raise InputError("expected an array of pictures, got a damaged or pickled one") from error
-    return as_images(array, spec)
+    raise InputError(f"expected an archive with an array called images, got one with {names}")
 
 
 def _open(path: str | os.PathLike[str]) -> Image.Image:

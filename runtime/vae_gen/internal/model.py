@@ -132,17 +132,24 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     """Finds the folder of a model.
 
     Args:
-        name_or_path: a model folder, the name of a shipped model, or None for the default model.
+        name_or_path: a model folder, the name of a shipped model, or None for the default model. A `~` at the
+            beginning stands for the user's home.
 
     Raises:
         ModelError: there is neither a folder nor a shipped model of that name.
+        UsageError: the argument is neither a text nor a path.
 
     >>> find_model("fashion-mnist-12d-reference").name
     'fashion-mnist-12d-reference'
     """
     if name_or_path is None:
         return _shipped() / DEFAULT_MODEL
-    path = Path(name_or_path)
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UsageError(
+            f"expected the path of a model folder or the name of a shipped model, got {name_or_path!r}; "
+            "leave it out for the default model"
+        )
+    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser fails for an unknown user
     if path.is_dir():
         return path
     if str(name_or_path) in shipped_models():
@@ -171,6 +178,10 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and path.name == "manifest.json":
+            raise ModelError(
+                f"expected a model folder, found no manifest.json in {path.parent}; give a folder that vae-export wrote"
+            ) from error
         raise ModelError(
             f"{path}: expected a readable file ({error.strerror}); copy or export the model folder again"
         ) from error

@@ -40,7 +40,12 @@ def save(pictures: Pictures, path: str | os.PathLike[str], columns: int | None, 
     text = os.fspath(path)
     ending = "/" if text.endswith(("/", os.sep)) else Path(text).suffix.lower()
     if ending not in ("/", ".png", ".webp", ".npy", ".npz"):
-        raise UsageError(f"expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got {text!r}")
+        if not Path(text).is_dir():
+            raise UsageError(
+                f"expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got {text!r}; "
+                "add an ending, or for a folder write the path as a text that ends in /, or create the folder first"
+            )
+        ending = "/"
     is_grid = ending in (".png", ".webp") and pictures.ndim > 3
     if columns is not None and not is_grid:
         raise UsageError(f"expected a grid (.png or .webp) for columns, got {text!r}; leave columns out")

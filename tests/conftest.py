@@ -14,8 +14,8 @@ from cli_runner import Command
 from tiny_model import write_tiny_model
 from vae_gen import DetailSpec
 
-# pytest-xdist runs a worker on each core. With more threads than cores, PyTorch's threads wait for each other, spinning.
-# PyTorch reads this when it is imported, and the commands that a test starts inherit it.
+# pytest-xdist runs a worker on each core. With more threads than cores, PyTorch's threads spin while they wait for each
+# other. PyTorch reads this when it is imported, and the commands that a test starts inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure

@@ -293,10 +293,12 @@ def test_many_threads_may_use_one_model(tiny_model_folder: Path) -> None:
 
 
 def test_a_stream_that_is_left_early_stops_its_workers(tiny_model_folder: Path) -> None:
+    before = set(threading.enumerate())
     stream = VAE(tiny_model_folder, threads=2).stream(100 * BULK, seed=1, chunk=64)
     next(stream)
+    assert set(threading.enumerate()) - before
     stream.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    assert not set(threading.enumerate()) - before
 
 
 def test_the_repr_is_the_call_that_made_it(tiny_model_folder: Path) -> None:

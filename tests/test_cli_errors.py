@@ -136,12 +136,18 @@ COMMANDS: list[tuple[str, int, str]] = [
         "sample -n 10001",
         2,
         "expected at most 10000 pictures in one image, got 10001; write them to a folder (-o pictures/) or "
-        "an array (-o pictures.npy), or make fewer",
+        "an array (-o pictures.npy), or make fewer pictures",
+    ),
+    (
+        "traverse --steps 10000",
+        2,
+        "expected at most 10000 pictures in one image, got 120000; make fewer pictures",
     ),
     (
         "sample -n 10000 --scale 64",
         2,
-        "expected an image of at most 250 megapixels, got 32184; choose a smaller --scale or make fewer pictures",
+        "expected at most 250 megapixels in all frames together, got 32185 (rounded up); choose a smaller --scale or "
+        "make fewer pictures",
     ),
     (
         "sample -n 5000 -o a.webp",
@@ -231,17 +237,18 @@ COMMANDS: list[tuple[str, int, str]] = [
     (
         "reconstruct notes.txt",
         5,
-        "notes.txt: expected a picture (PNG, JPEG, WebP, GIF, TIFF, …), got another kind of file",
+        "notes.txt: expected a picture (PNG, JPEG, WebP, GIF, TIFF, …), got a file that cannot be opened as one",
     ),
     (
         "reconstruct empty.png",
         5,
-        "empty.png: expected a picture (PNG, JPEG, WebP, GIF, TIFF, …), got another kind of file",
+        "empty.png: expected a picture (PNG, JPEG, WebP, GIF, TIFF, …), got a file that cannot be opened as one",
     ),
     (
         "reconstruct truncated.png",
         5,
-        "truncated.png: expected a whole picture, got a damaged one (image file is truncated); save it again",
+        "truncated.png: expected an undamaged picture, got one that cannot be decoded (image file is truncated); "
+        "get the file again",
     ),
     (
         "reconstruct huge.png",
@@ -256,7 +263,8 @@ COMMANDS: list[tuple[str, int, str]] = [
     (
         "encode truncated.png -o -",
         5,
-        "truncated.png: expected a whole picture, got a damaged one (image file is truncated); save it again",
+        "truncated.png: expected an undamaged picture, got one that cannot be decoded (image file is truncated); "
+        "get the file again",
     ),
     (
         "traverse --image huge.png",

@@ -117,8 +117,9 @@ def test_a_stream_is_equal_to_the_byte_however_the_range_is_split(
         ({"label": -1}, "expected a label from 0 to 1, got -1"),
         ({"label": True}, "expected a label as the name or the index of a class, got True"),
         ({"label": 1.0}, "expected a label as the name or the index of a class, got 1.0"),
-        ({"label": "shoe"}, "expected a class (blob, other blob) or part of its name, got 'shoe'"),
-        ({"label": ""}, "expected a class (blob, other blob) or part of its name, got ''"),
+        ({"label": "shoe"},
+         "expected a class (blob, other blob), the beginning of its name or a word of it, got 'shoe'"),
+        ({"label": ""}, "expected a class (blob, other blob), the beginning of its name or a word of it, got ''"),
         ({"temperature": -0.1}, "expected a temperature from 0 to 100, got -0.1"),
         ({"temperature": 100.5}, "expected a temperature from 0 to 100, got 100.5"),
         ({"temperature": float("nan")}, "expected a temperature from 0 to 100, got nan"),
@@ -138,7 +139,7 @@ def test_a_choice_out_of_range_is_named_at_the_call(
 @pytest.mark.parametrize(
     ("choices", "wanted"),
     [
-        ({"prior": "fitted"}, "prior fitted"),
+        ({"prior": "fitted"}, "fitted prior"),
         ({"label": "blob"}, "label blob"),
         ({"temperature": 0.5}, "temperature 0.5"),
     ],
@@ -147,7 +148,8 @@ def test_a_model_without_a_fitted_prior_says_so(old: VAE, choices: dict[str, Any
     with pytest.raises(UsageError) as raised:
         old.sample(1, **choices)
     assert str(raised.value) == (
-        f"expected a model with a fitted prior for the {wanted}, got old 1, which has no latents.onnx; export it again"
+        f"expected a model with latents.onnx, which the {wanted} needs, got old 1 without it; "
+        "export the model again with this version"
     )
     assert old.sample(1, seed=1, prior="normal").choice.prior == "normal"
     with pytest.raises(ModelError, match=r"expected a fitted prior, found no prior\.json"):

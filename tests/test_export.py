@@ -208,7 +208,7 @@ def test_data_without_classes_get_one_mixture(run: Run, tmp_path: Path) -> None:
         (lambda model: setattr(model.graph.output[0], "name", "pixels"), "decoder: names, dtypes and axes"),
         (lambda model: setattr(model.opset_import[0], "version", 22), "decoder: opset 18 to 21"),
         (lambda model: setattr(model.graph.node[0], "doc_string", "/x/site-packages/torch"),
-         "decoder: nothing of the machine that made it"),
+         "decoder: no file paths of the exporting machine"),
         (lambda model: model.graph.node.append(
             onnx.helper.make_node("RandomNormal", [], ["noise"], shape=[1])), "decoder: no random operator"),
         (lambda model: model.graph.node.append(

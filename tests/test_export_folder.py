@@ -140,7 +140,7 @@ def test_the_elbo_in_onnx_runtime_may_differ_by_a_hundredth_of_a_nat(
     [
         (encoder_wrong_at(unit_pictures(DATA)[85], "mean", 3e-4), "encoder on test images"),
         (lambda graphs: changed(graphs, "latents", lambda model: setattr(model.graph, "doc_string", "/home/ann")),
-         "latents: nothing of the machine that made it"),
+         "latents: no file paths of the exporting machine"),
     ],
 )  # fmt: skip
 def test_a_miss_of_a_value_or_of_the_structure_leaves_the_old_folder_as_it_was(

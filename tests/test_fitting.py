@@ -83,7 +83,7 @@ def test_every_mode_shows_the_same_picture(read: Read, mode: str, name: str) -> 
 def test_sixteen_bits_are_brought_down_and_not_cut(read: Read) -> None:
     found, said = read(Image.fromarray(ramp().astype(np.uint16) * 257))
     np.testing.assert_array_equal(found[0], ramp())
-    assert said == "brought from 0 to 65535 down to 8 bits"
+    assert said == "values 0 to 65535 reduced to 8 bits"
 
 
 @pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, 3), (8, 1)])
@@ -94,7 +94,7 @@ def test_exif_turns_the_picture(read: Read, orientation: int, turn: int) -> None
     pixels[2:6, 2:20] = 255
     found, said = read(Image.fromarray(pixels), exif=exif)
     np.testing.assert_array_equal(found[0], np.rot90(pixels, turn))
-    assert said == ("" if orientation == 1 else "turned as its EXIF data asks")
+    assert said == ("" if orientation == 1 else "rotated or mirrored according to its EXIF data")
 
 
 def test_alpha_lies_on_black(read: Read) -> None:
@@ -135,7 +135,7 @@ def test_a_bright_border_makes_it_negative_unless_told_otherwise(read: Read) -> 
     white = Image.fromarray(255 - ramp())
     found, said = read(white)
     np.testing.assert_array_equal(found[0], ramp())
-    assert said == "made negative for its bright border"
+    assert said == "made negative because its border is bright"
     found, said = read(white, invert="no")
     np.testing.assert_array_equal(found[0], 255 - ramp())
     assert said == ""
@@ -149,7 +149,7 @@ def test_a_bright_border_is_padded_in_black(read: Read) -> None:
     assert (found == 5).sum() == 28 * 14
     assert (found == 0).sum() == 28 * 14
     assert said == (
-        "made grey, made negative for its bright border, scaled from 56 × 28 to 28 × 14, padded to 28 × 28"
+        "made grey, made negative because its border is bright, scaled from 56 × 28 to 28 × 14, padded to 28 × 28"
     )
 
 
@@ -171,7 +171,7 @@ def test_formats_that_start_other_programs_are_not_opened(tmp_path: Path) -> Non
     assert "EPS" not in FORMATS
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
-    with pytest.raises(InputError, match="got another kind of file"):
+    with pytest.raises(InputError, match="got a file that cannot be opened as one"):
         fit_pictures(path, GREY)
 
 

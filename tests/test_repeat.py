@@ -68,8 +68,8 @@ def test_another_model_stops_unless_told_otherwise(cli: Command, other_model_fol
     cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     outcome = cli("repeat", "a.png", model=other_model_folder)
     assert outcome.code == 4
-    assert outcome.err.startswith("vae-gen: a.png: expected the model tiny 1 (")
-    assert outcome.err.endswith("…); name it with --model, or add --anyway\n")
+    assert outcome.err.startswith("vae-gen: a.png: expected the model that made the picture, tiny 1 (SHA-256 ")
+    assert outcome.err.endswith("…); give its folder with --model, or add --anyway to use this model\n")
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png"]
     cli.succeed("repeat", "a.png", "--anyway", model=other_model_folder)
     cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "b.png", model=other_model_folder)
@@ -79,11 +79,11 @@ def test_another_model_stops_unless_told_otherwise(cli: Command, other_model_fol
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("traverse --image in.png -o a.png", "found one made from in.png"),
-        ("interpolate --image in.png --image in.png -o a.png", "found one made from images"),
-        ("interpolate --latents l.npy -o a.png", "found one made from latents"),
-        ("reconstruct in.png -o a.png", "got one of reconstruct, whose images"),
-        ("decode l.npy -o a.png", "got one of decode, whose latents"),
+        ("traverse --image in.png -o a.png", "traverse made from in.png, which is"),
+        ("interpolate --image in.png --image in.png -o a.png", "interpolate made from images, which are"),
+        ("interpolate --latents l.npy -o a.png", "interpolate made from latents, which are"),
+        ("reconstruct in.png -o a.png", "reconstruct made from images, which are"),
+        ("decode l.npy -o a.png", "decode made from latents, which are"),
     ],
 )
 def test_what_was_not_made_from_seeds_cannot_be_repeated(cli: Command, line: str, reason: str) -> None:
@@ -92,8 +92,10 @@ def test_what_was_not_made_from_seeds_cannot_be_repeated(cli: Command, line: str
     cli.succeed(*line.split())
     outcome = cli("repeat", "a.png")
     assert outcome.code == 5
-    assert outcome.err.startswith("vae-gen: a.png: expected a picture of seeds, ")
-    assert reason in outcome.err
+    assert outcome.err == (
+        f"vae-gen: a.png: expected a picture made from seeds, got one that {reason} not in the PNG; "
+        "run the original command again\n"
+    )
     assert not Path("a-again.png").exists()
 
 
@@ -147,7 +149,7 @@ def test_an_edited_note_is_refused(cli: Command, key: str, value: object, expect
     ("key", "value", "message"),
     [
         ("count", 10_001, "expected at most 10000 pictures in one image, got 10001; write them to a folder "
-                          "(-o pictures/) or an array (-o pictures.npy), or make fewer"),
+                          "(-o pictures/) or an array (-o pictures.npy), or make fewer pictures"),
         ("label", -1, "expected the fitted prior for the label -1, got normal, which has no classes"),
         ("temperature", 101, "expected a temperature from 0 to 100, got 101.0"),
     ],
@@ -279,10 +281,10 @@ def test_a_fitted_picture_needs_the_same_tables_and_a_normal_one_does_not(
         rewritten("a.png", "b.png", json.dumps(note))
         outcome = cli("repeat", "b.png")
         assert outcome.code == code, outcome.err
-    assert outcome.err.startswith("vae-gen: b.png: expected the model tiny 1 (000000000000…), got tiny 1 (")
+    assert "the model that made the picture, tiny 1 (SHA-256 000000000000…), got tiny 1 (SHA-256 " in outcome.err
     outcome = cli("repeat", "b.png", "--anyway", model=old_model_folder)
     assert (outcome.code, outcome.err.splitlines()[-1]) == (
         2,
-        "vae-gen: expected a model with a fitted prior for the prior fitted, got old 1, which has no latents.onnx; "
-        "export it again",
+        "vae-gen: expected a model with latents.onnx, which the fitted prior needs, got old 1 without it; "
+        "export the model again with this version",
     )

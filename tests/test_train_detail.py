@@ -185,8 +185,8 @@ def test_the_shipped_stage_is_an_edge_decoder() -> None:
     ("change", "said"),
     [
         ({"channels": (3, 4), "residual_blocks": (1, 1), "critic_channels": (2, 2)},
-         "expected channels for each of the run's 3 sizes of picture, from 12 by 10 to 3 by 2, got 2"),
-        ({"residual_blocks": (1, 1)}, "one for each of at least two sizes of picture, got 3, 2 and 3"),
+         "expected 3 numbers of channels, one for each size of feature map (12 × 10 to 3 × 2), got 2"),
+        ({"residual_blocks": (1, 1)}, "one for each of at least two sizes of feature map, got 3, 2 and 3"),
         ({"noise_dim": 0}, "expected noise_dim of at least 1, got 0"),
         ({"learning_rate": 0.0}, "expected a learning_rate above 0, got 0"),
         ({"consistency": -1.0}, "expected consistency of 0 or more, got -1"),
@@ -215,7 +215,8 @@ def test_a_stage_is_not_written_over_nor_mixed_with_another(run: Run) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_it(run: Run) -> None:
-    with pytest.raises(DivergedError, match="expected finite losses, got critic .* of epoch 1 of the detail stage"):
+    expected = "got critic .*, decoder .* and consistency .* of epoch 1 of the detail stage; remove the folder"
+    with pytest.raises(DivergedError, match=expected):
         train_detail(dataclasses.replace(SMALL, learning_rate=1e30), run, DATA)
 
 

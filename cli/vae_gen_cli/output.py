@@ -1,4 +1,4 @@
-"""What a command gives back: messages and JSON, and pictures in a file, a folder or standard output.
+"""What a command writes: messages and JSON, and pictures in a file, a folder or standard output.
 
 Commands import this module at their top, so it imports nothing heavy there.
 """
@@ -44,19 +44,20 @@ STANDARD_OUTPUT = "-"
 MAX_PICTURES = 10_000
 """The most pictures of a grid, a sheet or an animation."""
 MAX_PIXELS = 250_000_000
-"""The most pixels of all frames together: a quarter of a gigabyte, and more than image viewers open."""
+"""The most pixels of all frames together. They take 250 MB in grey and 750 MB in colour, and few image viewers open
+more."""
 LONGEST_SIDE = {"webp": 16_383, "gif": 65_535}
 PREVIEW = 50
 """How many pictures of an array or a folder `--show` previews."""
 GAP = 2
 """Pixels between two pictures."""
 NOTE = "vae-gen"
-"""The keyword of the text chunk of our PNGs."""
+"""The keyword of the text chunk in the PNGs that vae-gen makes."""
 
 PROGRESS_AFTER = 1.0
 """How many seconds work takes before a progress bar appears."""
 ASCII = {"→": "->", "×": "x", "✓": "ok", "✗": "FAILED", "−": "-", "…": "..."}
-"""How our few signs are spelt for a terminal that cannot show them."""
+"""How the signs in messages are spelt for a terminal that cannot show them."""
 
 
 # Messages and JSON.
@@ -81,7 +82,8 @@ def printable(text: str, stream: TextIO) -> str:
 def model_facts(manifest: Manifest) -> dict[str, str]:
     """The name and version of a model, and the SHA-256 of each graph that a picture may depend on.
 
-    `sha256` is the decoder's, `latents_sha256` counts for the fitted prior, and `detail_sha256` for details.
+    `sha256` is that of `decoder.onnx` and counts for every picture. `latents_sha256` counts for pictures of the fitted
+    prior, and `detail_sha256` for pictures that the detail stage made.
     """
     facts = {"name": manifest.name, "version": manifest.version, "sha256": manifest.fingerprint}
     if manifest.has_fitted_prior:
@@ -93,7 +95,7 @@ def model_facts(manifest: Manifest) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Console:
-    """Prints what a command reports, as its options --json and --quiet ask."""
+    """Prints messages and results of a command, as its options --json and --quiet ask."""
 
     as_json: bool
     quiet: bool
@@ -161,7 +163,10 @@ class Target:
 
     @property
     def nearby(self) -> str | None:
-        """A folder on the same disk for temporary files, or None for the system's own folder."""
+        """The folder for temporary files: the one that the output lies in, so that they are on the same disk.
+
+        None means the system's own folder, for standard output, a device, a pipe or a folder.
+        """
         path = Path(os.path.realpath(self.path))
         special = self.path == STANDARD_OUTPUT or (path.exists() and not path.is_file())  # a device, a pipe
         return None if special else str(path.parent)
@@ -173,7 +178,11 @@ class Target:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """A binary file, which takes its place when the block succeeds and vanishes when it does not."""
+        """Opens the output for writing.
+
+        A file takes the place of an old one when the block succeeds. When the block fails, the new file is deleted
+        and the old one stays as it was. Standard output, devices and pipes are written to directly.
+        """
         if self.path == STANDARD_OUTPUT:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
@@ -187,17 +196,18 @@ class Target:
 def parse_target(
     output: str | None, chosen: str | None, formats: Sequence[str], console: Console, default_stem: str
 ) -> Target:
-    """Finds out where and in which format `-o OUTPUT --format CHOSEN` writes.
+    """Decides where pictures go, and in which format, from the options -o and --format.
 
     Args:
-        output: a path, `-` for standard output, or None for a new file in the current folder.
-        chosen: the format that was asked for, or None.
+        output: the value of -o: a path, `-` for standard output, or None for a new file called `default_stem`.
+        chosen: the value of --format, or None.
         formats: the formats that the command can write, its default first.
-        console: the command's console, whose JSON also needs standard output.
-        default_stem: the name of the new file, without its ending.
+        console: the command's console, which prints JSON on standard output if --json was given.
+        default_stem: the path of the new file without its ending; a number is added if that name is taken.
 
     Raises:
-        UsageError: the output has no known ending, or cannot take the data.
+        UsageError: the ending is not one of the formats, --format contradicts it, or standard output is a terminal or
+            is also needed for JSON.
     """
     if output is None:
         return Target(_unused(default_stem, chosen or formats[0]), chosen or formats[0])
@@ -285,25 +295,26 @@ def check_size(pictures: int, image: ImageSpec, scale: int, columns: int = 0, fo
     """Refuses a grid, a sheet or an animation that would be too large, before anything is computed.
 
     Args:
-        pictures: the number of pictures on all frames.
+        pictures: the number of pictures in all frames together.
         image: the size of one picture.
         scale: each pixel of a picture becomes scale × scale pixels.
-        columns: pictures in a row, if all of them are in one grid.
+        columns: pictures in a row of the grid; 0 for a sheet or an animation, which has no folder or array instead.
         format_name: the format, which may limit the sides of a grid.
 
     Raises:
-        UsageError: it would be too large; the message names another way.
+        UsageError: it would be too large.
     """
     if pictures > MAX_PICTURES:
+        elsewhere = "write them to a folder (-o pictures/) or an array (-o pictures.npy), or " if columns else ""
         raise UsageError(
-            f"expected at most {MAX_PICTURES} pictures in one image, got {pictures}; "
-            "write them to a folder (-o pictures/) or an array (-o pictures.npy), or make fewer"
+            f"expected at most {MAX_PICTURES} pictures in one image, got {pictures}; {elsewhere}make fewer pictures"
         )
     width, height = image.width * scale + GAP, image.height * scale + GAP
     if pictures * width * height > MAX_PIXELS:
+        found = -(-pictures * width * height // 10**6)  # rounded up, so that it is never the limit itself
         raise UsageError(
-            f"expected an image of at most {MAX_PIXELS // 10**6} megapixels, "
-            f"got {pictures * width * height // 10**6}; choose a smaller --scale or make fewer pictures"
+            f"expected at most {MAX_PIXELS // 10**6} megapixels in all frames together, "
+            f"got {found} (rounded up); choose a smaller --scale or make fewer pictures"
         )
     if columns:
         across = min(columns, pictures)
@@ -320,18 +331,21 @@ def _check_sides(width: int, height: int, format_name: str) -> None:
 
 
 def make_note(command: str, choices: Mapping[str, Any], manifest: Manifest) -> str:
-    """The text chunk of a PNG: JSON in ASCII with everything that `repeat` needs; `choices` are the parameters."""
+    """The text chunk of a PNG, as JSON in ASCII: the command, its parameters, the model and the version of vae-gen.
+
+    A picture that was made from seeds can be repeated from it. `choices` are the parameters by their names.
+    """
     note = {"command": command, **choices, "model": model_facts(manifest), "vae_gen": __version__}
     return json.dumps(note, separators=(",", ":"))
 
 
 def encoded(frames: Frames, format_name: str, note: str) -> bytes:
-    """The content of an image file; the same frames give the same bytes.
+    """The content of an image file. With one version of Pillow, equal frames and notes give equal bytes.
 
     Args:
-        frames: a still picture or an animation; gif and apng need an animation.
+        frames: a still picture or an animation; .gif and .apng are always animations.
         format_name: png, apng, webp or gif.
-        note: the text chunk of a PNG, see `make_note`.
+        note: the text chunk from `make_note`, for png and apng; the other formats have none.
 
     Raises:
         UsageError: a side is longer than the format allows.
@@ -372,7 +386,7 @@ def write_chunks(
         count: the number of pictures in all chunks.
         start: the index of the first picture, which names the files of a folder.
         scale: in a folder, each pixel becomes scale × scale pixels.
-        note: makes the text chunk of the PNG with an index.
+        note: returns the text chunk for the PNG of the picture with this index.
         show: also preview the first fifty pictures in the terminal.
     """
     from vae_gen.internal.saving import to_image, write_folder, write_npy, write_npz

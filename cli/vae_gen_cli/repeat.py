@@ -1,4 +1,4 @@
-"""`vae-gen repeat`: a picture made again, byte for byte, from the note in its PNG.
+"""`vae-gen repeat`: makes a picture again, byte for byte, from the note in its PNG.
 
 The note has the parameters of the command that made the picture. They go through the checks of that command's own
 options, and the same function makes the picture.
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 REPEATABLE = ("sample", "traverse", "interpolate")
 SOURCES = {"decode": "latents", "reconstruct": "images"}
-"""Commands whose PNGs have a note without what they were made from."""
+"""Commands that make pictures from these things, which are not in the notes of their PNGs."""
 
 LEGACY = {"prior": "normal", "label": None, "temperature": 1.0, "detail": False}
-"""What the PNGs of the first versions do not record, because there was nothing but N(0, I) and mean pictures."""
+"""The values of parameters that PNGs of the first versions do not record, because there were no others."""
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LONGEST_NOTE = 1_000_000
-"""Bytes: the ten thousand seeds of the largest interpolation fit."""
+"""The longest text chunk that is read, in bytes. A note is far shorter, even if it lists thousands of seeds."""
 
 
 def repeat(
@@ -42,9 +42,14 @@ def repeat(
     picture: Annotated[str, typer.Argument(metavar="FILE", help="A PNG made by sample, traverse or interpolate.")],
     anyway: Annotated[
         bool,
-        typer.Option("--anyway", rich_help_panel=options.MAKE, help="Go on even if the model is a different one."),
+        typer.Option(
+            "--anyway", rich_help_panel=options.MAKE,
+            help="Go on even if this model is not the one that made FILE; the new picture may then differ.",
+        ),
     ] = False,
-    output: Annotated[str | None, options.output("FILE-again.png", "a picture (.png, .apng)")] = None,
+    output: Annotated[str | None, options.output(
+        "FILE without its ending, with -again.png", "a picture (.png, .apng)"
+    )] = None,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -56,7 +61,8 @@ def repeat(
     """Make a picture again from its PNG, byte for byte.
 
     A PNG that sample, traverse or interpolate made from seeds contains everything that this needs, except for the
-    model. The bytes are the same with the same model and the same version of vae-gen.
+    model. The bytes are equal if the model, the provider, the kind of processor, and the versions of vae-gen, ONNX
+    Runtime and Pillow are the same.
     """
     from vae_gen import ModelFolder, find_model
 
@@ -67,17 +73,15 @@ def repeat(
         raise UsageError(f"expected another file than the one that is repeated, got {target.path} twice")
     note = read_note(picture)
     command = note["command"].one_of(*REPEATABLE, *SOURCES)
-    if command in SOURCES:
+    source = f"{SOURCES[command]}, which are" if command in SOURCES else None
+    for key, verb in (("image", "is"), ("source", "are")):  # the path of an image; the word images or latents
+        if source is None and key in note and note[key].value is not None:
+            source = f"{_line(note[key])}, which {verb}"
+    if source is not None:
         raise InputError(
-            f"{picture}: expected a picture of seeds, got one of {command}, "
-            f"whose {SOURCES[command]} a PNG does not hold; give the first command again"
+            f"{picture}: expected a picture made from seeds, got one that {command} made from {source} not in the PNG; "
+            "run the original command again"
         )
-    for key in ("image", "source"):
-        if key in note and note[key].value is not None:
-            raise InputError(
-                f"{picture}: expected a picture of seeds, found one made from {_line(note[key])}, "
-                "which a PNG does not hold; give the first command again"
-            )
     module = importlib.import_module(f".{command}", __package__)
     recorded = {name: note[name] for name in module.RECORDED if name in note or name not in LEGACY}
     values = _checked(context, command, recorded)
@@ -92,10 +96,10 @@ def repeat(
 
 
 def _checked(context: typer.Context, name: str, recorded: dict[str, Json]) -> dict[str, Any]:
-    """The recorded parameters of the command called `name`, after the checks that its options make.
+    """Checks the recorded parameters as the options of the command called `name` do, and returns their values.
 
     Raises:
-        InputError: a value is not one that the option takes.
+        InputError: the option does not accept a value.
     """
     root: Any = context.find_root().command
     command = root.get_command(context, name)
@@ -123,10 +127,10 @@ def _checked(context: typer.Context, name: str, recorded: dict[str, Json]) -> di
 
 
 def _check_model(note: Json, values: dict[str, Any], manifest: Manifest, anyway: bool, console: out.Console) -> None:
-    """Compares the model with the one that made the picture.
+    """Compares the graphs that the picture depends on with those of the model that made it.
 
     Raises:
-        ModelError: they differ, and `--anyway` was not given.
+        ModelError: one of them differs, and `--anyway` was not given.
     """
     made_with, present = note["model"], out.model_facts(manifest)
     keys = ["sha256", *(["latents_sha256"] if values["prior"] == "fitted" else [])]
@@ -134,15 +138,20 @@ def _check_model(note: Json, values: dict[str, Any], manifest: Manifest, anyway:
     differing = [key for key in keys if made_with[key].text() != present.get(key)]
     if not differing:
         return
-    was = f"{_line(made_with['name'])} {_line(made_with['version'])} ({_line(made_with[differing[0]])[:12]}…)"
-    now = f"{manifest.name} {manifest.version} ({present.get(differing[0], 'none')[:12]}…)"
+    key = differing[0]
+    found = f"SHA-256 {present[key][:12]}…" if key in present else f"no {key.replace('_sha256', '.onnx')}"
+    was = f"{_line(made_with['name'])} {_line(made_with['version'])} (SHA-256 {_line(made_with[key])[:12]}…)"
+    now = f"{manifest.name} {manifest.version} ({found})"
     if not anyway:
-        raise ModelError(f"{note.where}: expected the model {was}, got {now}; name it with --model, or add --anyway")
-    console.message(f"{note.where} was made with {was}; this is {now}")
+        raise ModelError(
+            f"{note.where}: expected the model that made the picture, {was}, got {now}; "
+            "give its folder with --model, or add --anyway to use this model"
+        )
+    console.message(f"{note.where} was made with {was}; the new picture is made with {now}")
 
 
 def _line(node: Json) -> str:
-    """A text from a note as a part of one line."""
+    """The first 60 characters of a text in a note, printable, for a message of one line."""
     return "".join(letter if letter.isprintable() else "?" for letter in node.text()[:60])
 
 
@@ -150,7 +159,7 @@ def read_note(path: str) -> Json:
     """The text chunk of a PNG as JSON. The picture itself is not decoded.
 
     Raises:
-        InputError: the file is not a readable PNG, it has no chunk of ours, or the chunk is not JSON.
+        InputError: the file is not a readable PNG, has no text chunk of vae-gen, or the chunk is not JSON.
     """
     from vae_gen.internal.files import Json
 
@@ -158,7 +167,7 @@ def read_note(path: str) -> Json:
 
 
 def _find_chunk(path: str) -> bytes:
-    """The text of the first tEXt chunk with our keyword (PNG specification, third edition, 11.3.3.2)."""
+    """The text of the first tEXt chunk with the keyword vae-gen (PNG specification, third edition, 11.3.3.2)."""
     from vae_gen.internal.files import cannot_open
 
     try:

@@ -1,9 +1,10 @@
 """The proof that the graphs of a model folder compute what the trained model computes.
 
-The structure of each graph is checked first, then its values against PyTorch. The allowed differences are absolute:
-1e-5 on pictures in [0, 1], 1e-4 on posterior means and log-variances. At the extremes of the latent space, where
-sigmoids are steep, ONNX Runtime may differ from PyTorch in float64 by twice as much as PyTorch in float32 does. All
-values are checked at ONNX Runtime's default optimisation level, and without optimisation.
+The structure of each graph is checked first, then its values: pictures and posteriors against PyTorch, and sampled
+latents against NumPy. The allowed differences are absolute: 1e-5 on pictures in [0, 1] and on latents, 1e-4 on
+posterior means and log-variances. At the extremes of the latent space, where sigmoids are steep, ONNX Runtime may
+differ from PyTorch in float64 by 1e-5 or by twice as much as PyTorch in float32 does, whichever is more. All values are
+checked at ONNX Runtime's default optimisation level, and without optimisation.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ POSTERIOR_TOLERANCE = 1e-4
 """The largest difference that is allowed on posterior means and log-variances."""
 
 OPSETS = range(18, 22)
-"""The versions of ONNX's operators that a graph may use."""
+"""The versions of ONNX's operator set that a graph may use."""
 
 BATCHES = (1, 2, 7, 64)
-"""The sizes of batches in which 64 inputs are computed, as far as they fill whole batches."""
+"""The sizes of batches that are checked, each on as many of the first 64 inputs as fill whole batches."""
 
 EXTREMES = (0.0, 4.0, -4.0, 8.0, -8.0)
-"""The values that all numbers of a latent have at the extremes."""
+"""At the extremes, all numbers of a latent, and of the noise for a detail stage, have one of these values."""
 
 PRIOR_DRAWS = 1024
-"""How many samples of a prior are compared."""
+"""How many samples of a prior the decoder and the detail stage are checked on."""
 
 LOCAL_TRACES = (b"site-packages", b".py", b"/home/", b"/root/", b"/Users/")
-"""Parts of file names on the machine that exported a graph."""
+"""Parts of the paths of files on a machine that exports a graph."""
 
 LEVELS = {
     "default": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -59,13 +60,13 @@ Floats = NDArray[np.float32]
 
 
 def prove(graphs: Graphs, vae: VAE, test_images: Floats, stage: DetailDecoder | None = None) -> Report:
-    """Compare graphs with the networks that they were made from.
+    """Compare the graphs of a model folder with the networks that they were made from.
 
     Args:
-        graphs: the graphs.
+        graphs: the graphs, with the fitted prior and the settings of the detail stage.
         vae: the VAE in float32, in evaluation mode, on the CPU.
         test_images: real pictures, float32 [n, channels, height, width] in [0, 1].
-        stage: the detail stage, like the VAE, if the graphs have one.
+        stage: the detail stage in the same state as the VAE; None if the model has none.
     """
     models, expected = graphs.by_name(), _signatures(graphs, test_images)
     structure = [check for name, model in models.items() for check in _structure(name, model, expected[name])]
@@ -93,14 +94,14 @@ def _structure(
     opset = model.opset_import[0].version
     yield StructureCheck(f"{name}: opset {OPSETS[0]} to {OPSETS[-1]}", opset in OPSETS, f"opset {opset}")
     outside = [tensor.name for tensor in weights if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    yield StructureCheck(f"{name}: weights inside", not outside, ", ".join(outside) or "all of them")
+    yield StructureCheck(f"{name}: all weights in the graph's file", not outside, ", ".join(outside) or "all of them")
     without_weights = onnx.ModelProto()
     without_weights.CopyFrom(model)
     for tensor in without_weights.graph.initializer:
         tensor.ClearField("raw_data")  # a megabyte of weights contains any three bytes by chance
     content = without_weights.SerializeToString()
     traces = sum(trace in content for trace in LOCAL_TRACES)
-    yield StructureCheck(f"{name}: nothing of the machine that made it", not traces, f"{traces} kinds of local paths")
+    yield StructureCheck(f"{name}: no file paths of the exporting machine", not traces, f"{traces} kinds of paths")
 
 
 def _is_random(operator: str) -> bool:
@@ -137,7 +138,7 @@ def _values(
         feed = [np.array(value, np.int64) for value in (seed, start, count)]
         image, latent = _run(sessions["generator"], ["image", "latent"], *feed)
         reference = graphs.default_drawn(seed, start, count)
-        name = f"generator, seed {seed}, {count} from {start}"
+        name = f"generator, seed {seed}, pictures {start} to {start + count - 1}"
         yield compare(name, "latent", level, latent, reference.latents, IMAGE_TOLERANCE)
         yield compare(name, "image", level, image, torch_pictures(vae, stage, reference))
     yield from latent_checks(sessions["latents"], graphs.prior, graphs.spec, level)
@@ -152,7 +153,17 @@ def _picture_checks(
     sets: Mapping[str, Sequence[Floats]],
     level: str,
 ) -> Iterator[ValueCheck]:
-    """Compare a graph that makes pictures with its network: on sets of inputs, in batches of the first, at extremes."""
+    """Compare a graph that makes pictures with its network: on whole sets of inputs, in batches, and at extremes.
+
+    Args:
+        name: the name of the graph.
+        title: the inputs in words, for the name of the check at the extremes.
+        session: of the graph.
+        reference: computes the pictures by PyTorch, from the network and the inputs.
+        network: the network in float32.
+        sets: the inputs by names for people; the first set is also computed in batches.
+        level: stored in the checks.
+    """
 
     def run(*inputs: Floats) -> Floats:
         return _run(session, ["image"], *inputs)[0]
@@ -167,12 +178,12 @@ def _picture_checks(
     extremes = [np.repeat(np.array(EXTREMES, np.float32)[:, None], rows.shape[1], axis=1) for rows in first]
     exact = reference(copy.deepcopy(network).double(), *extremes)
     own = float(np.abs(reference(network, *extremes) - exact).max())  # of PyTorch in float32
-    yield compare(f"{name} at every {title} 0, ±4, ±8, against float64", "image", level, run(*extremes), exact,
-                  max(2 * own, IMAGE_TOLERANCE))  # fmt: skip
+    at_extremes = f"{name}, all numbers of the {title} 0, ±4 or ±8, against float64"
+    yield compare(at_extremes, "image", level, run(*extremes), exact, max(2 * own, IMAGE_TOLERANCE))
 
 
 def _in_batches(run: Callable[..., Floats], inputs: Sequence[Floats], batch: int) -> Floats:
-    """The results of 64 inputs in whole batches of one size."""
+    """The results for the first 64 inputs in batches of one size; inputs that do not fill a last batch are left out."""
     cuts = [slice(at, at + batch) for at in range(0, 64 - 64 % batch, batch)]
     return np.concatenate([run(*(rows[cut] for rows in inputs)) for cut in cuts])
 
@@ -218,7 +229,7 @@ def _in_torch(network: nn.Module, make: Callable[..., Tensor], *inputs: Floats) 
 def signature(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
     """The inputs and outputs of a graph as the manifest has them: name, NumPy dtype, axes.
 
-    An axis is a number, or a word if it is dynamic.
+    A fixed axis is its length, and a dynamic axis is its name.
     """
     def tensors(values: Any) -> list[dict[str, Any]]:
         return [

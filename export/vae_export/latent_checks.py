@@ -63,7 +63,7 @@ def latent_checks(
 
     for seed, start, count in GENERATOR_RANGES:
         for choice in (Choice("normal"), Choice("fitted")):
-            name = f"latents, {choice.prior}, seed {seed}, {count} from {start}"
+            name = f"latents, {choice.prior}, seed {seed}, pictures {start} to {start + count - 1}"
             yield from checks(name, (seed, start, count), [choice])
     if prior.classes:
         of_each_class = [Choice("fitted", label) for label in range(prior.classes)]

@@ -8,7 +8,7 @@
 >>> vae.decode(samples[0].latents).shape      # [n, channels, height, width]
 (1, 1, 28, 28)
 
-Each name is imported when it is first used, so that `import vae_gen` is quick.
+Names other than the errors are imported when they are first used, so that `import vae_gen` is quick.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
     VaeGenError                  1   the common base; as an exit code, an error that the program did not expect
     ├── UsageError (ValueError)  2   an argument is out of its range, or two arguments contradict each other
-    ├── UnavailableError         3   an extra or an execution provider is not installed
-    ├── ModelError               4   a model folder is missing, broken or edited, or fails its verification
+    ├── UnavailableError         3   an extra, an execution provider or a device is not available
+    ├── ModelError               4   a model is missing, broken, edited or not the one that is needed, or fails a check
     ├── InputError (ValueError)  5   a file or an array can't be used, or a data set fails its checksum
     ├── ExportMismatchError      6   exported graphs differ from PyTorch
     ├── OutputError              7   an output can't be written
     └── DivergedError            8   the loss of a training is no longer finite
 
-Every message is one line: what was expected, what was found, and what to do.
+Every message is one line: what was expected, what was found, and often what to do.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class UsageError(VaeGenError, ValueError):
 
 
 class UnavailableError(VaeGenError):
-    """An optional extra or an execution provider is not installed here."""
+    """An optional extra is not installed, or this machine does not have the execution provider or the device."""
 
     exit_code = 3
 
 
 class ModelError(VaeGenError):
-    """A model folder is missing, incomplete or edited, or computes other values than its golden vectors."""
+    """A model is missing, broken, edited or not the one that is needed, or computes other values than it should."""
 
     exit_code = 4
 

@@ -183,10 +183,10 @@ class VAE:
             start: index of the first picture, 0 … 2⁶³−1; start + n may reach 2⁶³.
             prior: the distribution of the latents: "normal" is N(0, I), and "fitted" is the density of the latents of
                 real images. None means the model's default.
-            label: makes pictures of one class: its index, its name, or an unambiguous part of its name, such as
-                "boot". Implies the fitted prior.
-            temperature: the factor of the latents' noise, 0 to 100; below 1 for more typical pictures, above 1 for
-                more varied ones.
+            label: makes pictures of one class: its index, its name, or the beginning of its name or a word of it, such
+                as "boot", that fits no other class. Implies the fitted prior.
+            temperature: the factor of the random part of latents, 0 to 100; below 1 for more typical pictures, above 1
+                for more varied ones. It does not scale the detail stage's noise.
             detail: whether the detail stage makes the pictures; False gives the decoder's mean pictures. None means
                 the model's default.
 
@@ -321,10 +321,10 @@ class VAE:
     ) -> Posterior:
         """Finds the latents of pictures: mean and log-variance of the posterior q(z|x), each float32 [n, dimensions].
 
-        A file and a Pillow image may have any size and mode: it is turned as its EXIF data asks, made grey or RGB,
-        made negative if its border is bright (Fashion-MNIST's garments lie on black), scaled to fit, and padded with
-        black. An array must have the model's shape, because the meaning of its axes can't be guessed; for an array of
-        another size pass `PIL.Image.fromarray(array)`.
+        A file and a Pillow image may have any size and mode: it is rotated or mirrored according to its EXIF data, made
+        grey or RGB, made negative if its border is bright (Fashion-MNIST's garments lie on black), scaled to fit, and
+        padded with black. An array must have the model's shape, because the meaning of its axes can't be guessed; for
+        an array of another size pass `PIL.Image.fromarray(array)`.
 
         Args:
             images: a path (.png, .jpg, …, .npy, .npz), a Pillow image, an array, `Samples`, or a list of these. Arrays

@@ -179,7 +179,7 @@ class DetailConfig(Settings):
         if not len(self.channels) == len(self.residual_blocks) == len(self.critic_channels) > 1:
             raise UsageError(
                 "expected as many channels as residual_blocks and critic_channels, one for each of at least two sizes "
-                f"of picture, got {len(self.channels)}, {len(self.residual_blocks)} and {len(self.critic_channels)}"
+                f"of feature map, got {len(self.channels)}, {len(self.residual_blocks)} and {len(self.critic_channels)}"
             )
         self._at_least(1, "channels", "critic_channels")
         self._at_least(0, "residual_blocks")

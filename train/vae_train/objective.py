@@ -11,8 +11,8 @@ The KL of two normals has a closed form (appendix B), here with v = log σ²:
 
     KL(q(z|x) ‖ p(z)) = ½ Σ (e^v + μ² − 1 − v)
 
-The first term cannot be smaller than the entropy of the grey pixels, H(x) = Σ −x·log x − (1−x)·log(1−x). This floor
-is 189.86 nats per test image of Fashion-MNIST.
+The first term cannot be smaller than the entropy of the grey pixels, H(x) = Σ −x·log x − (1−x)·log(1−x). The mean of
+this floor over Fashion-MNIST's test images is 189.86 nats.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def kl_nats(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def charged_kl(per_dimension: Tensor, free: float) -> Tensor:
-    """The KL that the loss charges for, in nats, [].
+    """The KL that the loss charges for, a scalar in nats.
 
     A dimension is charged at least `free` nats (Kingma et al. 2016, arXiv:1606.04934, appendix C.8: free bits). As long
     as its KL is below that, the loss does not push the dimension towards the prior, so the dimension stays in use.
-    Above it, the loss is the −ELBO.
+    If every dimension is at least that large, the result is the KL of the −ELBO.
 
     Args:
         per_dimension: the mean KL of each dimension over a batch, in nats, [12].
-        free: in nats.
+        free: the least that each dimension is charged, in nats.
     """
     return per_dimension.clamp(min=free).sum()
 

@@ -1,6 +1,7 @@
-"""What callers ask for, checked once: whole numbers, a range of a seed, prior, class, temperature and details.
+"""Checks of what callers ask for: whole numbers, a range of a seed, prior, class, temperature and details.
 
-A `Choice` holds options that were checked against a model; whoever receives one need not check it again.
+`resolve_choice` returns a `Choice` that is checked against a model, so that functions which take one don't check it
+again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LIMIT = 2**63
 def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
     """Checks a whole number and returns it as a Python integer.
 
-    Floats are refused, because a seed of 2**60 would lose digits in one.
+    Floats are refused, because they round large whole numbers such as 2**60 + 1; True and False are refused too.
 
     Args:
         name: the name of the argument, for the error.
@@ -53,7 +54,7 @@ def whole(name: str, value: object, low: int | None = None, high: int | None = N
 
 
 def check_range(seed: int, start: int, count: int) -> None:
-    """Checks that the pictures start … start+count−1 of a seed exist.
+    """Checks that the numbers of the pictures start … start+count−1 of a seed are in their ranges.
 
     Raises:
         UsageError: the seed, the start or the count is out of its range.
@@ -84,10 +85,12 @@ def window(seed: int, start: int, count: int) -> dict[str, NDArray[np.generic]]:
 class Choice:
     """How samples are made: the caller's options after the model's defaults were filled in.
 
+    `resolve_choice` returns a `Choice` that is checked against a model; the constructor itself checks nothing.
+
     Attributes:
         prior: "normal" for N(0, I), or "fitted" for the density of the latents of real images.
         label: the index of the class of all samples; None for any class.
-        temperature: the factor of the latents' noise, 0 to 100.
+        temperature: the factor of the random part of latents, 0 to 100; it does not scale the detail stage's noise.
         detail: whether the detail stage makes the pictures; otherwise the decoder makes mean pictures.
     """
 
@@ -110,7 +113,7 @@ class Choice:
         return ("generator",) if self.is_default(manifest) else ("latents", self.decoder)
 
     def has_labels(self, manifest: Manifest) -> bool:
-        """Whether each sample has a class."""
+        """Whether each sample has a class: the prior is fitted, and the model has names of classes."""
         return self.prior == "fitted" and bool(manifest.class_names)
 
     def feed(self) -> dict[str, NDArray[np.generic]]:
@@ -135,7 +138,7 @@ def resolve_choice(
         manifest: the model's manifest.
         prior: "normal" or "fitted"; None means fitted with a label, and otherwise the model's default.
         label: a class, as `find_label` reads it.
-        temperature: the factor of the latents' noise, 0 to 100.
+        temperature: the factor of the random part of latents, 0 to 100; it does not scale the detail stage's noise.
         detail: whether the detail stage makes the pictures; None means the model's default.
 
     Raises:
@@ -151,10 +154,10 @@ def resolve_choice(
         raise UsageError(f"expected the fitted prior for the label {label}, got normal, which has no classes")
     if not manifest.has_fitted_prior and (prior == "fitted" or label is not None or temperature != 1):
         wanted = f"temperature {temperature:g}" if label is None else f"label {label}"
-        wanted = "prior fitted" if prior == "fitted" and label is None else wanted
+        wanted = "fitted prior" if prior == "fitted" and label is None else wanted
         raise UsageError(
-            f"expected a model with a fitted prior for the {wanted}, got {manifest.name} {manifest.version}, "
-            "which has no latents.onnx; export it again"
+            f"expected a model with latents.onnx, which the {wanted} needs, got {manifest.name} {manifest.version} "
+            "without it; export the model again with this version"
         )
     index = None if label is None else find_label(manifest.class_names, label)
     chosen: Prior = "fitted" if prior == "fitted" or index is not None else "normal"
@@ -181,13 +184,14 @@ def resolve_detail(manifest: Manifest, detail: bool | None) -> bool:
 
 
 def find_label(class_names: Sequence[str], label: int | str) -> int:
-    """Finds a class by its index, its name, or part of its name, and returns its index.
+    """Finds a class by its index, its name, the beginning of its name or a word of it, and returns its index.
 
-    Upper and lower case, spaces, hyphens and underscores don't matter. A whole name is preferred to the beginning of
-    a name, and that to a whole word anywhere in a name. If none fits, the plural's "s" or "es" is left out.
+    Upper and lower case, spaces and punctuation don't matter. A whole name is preferred to the beginning of a name,
+    and that to a whole word, or several words in a row, anywhere in a name. If none fits, the plural's "s" or "es" is
+    left out.
 
     Raises:
-        UsageError: no class fits, several do, or the model has no classes.
+        UsageError: no class fits, several fit equally well, or the model has no classes.
 
     >>> find_label(["T-shirt/top", "Shirt", "Ankle boot"], "boot"), find_label(["Shirt", "Shoe", "Bag"], "shi")
     (2, 0)
@@ -212,7 +216,10 @@ def find_label(class_names: Sequence[str], label: int | str) -> int:
         ways.append([at for at, words in enumerate(names) if _has_words(words, singular)])
     found = next((some for some in ways if some), [])
     if not found:
-        raise UsageError(f"expected a class ({known}) or part of its name, got {label!r}{_nearest(class_names, label)}")
+        raise UsageError(
+            f"expected a class ({known}), the beginning of its name or a word of it, got {label!r}"
+            f"{_nearest(class_names, label)}"
+        )
     if len(found) > 1:
         raise UsageError(f"expected one class, got {label}, which fits {', '.join(class_names[at] for at in found)}")
     return found[0]
@@ -232,6 +239,6 @@ def _words(text: str) -> list[str]:
 
 
 def _has_words(words: Sequence[str], wanted: str) -> bool:
-    """Whether some neighbouring words, written together, are the wanted ones."""
+    """Whether one word, or several words in a row written together, equal `wanted`."""
     ends = range(len(words) + 1)
     return any(wanted and "".join(words[low:high]) == wanted for low in ends for high in ends)

@@ -1,9 +1,9 @@
-"""Pictures of any kind made into the model's images: files, Pillow images, arrays and samples.
+"""Turns pictures into images of the model's size and channels: files, Pillow images, arrays and samples.
 
 Files are untrusted: only common raster formats are opened, the size is read from the header before a pixel is decoded,
 and a damaged file becomes one plain error. A picture of another size or mode is fitted, and each step is recorded in
-words, so that a program can print them. An array must have the model's shape, because the
-meaning of its axes can't be guessed.
+words, so that a program can print them. An array must have the model's shape, because the meaning of its axes can't be
+guessed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ Floats = NDArray[np.float32]
 Invert = Literal["auto", "yes", "no"]
 
 MAX_MEGAPIXELS = 25
+"""The largest picture that is read, in millions of pixels."""
+
 BRIGHT = 0.5
 """A border is bright if the median of its pixels is above this, on a scale from 0 to 1."""
 
@@ -36,33 +38,37 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "IC
 """The formats that are opened. Pillow reads more, but EPS would start Ghostscript, and few people need the rest."""
 
 NPY, NPZ = b"\x93NUMPY", b"PK\x03\x04"
+"""The first bytes of an .npy file and of an .npz file."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Pictures as the model takes them."""
+    """Pictures as the model takes them, and what was done to them."""
 
     images: Floats
     """float32 [n, channels, height, width] in [0, 1]"""
     names: tuple[str, ...]
-    """the name of each picture: its file, as it was given"""
+    """the name of each picture: its path as it was given, or "picture 2" for an item of a list that has no path, or ""
+    for one picture without a path; where one file or array has several pictures, their numbers follow as in "a.npy[0]"
+    """
     steps: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """for each file or picture that was changed: its name, and in words what was done to it, in order"""
+    """for each file, image or array that was changed: its name, and the changes in words, in order"""
 
 
 def fit_pictures(pictures: Any, spec: ImageSpec, invert: str | bool = "auto") -> Fitted:
-    """Fits pictures to the model.
+    """Converts pictures to the model's size, channels and range of values.
 
     Args:
         pictures: a path, a Pillow image, an array, `Samples`, or a list of these; an .npy file may hold several, and
             of an .npz file the array `images` is read.
         spec: the model's images.
-        invert: "yes" or True makes negatives, "no" or False never does, and "auto" makes a negative of files and
-            Pillow images whose border is bright, because the training data lies on black.
+        invert: "yes" or True makes all pictures negative, and "no" or False none. "auto" makes those image files and
+            Pillow images negative whose border is bright, because the training data lies on black; it never changes
+            arrays, `Samples` or .npy files.
 
     Raises:
-        InputError: something that can't be read, is no picture, or is too large.
-        UsageError: another word for `invert`.
+        InputError: a picture can't be read, has another shape than the model's images as an array, or is too large.
+        UsageError: `invert` is none of these.
     """
     mode = read_invert(invert)
     if isinstance(pictures, list | tuple) and any(_is_picture(one) for one in pictures):
@@ -85,7 +91,7 @@ def read_invert(invert: str | bool) -> Invert:
     """Whether to make negatives: "auto", "yes" or "no"; True and False mean yes and no.
 
     Raises:
-        UsageError: another word.
+        UsageError: `invert` is none of these.
     """
     word = {True: "yes", False: "no"}.get(invert, invert) if isinstance(invert, bool) else invert
     if word == "auto":
@@ -151,7 +157,7 @@ def _load(path: str | os.PathLike[str], spec: ImageSpec) -> Floats:
 
 
 def _open(path: str | os.PathLike[str]) -> Image.Image:
-    """A picture of which only the header was read, and whose size is within the limit."""
+    """Opens a picture, reads only its header, and checks its size."""
     from PIL import Image
 
     try:
@@ -162,7 +168,9 @@ def _open(path: str | os.PathLike[str]) -> Image.Image:
             f"expected a picture of at most {MAX_MEGAPIXELS} megapixels, got far more; make it smaller first"
         ) from error
     except Exception as error:
-        raise InputError("expected a picture (PNG, JPEG, WebP, GIF, TIFF, …), got another kind of file") from error
+        raise InputError(
+            "expected a picture (PNG, JPEG, WebP, GIF, TIFF, …), got a file that cannot be opened as one"
+        ) from error
     try:
         _check_size(image)
     except InputError:
@@ -189,21 +197,23 @@ def _fit_image(image: Image.Image, spec: ImageSpec, invert: Invert) -> tuple[Flo
     # Decoders of damaged files raise almost anything: OSError, SyntaxError, ValueError, struct.error, …
     except Exception as error:
         reason = " ".join(str(error).split())[:100]
-        raise InputError(f"expected a whole picture, got a damaged one ({reason}); save it again") from error
+        raise InputError(
+            f"expected an undamaged picture, got one that cannot be decoded ({reason}); get the file again"
+        ) from error
 
 
 def _upright(image: Image.Image, done: list[str]) -> Image.Image:
-    """The picture turned as its EXIF data asks; EXIF data that can't be read is ignored."""
+    """The picture, rotated or mirrored according to its EXIF data; EXIF data that can't be read is ignored."""
     from PIL import ImageOps
 
     image.load()
     try:
         turned = ImageOps.exif_transpose(image)
         orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # the picture is whole, only its EXIF data is not
+    except Exception:  # the pixels were decoded, and only the EXIF data is damaged
         return image
     if orientation != 1:
-        done.append("turned as its EXIF data asks")
+        done.append("rotated or mirrored according to its EXIF data")
     return turned
 
 
@@ -217,7 +227,7 @@ def _fitted(image: Image.Image, spec: ImageSpec, invert: Invert, done: list[str]
             done.append("made grey")
         flat = flat.convert(mode)
     if invert == "yes" or (invert == "auto" and _has_bright_border(flat)):
-        done.append("made negative" + (" for its bright border" if invert == "auto" else ""))
+        done.append("made negative" + (" because its border is bright" if invert == "auto" else ""))
         flat = ImageOps.invert(flat)
     if flat.size != (spec.width, spec.height):
         scale = min(spec.width / flat.width, spec.height / flat.height)
@@ -235,7 +245,7 @@ def _fitted(image: Image.Image, spec: ImageSpec, invert: Invert, done: list[str]
 
 
 def _eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
-    """A picture with more than 8 bits reduced to 8; Pillow's own conversion would cut at 255 instead."""
+    """The picture, reduced to 8 bits if it has more; Pillow's own conversion would make all values above 255 white."""
     from PIL import Image
 
     if not image.mode.startswith(("I", "F")):
@@ -245,7 +255,7 @@ def _eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
         top = 1
     else:
         top = 255 if image.mode in ("I", "F") and values.max() <= 255 else 65_535
-    done.append(f"brought from 0 to {top} down to 8 bits")
+    done.append(f"values 0 to {top} reduced to 8 bits")
     return Image.fromarray(np.floor(np.clip(values / top, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
@@ -263,9 +273,9 @@ def _on_black(image: Image.Image, done: list[str]) -> Image.Image:
 
 
 def _has_bright_border(image: Image.Image) -> bool:
-    """Whether the median of the outermost pixels is bright: garments of the training data lie on black.
+    """Whether the median of the outermost pixels is bright, as it is not where a garment lies on black.
 
-    Of Fashion-MNIST's own pictures this is true of 0 of 10 000 test and 2 of 60 000 training images.
+    In Fashion-MNIST it is bright in 0 of 10 000 test images and in 2 of 60 000 training images.
     """
     levels: NDArray[np.uint8] = np.asarray(image.convert("L"))
     border = np.concatenate([levels[0], levels[-1], levels[1:-1, 0], levels[1:-1, -1]])

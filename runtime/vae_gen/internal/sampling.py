@@ -1,7 +1,7 @@
-"""Samples of a seed, computed: a few pictures in one batch, or many in whole aligned blocks of 32.
+"""Computes the samples of a seed: a few pictures in one batch, or many in whole aligned blocks of 32.
 
-ONNX Runtime rounds a little differently at different batch sizes (2.4e-7 between 3 and 256 pictures), and at another
-place of a batch. Two consequences:
+ONNX Runtime rounds a little differently in batches of different sizes (2.4e-7 between 3 and 256 pictures), and at
+different places of a batch. Two consequences:
 
 - Many pictures are computed in whole blocks that begin at multiples of 32, counted from index 0 of the seed. A picture
   is then equal to the byte whatever range was asked for.
@@ -34,15 +34,16 @@ Rows = dict[str, NDArray[Any]]
 """Arrays of consecutive pictures, by the names of the fields of `Samples`."""
 
 BLOCK = 32
-"""Pictures in a block. With 64 the default model makes 6 % fewer pictures a second, because its feature maps no longer
-fit a core's second cache of 2 MB; with 16 it gains as much again, and the reference model loses 13 % to what each call
-costs."""
+"""The number of pictures in a block. With blocks of 64 the default model makes 6 % fewer pictures a second, because its
+feature maps no longer fit a core's second-level cache of 2 MB. With blocks of 16 it makes 6 % more, but the reference
+model makes 13 % fewer, because each call of ONNX Runtime costs time."""
 
 FEW = 64
-"""Fewer pictures than this are computed in one batch of their own, for speed."""
+"""`Sampler.sample` computes fewer pictures than this in one batch of exactly these pictures, which is faster than
+whole blocks."""
 
 BULK = 1024
-"""From this number of pictures on, all cores are used unless the caller chose a number of threads."""
+"""From this number of pictures on, blocks are computed on all cores, unless the caller chose a number of threads."""
 
 Layout = tuple[int, int] | None
 """How pictures were computed: the first index and the size of their one batch, or None for whole aligned blocks."""
@@ -56,7 +57,7 @@ class Drawn(NamedTuple):
     labels: NDArray[np.int64]
     """int64 [count], the class of each; −1 if the prior has no classes"""
     noise: NDArray[np.float32] | None = None
-    """float32 [count, k], the noise for the detail stage; None without details"""
+    """float32 [count, k], the noise for the detail stage; None if the decoder makes the pictures"""
 
     def feed(self) -> dict[str, NDArray[np.float32]]:
         """The inputs of `decoder.onnx`, or of `detail.onnx` if there is noise."""
@@ -65,16 +66,19 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampler:
-    """Everything that pictures depend on besides their indices: the graphs, the resolved choice and the seed."""
+    """Makes the samples of one seed, from the graphs of one model and with one resolved choice.
+
+    Pictures depend on these and on their indices; the number of threads changes nothing but the time.
+    """
 
     graphs: Graphs
     choice: Choice
     seed: int
     threads: int | None = None
-    """cores for many pictures; None means one below 1024 pictures and all from there on"""
+    """how many threads compute whole blocks; None means one below 1024 pictures, and otherwise one for each core"""
 
     def open(self) -> None:
-        """Opens the graphs that are needed, so that their errors appear before any work."""
+        """Opens the graphs that the choice needs, so that their errors appear before any picture is computed."""
         for name in self.choice.graphs(self.graphs.manifest):
             _ = self.graphs[name]
 
@@ -90,7 +94,8 @@ class Sampler:
         Args:
             start: index of the first picture.
             count: number of pictures.
-            chunk: pictures in a chunk, a multiple of 32.
+            chunk: the most pictures in a chunk, a multiple of 32; chunks end at indices that are multiples of it, so
+                the first and the last may be smaller.
             grey: whether images are uint8 grey levels rather than float32.
         """
         first, position, end = start, start, start + count
@@ -103,7 +108,11 @@ class Sampler:
                 first, parts = position, []
 
     def _blocks(self, start: int, count: int, *, grey: bool) -> Iterator[Rows]:
-        """The parts of whole blocks that lie in the range, several blocks at a time."""
+        """Yields the pictures start … start+count−1 in order, in parts of up to 32.
+
+        Each part is computed as a whole block, of which only the pictures in the range are kept. Several threads may
+        compute blocks at the same time.
+        """
         self.open()
 
         def run(tasks: Sequence[tuple[int, int, int]]) -> list[Rows]:
@@ -153,11 +162,13 @@ def run_latents(session: Session, seed: int, start: int, count: int, choice: Cho
 
 
 def batches(indices: NDArray[np.int64], layout: Layout) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
-    """The batches in which pictures were computed: first index, size, and which of the `indices` lie in it.
+    """Yields each batch in which pictures were computed.
+
+    An item has the batch's first index, its size, and the positions in `indices` of the pictures that lie in it.
 
     Args:
         indices: int64 [n], in any order, perhaps with repetitions.
-        layout: how they were computed.
+        layout: how the pictures were computed.
     """
     if not len(indices):
         return
@@ -173,7 +184,8 @@ def batches(indices: NDArray[np.int64], layout: Layout) -> Iterator[tuple[int, i
 def find_labels(graphs: Graphs, seed: int, indices: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """The classes of default samples, int64 [n], which `generator.onnx` doesn't return.
 
-    They come from the tables of the fitted prior, or from an app's own session of `latents.onnx`; None without both.
+    They come from the tables of the fitted prior in the model folder, or else from an app's own session of
+    `latents.onnx`; None if there is neither.
     """
     if graphs.folder is None and "latents" not in graphs:
         return None
@@ -193,9 +205,10 @@ def find_labels(graphs: Graphs, seed: int, indices: NDArray[np.int64]) -> NDArra
 def find_noise(
     graphs: Graphs, choice: Choice, seed: int, indices: NDArray[np.int64], layout: Layout
 ) -> NDArray[np.float32] | None:
-    """The noise that default samples gave the detail stage, float32 [n, k], equal to the byte.
+    """Computes again the noise of default samples for the detail stage, float32 [n, k], equal to the byte.
 
-    `latents.onnx` computes it in the batches that the pictures were computed in; None if there is no session for it.
+    `latents.onnx` computes it in the batches that the pictures were computed in. None if the model has no detail stage
+    or there is no session of `latents.onnx`.
     """
     if "latents" not in graphs or graphs.manifest.detail is None:
         return None
@@ -207,19 +220,25 @@ def find_noise(
 
 
 def usable_cores() -> int:
-    """The processors that this process may run on."""
+    """The number of processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def workers(threads: int | None, count: int) -> int:
-    """How many blocks of `count` pictures to compute at the same time, if the caller asked for `threads`."""
+    """The number of threads that compute `count` pictures in all: `threads` if it is given.
+
+    None means one thread for fewer than 1024 pictures, and otherwise one for each core.
+    """
     return threads or (usable_cores() if count >= BULK else 1)
 
 
 def block_ranges(start: int, count: int) -> Iterator[tuple[int, int, int]]:
-    """The aligned blocks that cover start … start+count−1, as (first index of the block, cut from, cut to)."""
+    """Yields the aligned blocks that cover the pictures start … start+count−1.
+
+    An item has the first index of the block, and the slice of its rows that lies in the range: its begin and its end.
+    """
     for first in range(start - start % BLOCK, start + count, BLOCK):
         yield first, max(start - first, 0), min(start + count - first, BLOCK)
 
@@ -241,8 +260,8 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int
     """Runs `work` on each task in threads, and yields the results in the order of the tasks.
 
     At most 4 × threads results are in memory. ONNX Runtime releases the interpreter's lock while it computes, so the
-    threads run side by side: two cores made 1.7 times the pictures of one, and ONNX Runtime's own two threads no more
-    than one (reference model).
+    threads run side by side: with the reference model, two of these threads made 1.7 times as many pictures a second
+    as one, and two threads of ONNX Runtime itself no more than one.
     """
     if threads <= 1:
         yield from map(work, tasks)

@@ -1,13 +1,14 @@
 """The training of a detail stage, after the VAE is frozen.
 
 The critic compares two kinds of pairs. The real ones are (x, z): a training image x and a latent z from its posterior
-q(z|x). The made ones are (G(z, ε), z): what the detail decoder G makes of the same latent and of noise ε. When neither
-network can improve any more, the pictures of G are distributed as p(x|z) (Goodfellow et al. 2014, arXiv:1406.2661,
-proposition 2, applied for each z). A further loss keeps the decoder from ignoring z: the encoder's posterior mean of a
-made picture must be close to the latent that the picture was made from.
+q(z|x). The made ones are (G(z, ε), z): what the detail decoder G makes of the same latent and of noise ε. If the critic
+can no longer distinguish them, the pictures of G for a latent z are distributed as the training images that have this
+latent: each training image x counts in proportion to q(z|x) (Goodfellow et al. 2014, arXiv:1406.2661, proposition 2,
+applied for each z). A further loss keeps the decoder from ignoring z: the encoder's posterior mean of a made picture
+must be close to the latent that the picture was made from.
 
-The result depends on the settings, the run and the data alone. Each epoch has random generators of its own, so that a
-stopped training goes on from its last finished epoch with the same numbers.
+On one machine, the result depends on the settings, the run and the data alone. Each epoch has random generators of its
+own, so that a stopped training goes on from its last finished epoch with the same numbers.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ EPOCH_STREAM = 2**32 - 9
 """The stream of the seed contract's Philox from which PyTorch's generators get their seeds; the index is the epoch."""
 
 FARTHEST = 25.0
-"""The largest squared distance, in posterior variances, that counts in the consistency loss of one dimension. Without
-this limit one picture that is far off would dominate its batch."""
+"""The limit of the squared distance of one dimension, in posterior variances, in the consistency loss. Without it, one
+picture that is far off would dominate its batch."""
 
 LOOK_STEPS = 20
-"""How many steps pass between two checks and reports of the losses."""
+"""How many steps pass between two looks at the losses, which check and report them."""
 
 ENCODED_AT_ONCE = 500
 """How many training images are encoded at a time."""
 
 SHOWN_IMAGES, SHOWN_PICTURES = 16, 6
-"""How many training images a picture of samples shows, and how many pictures of the stage beside each of them."""
+"""How many training images the picture of samples shows, and how many pictures of the detail stage beside each."""
 
 FIGURES = ("critic", "decoder", "consistency")
 """The figures of an epoch, each a mean over its steps: the critic's loss; the part of the decoder's loss that comes
@@ -127,7 +128,8 @@ def train_detail(
 
     Raises:
         UsageError: the run has a stage and `resume` is false, or the settings contradict the stage or the run.
-        InputError: the folder holds no stage, or one of other weights.
+        InputError: the run was trained on other data; or `resume` is true, and the folder has no readable stage, or
+            one that was trained for other weights of the VAE.
         UnavailableError: this machine does not have the device.
         DivergedError: a loss is no longer finite.
         OutputError: a file cannot be written.
@@ -142,7 +144,7 @@ def train_detail(
 
 
 class _Trainer:
-    """A detail stage in memory, with what it is trained on."""
+    """A training of a detail stage: its networks and optimisers in memory, and the pictures that it is trained on."""
 
     def __init__(self, config: DetailConfig, run: Run, data: FashionMnist, reporter: Reporter) -> None:
         self.config, self.run, self.reporter = config, run, reporter
@@ -162,7 +164,7 @@ class _Trainer:
         return max(1, len(self.pairs.images) // self.config.batch_size)
 
     def finish_epoch(self) -> None:
-        """Do the steps of the next epoch, and write its files, the checkpoint last."""
+        """Do the steps of the next epoch, and write the files of the stage, the checkpoint last."""
         config, state = self.config, self.state
         started = time.perf_counter()
         sums = torch.zeros(len(FIGURES), device=self.device)
@@ -241,18 +243,22 @@ class _Trainer:
         return torch.stack([loss_of_critic.detach(), adversarial.detach(), distance.detach().mean()])
 
     def _look(self, sums: Tensor, steps: int) -> None:
-        """Report the mean losses of the epoch so far, and stop if one of them is not finite."""
+        """Report the critic's mean loss in the epoch so far.
+
+        Raises:
+            DivergedError: the mean of one of the `FIGURES` is not finite.
+        """
         means = (sums / steps).tolist()
         if not all(map(math.isfinite, means)):
             raise DivergedError(
-                f"expected finite losses, got critic {means[0]:g} and decoder {means[1]:g} by step {steps} of epoch "
-                f"{self.state.epoch + 1} of the detail stage; the last finished epoch is kept; remove "
-                f"{self.path} and train it again with another --seed"
+                f"expected finite losses, got critic {means[0]:g}, decoder {means[1]:g} and consistency {means[2]:g} "
+                f"by step {steps} of epoch {self.state.epoch + 1} of the detail stage; remove the folder {self.path}, "
+                "which holds the finished epochs, and train the stage again with another --seed"
             )
         self.reporter.step(self.state.epoch + 1, self.config.epochs, steps, self.steps, means[0])
 
     def _samples(self) -> NDArray[np.uint8]:
-        """The picture of samples: training images, each with its mean picture and with pictures of the stage."""
+        """The picture of samples: training images, and beside each its mean picture and pictures of the stage."""
         decoder: DetailDecoder = self.state.result
         image, latent = self.pairs.images[:SHOWN_IMAGES], self.pairs.mean[:SHOWN_IMAGES]
         columns = [image.cpu().numpy()]
@@ -269,24 +275,25 @@ def _check(config: DetailConfig, run: Run, data: FashionMnist) -> None:
     sizes = run.config.model.feature_sizes
     if len(config.channels) != len(sizes):
         raise UsageError(
-            f"expected channels for each of the run's {len(sizes)} sizes of picture, "
-            f"from {sizes[0][0]} by {sizes[0][1]} to {sizes[-1][0]} by {sizes[-1][1]}, got {len(config.channels)}"
+            f"expected {len(sizes)} numbers of channels, one for each size of feature map "
+            f"({sizes[0][0]} × {sizes[0][1]} to {sizes[-1][0]} × {sizes[-1][1]}), got {len(config.channels)}"
         )
     if config.noise_dim < len(data.class_names):
         raise UsageError(
-            f"expected noise_dim of at least {len(data.class_names)}, a number for each class, got {config.noise_dim}"
+            f"expected noise_dim of at least {len(data.class_names)}, one noise component for each class, "
+            f"got {config.noise_dim}"
         )
 
 
 def with_class(noise: Tensor, label: Tensor, shift: float) -> Tensor:
-    """Noise [batch, noise_dim] in which number `label[i]` of row i has `shift` added to it.
+    """Noise [batch, noise_dim] with `shift` added to component `label[i]` of row i.
 
-    So every number keeps its variance of 1, and unchanged noise N(0, I) stands for a picture of no particular class.
+    Within a class each component keeps variance 1; noise without a shift means no particular class.
 
     Args:
         noise: standard normals.
         label: int64 [batch], −1 for a picture without a class, whose noise stays as it is.
         shift: what is added, see `DetailConfig.class_shift`.
     """
-    numbers = torch.arange(noise.shape[1], device=noise.device)
-    return noise + shift * (numbers == label[:, None]).to(noise.dtype)
+    components = torch.arange(noise.shape[1], device=noise.device)
+    return noise + shift * (components == label[:, None]).to(noise.dtype)

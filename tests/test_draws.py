@@ -177,7 +177,7 @@ def test_a_beginning_of_several_classes_names_them_and_a_whole_name_wins_over_a_
     assert str(raised.value) == "expected one class, got boots, which fits Red boot, Blue boot"
     near = {"snaeker": "; did you mean Sneaker?", "ankel boots": "; did you mean Ankle boot?", "hat": "got 'hat'"}
     for text, end in near.items():
-        with pytest.raises(UsageError, match="or part of its name, got ") as raised:
+        with pytest.raises(UsageError, match="or a word of it, got ") as raised:
             find_label(FASHION, text)
         assert str(raised.value).endswith(end)
     with pytest.raises(UsageError) as raised:

@@ -40,7 +40,9 @@ def test_the_table_says_the_same(cli: Command) -> None:
 
 
 def test_what_is_wrong_is_said_before_anything_is_measured(cli: Command) -> None:
-    assert cli("bench", "--model", "nowhere").code == 4
+    outcome = cli("bench", "--model", "nowhere")
+    assert outcome.code == 4
+    assert "measuring" not in outcome.err
     assert cli("bench", "--provider", "nothing").code == 3
 
 

@@ -189,16 +189,18 @@ COMMANDS: list[tuple[str, int, str]] = [
      "expected one kind of ends: two or more of --seed, --label or --image, or a file of --latents; got none"),
     ("interpolate --image plain.png", 2, "expected two or more of --image, got one; name the picture to morph to"),
     ("interpolate --label blob", 2,
-     "expected two or more of --seed or of --label, got 0 seeds and 1 label; name another end"),
+     "expected two or more pictures to morph between, got 0 of --seed and 1 of --label; add another --seed or "
+     "another --label"),
     ("interpolate --label blob --label other --label blob --seed 1 --seed 2", 2,
-     "expected one --seed for all classes or one for each of 3, got 2; leave some out"),
+     "expected one --seed for all 3 classes, or 3 of them, one for each class, got 2; give one, or one for each"),
     ("interpolate --label blob --label other --image plain.png", 2,
      "expected one kind of ends: two or more of --seed, --label or --image, or a file of --latents; "
      "got --seed or --label and --image"),
     ("interpolate --label blob --label other --prior normal", 2,
      "expected the fitted prior for the label blob, got normal, which has no classes"),
     ("interpolate --seed 1", 2,
-     "expected two or more of --seed or of --label, got 1 seed and 0 labels; name another end"),
+     "expected two or more pictures to morph between, got 1 of --seed and 0 of --label; add another --seed or "
+     "another --label"),
     (
         "interpolate --seed 1 --seed 2 --image plain.png",
         2,
@@ -233,7 +235,8 @@ COMMANDS: list[tuple[str, int, str]] = [
         5,
         "nothing.png: expected a picture, cannot open it (No such file or directory); check its name",
     ),
-    ("reconstruct folder", 5, "folder: expected a picture, cannot open it (Is a directory); check its name"),
+    ("reconstruct folder", 5,
+     "folder: expected the file of a picture, got a folder; pass a list of the pictures in it"),
     (
         "reconstruct notes.txt",
         5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -81,6 +82,45 @@ def test_decoding_the_latents_of_samples_gives_their_pictures(cli: Command) -> N
         assert np.abs(archive["images"].astype(int) - np.load("b.npy").astype(int)).max() <= 1
 
 
+@pytest.mark.parametrize("line", ["sample -n 2 --seed 1 -o l.npz", "encode in.png in.png -o l.npz",
+                                  "encode in.png in.png -o l.json", "decode l.npy -o l.npz"])
+def test_latents_of_another_model_are_refused_unless_told_otherwise(
+    cli: Command, other_model_folder: Path, line: str
+) -> None:
+    cli.succeed("sample", "-n", "1", "-o", "in.png")
+    np.save("l.npy", np.zeros((2, 12)))
+    cli.succeed(*line.split())
+    file = line.split()[-1]
+    for command in (["decode", file], ["interpolate", "--latents", file]):
+        outcome = cli(*command, "-o", "out.png", model=other_model_folder)
+        assert outcome.code == 4
+        assert re.fullmatch(
+            rf"vae-gen: {file}: expected the model that made this file, tiny 1 \(SHA-256 [0-9a-f]{{12}}…\), "
+            r"got other 1 \(SHA-256 [0-9a-f]{12}…\); "
+            "give its folder with --model, or add --anyway to use this model\n", outcome.err
+        ), outcome.err
+        assert not Path("out.png").exists()
+        outcome = cli.succeed(*command, "--anyway", "-o", "out.png", model=other_model_folder)
+        assert outcome.err.startswith(f"{file} was made with tiny 1 (")
+        Path("out.png").unlink()
+        cli.succeed(*command, "-o", "out.png")
+        Path("out.png").unlink()
+
+
+@pytest.mark.parametrize("model", [None, "mine", {"name": "mine"}, {"sha256": 3}])
+def test_latents_without_a_record_of_their_model_decode(cli: Command, model: object) -> None:
+    Path("l.json").write_text(json.dumps({"mean": [[0.0] * 12], "model": model}))
+    np.savez("l.npz", mean=np.zeros((1, 12)), **({} if model is None else {"model": np.array(json.dumps(model))}))
+    for file in ("l.json", "l.npz"):
+        assert cli.succeed("decode", file, "-o", "out.npy").err == "1 picture of 1 latent → out.npy\n"
+
+
+def test_many_latents_are_not_all_named(cli: Command) -> None:
+    np.save("l.npy", np.eye(12))
+    outcome = cli.succeed("interpolate", "--latents", "l.npy", "--steps", "2", "-o", "a.png")
+    assert outcome.err == "latent 0 → latent 1 → … 9 more … → latent 11 in 2 linear steps → a.png\n"
+
+
 def test_decode_writes_grids_and_folders_too(cli: Command) -> None:
     np.save("l.npy", np.zeros((12, 12)))
     assert cli.succeed("decode", "l.npy").err == "12 pictures of 12 latents → decoded.png\n"
@@ -95,7 +135,7 @@ def test_latents_come_before_latent_before_mean(tmp_path: Path, key: str, value:
     rest = {name: [[number] * 4] for name, number in all_keys.items() if number >= value}
     path = tmp_path / "l.json"
     path.write_text(json.dumps(rest))
-    assert read_latents(str(path), 4)[0].tolist() == [value] * 4, key
+    assert read_latents(str(path), 4)[0][0].tolist() == [value] * 4, key
 
 
 def test_an_array_that_claims_to_be_enormous_is_refused(tmp_path: Path) -> None:
@@ -131,7 +171,7 @@ def test_any_json_is_latents_or_refused_in_one_line(tmp_path_factory: pytest.Tem
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_text(json.dumps(document))
     try:
-        rows = read_latents(str(path), 2)
+        rows, _ = read_latents(str(path), 2)
     except InputError as error:
         assert str(error).startswith(f"{path}: expected ")
         assert "\n" not in str(error)
@@ -146,7 +186,7 @@ def test_any_json_is_latents_or_refused_in_one_line(tmp_path_factory: pytest.Tem
 def test_good_rows_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]]) -> None:
     path = tmp_path_factory.getbasetemp() / "good.json"
     path.write_text(json.dumps({"latents": rows}))
-    assert read_latents(str(path), 3).tolist() == rows
+    assert read_latents(str(path), 3)[0].tolist() == rows
 
 
 @given(content=st.binary(max_size=200))
@@ -199,7 +239,7 @@ def test_an_archive_of_samples_decodes_to_the_same_pictures_to_the_bit(
         with np.load("a.npz") as archive:
             assert ("noise" in archive) == (extra == ())
             np.testing.assert_array_equal(np.load("b.npy"), archive["images"])
-        read = read_latents("a.npz", 12, 5)  # on some processors a picture depends on its place in a block
+        read, _ = read_latents("a.npz", 12, 5)  # on some processors a picture depends on its place in a block
         assert isinstance(read, Samples)
         assert (read.seed, read.indices.tolist()) == (7, list(range(30, 30 + count)))
 

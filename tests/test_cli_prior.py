@@ -45,12 +45,12 @@ def test_an_archive_holds_the_class_of_each_sample_where_there_are_classes(cli: 
     cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "b.npz")
     latents, labels = VAE(cli.model).fitted_prior().latents(7, 30, 100)
     with np.load("a.npz") as archive:
-        assert set(archive) == {"images", "latents", "labels", "seed", "start"}
+        assert set(archive) == {"images", "latents", "labels", "model", "seed", "start"}
         assert archive["labels"].dtype == np.int64
         np.testing.assert_array_equal(archive["labels"], labels)
         np.testing.assert_allclose(archive["latents"], latents, atol=1e-5)
     with np.load("b.npz") as archive:
-        assert set(archive) == {"images", "latents", "seed", "start"}
+        assert set(archive) == {"images", "latents", "model", "seed", "start"}
 
 
 def test_json_says_choices_and_classes(cli: Command) -> None:

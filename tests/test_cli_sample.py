@@ -93,7 +93,7 @@ def test_an_npz_holds_images_latents_seed_and_start(cli: Command) -> None:
     seed, start = 2**63 - 1, 2**32 - 3
     cli.succeed("sample", "-n", "5", "--seed", str(seed), "--start", str(start), "-o", "a.npz")
     with np.load("a.npz") as archive:
-        assert sorted(archive) == ["images", "latents", "seed", "start"]
+        assert sorted(archive) == ["images", "latents", "model", "seed", "start"]
         assert (int(archive["seed"]), int(archive["start"])) == (seed, start)
         np.testing.assert_array_equal(archive["images"], levels(cli, seed, start, 5))
         np.testing.assert_allclose(archive["latents"], standard_normals(seed, start, 5, 12), atol=1e-5)

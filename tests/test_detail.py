@@ -240,7 +240,7 @@ def test_repeat_minds_another_detail_stage(cli: Command, detailed_model_folder: 
     other = write_tiny_model(tmp_path / "m", name="m", default_prior="fitted", detail=DetailSpec(6, 4.0, True))
     cli.succeed("sample", "-n", "2", "--seed", "7", "--prior", "normal", "-o", "a.png", model=detailed_model_folder)
     outcome = cli("repeat", "a.png", model=other)
-    assert (outcome.code, "expected the model that made the picture, detailed 1" in outcome.err) == (4, True)
+    assert (outcome.code, "expected the model that made this file, detailed 1" in outcome.err) == (4, True)
 
 
 def test_an_interpolation_begins_with_the_sample_of_its_first_seed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import multiprocessing
 import os
 import pickle
@@ -267,8 +268,11 @@ def test_samples_are_saved_as_the_ending_says(detailed: VAE, tmp_path: Path) -> 
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), samples.images)
     samples.save(tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz") as archive:
-        assert sorted(archive) == ["images", "labels", "latents", "noise", "seed", "start"]
-        for name in archive:
+        assert sorted(archive) == ["images", "labels", "latents", "model", "noise", "seed", "start"]
+        assert json.loads(str(archive["model"])) == {
+            "name": "detailed", "version": "1", "sha256": detailed.manifest.fingerprint
+        }  # fmt: skip
+        for name in set(archive) - {"model"}:
             np.testing.assert_array_equal(archive[name], getattr(samples, name))
     samples[[5, 2]].save(tmp_path / "some.npz")
     with np.load(tmp_path / "some.npz") as archive:

@@ -54,7 +54,9 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["manifest.json", "decoder.onnx", "golden.json"])
 def test_a_missing_file_is_named(folder: Path, file: str) -> None:
     (folder / file).unlink()
-    assert str(folder / file) in refused(folder)
+    message = refused(folder)
+    assert file in message
+    assert str(folder) in message
 
 
 def test_a_truncated_graph_is_found_by_its_size(folder: Path) -> None:

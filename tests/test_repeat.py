@@ -68,7 +68,7 @@ def test_another_model_stops_unless_told_otherwise(cli: Command, other_model_fol
     cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     outcome = cli("repeat", "a.png", model=other_model_folder)
     assert outcome.code == 4
-    assert outcome.err.startswith("vae-gen: a.png: expected the model that made the picture, tiny 1 (SHA-256 ")
+    assert outcome.err.startswith("vae-gen: a.png: expected the model that made this file, tiny 1 (SHA-256 ")
     assert outcome.err.endswith("…); give its folder with --model, or add --anyway to use this model\n")
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png"]
     cli.succeed("repeat", "a.png", "--anyway", model=other_model_folder)
@@ -281,10 +281,23 @@ def test_a_fitted_picture_needs_the_same_tables_and_a_normal_one_does_not(
         rewritten("a.png", "b.png", json.dumps(note))
         outcome = cli("repeat", "b.png")
         assert outcome.code == code, outcome.err
-    assert "the model that made the picture, tiny 1 (SHA-256 000000000000…), got tiny 1 (SHA-256 " in outcome.err
+    assert "the model that made this file, tiny 1 (SHA-256 000000000000…), got tiny 1 (SHA-256 " in outcome.err
     outcome = cli("repeat", "b.png", "--anyway", model=old_model_folder)
     assert (outcome.code, outcome.err.splitlines()[-1]) == (
         2,
-        "vae-gen: expected a model with latents.onnx, which the fitted prior needs, got old 1 without it; "
-        "export the model again with this version",
+        "vae-gen: b.png: expected a model with latents.onnx, which the fitted prior needs, got old 1 without it; "
+        "name the model that made the picture with --model",
+    )
+
+
+@pytest.mark.parametrize("line", ["sample -n 2 -o a.png", "interpolate --seed 1 --seed 2 -o a.png"])
+def test_a_model_without_details_cannot_repeat_a_picture_with_details(
+    cli: Command, detailed_model_folder: Path, line: str
+) -> None:
+    cli.succeed(*line.split(), model=detailed_model_folder)
+    outcome = cli("repeat", "a.png", "--anyway")
+    assert (outcome.code, outcome.err.splitlines()[-1]) == (
+        2,
+        "vae-gen: a.png: expected a model with a detail stage, got tiny 1, which has no detail.onnx; name the model "
+        "that made the picture with --model",
     )

@@ -36,8 +36,8 @@ def bench(
     a value for --threads. Other work on the machine slows the measurements down.
     """
     console = Console(as_json, quiet)
-    console.message("measuring; about ten seconds")
     vae = options.load(model, None, provider, "generator")
+    console.message("measuring; about ten seconds")
     started = start_up_seconds(model, provider)
     single = one_picture_seconds(vae)
     rates = {threads: pictures_a_second(model, provider, threads) for threads in thread_counts()}

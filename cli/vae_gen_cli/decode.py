@@ -21,6 +21,7 @@ def decode(
     context: typer.Context,
     latents: Annotated[str, typer.Argument(metavar="LATENTS", help="A .npy, .npz or JSON file; - is standard input.")],
     detail: options.Detail = None,
+    anyway: options.Anyway = False,
     output: Annotated[str | None, options.output("decoded.png", options.PICTURES)] = None,
     format_name: Annotated[Literal["png", "webp", "npy", "npz"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
@@ -38,7 +39,7 @@ def decode(
 
     LATENTS is a file with an array of shape [n, dimensions]: .npy, .npz, or JSON as a list of rows. A .npz or a JSON
     object, such as encode and sample write, is searched for latents, latent and mean, in this order. A .npz of sample
-    gives the same pictures again, with the same details.
+    gives the same pictures again, with the same details. Latents of another model are refused without --anyway.
     """
     console = out.Console(as_json, quiet)
     target = out.parse_target(output, format_name, out.PICTURES, console, "decoded")
@@ -53,7 +54,8 @@ def decode(
 
     vae = options.load(model, threads, provider)
     spec = vae.manifest.detail
-    rows = read_latents(latents, vae.latent_dim, None if spec is None else spec.noise)
+    rows, made_with = read_latents(latents, vae.latent_dim, None if spec is None else spec.noise)
+    out.check_model(latents, made_with, vae.manifest, ["sha256"] if made_with else [], anyway, console)
     if detail is None and isinstance(rows, Samples):
         detail = rows.choice.detail
     detail = resolve_detail(vae.manifest, detail)
@@ -81,7 +83,7 @@ def decode(
 
             preview(frames)
     else:
-        out.write_chunks(target, chunks, count, 0, scale, lambda index: note, show=show)
+        out.write_chunks(target, chunks, count, 0, scale, lambda index: note, vae.manifest, show=show)
 
     console.message(f"{out.counted(count)} of {out.counted(count, 'latent')} → {target.name}")
     facts = {"count": count, **target.facts, "shape": [count, *vae.image_shape], "dtype": dtype, "detail": detail}

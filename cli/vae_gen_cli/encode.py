@@ -38,7 +38,7 @@ def encode(
 
     import numpy as np
 
-    from vae_gen.internal.saving import write_entry
+    from vae_gen.internal.saving import maker, write_entry
 
     from .inputs import read_pictures
 
@@ -51,6 +51,7 @@ def encode(
                 write_entry(archive, "mean", mean)
                 write_entry(archive, "log_variance", log_variance)
                 write_entry(archive, "files", np.array(pictures.names))
+                write_entry(archive, "model", maker(vae.manifest))
         else:
             document: dict[str, Any] = {"mean": _rows(mean), "log_variance": _rows(log_variance)}
             document |= {"files": pictures.names, "model": out.model_facts(vae.manifest)}

@@ -55,7 +55,9 @@ def read_one_latent(path: str, vae: VAE, invert: Literal["auto", "yes", "no"], c
     return mean
 
 
-def read_latents(path: str, dimensions: int, noise: int | None = None) -> NDArray[np.float32] | Samples:
+def read_latents(
+    path: str, dimensions: int, noise: int | None = None
+) -> tuple[NDArray[np.float32] | Samples, dict[str, str]]:
     """Reads the latents of a file, or of standard input for `-`.
 
     Args:
@@ -65,7 +67,8 @@ def read_latents(path: str, dimensions: int, noise: int | None = None) -> NDArra
 
     Returns:
         float32 [n, dimensions]; or, for an .npz that `sample` wrote, samples without their images, which keep the noise
-        of the detail stage.
+        of the detail stage. Beside it, what the file records of the model that made it: its name, its version, and the
+        SHA-256 of its decoder; empty if it records nothing.
 
     Raises:
         InputError: there is no such file, its format is unknown or unsafe, or its values are not finite or have another
@@ -73,6 +76,7 @@ def read_latents(path: str, dimensions: int, noise: int | None = None) -> NDArra
     """
     name = "standard input" if path == "-" else path
     content = _read(path)
+    made_with: dict[str, str] = {}
     try:
         if content.startswith(NPY):
             value = np.load(io.BytesIO(content), allow_pickle=False)
@@ -80,12 +84,14 @@ def read_latents(path: str, dimensions: int, noise: int | None = None) -> NDArra
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 value = _first(archive, "an array called")
                 rows = as_latents(value, dimensions).reshape(-1, dimensions)
-                return _as_samples(archive, rows, noise) if {"seed", "start"} <= set(archive) else rows
+                made_with = _made_with(json.loads(str(archive["model"]))) if "model" in archive else {}
+                sampled = {"seed", "start"} <= set(archive)
+                return _as_samples(archive, rows, noise) if sampled else rows, made_with
         elif content.startswith(PICKLE):
             raise InputError("expected .npy, .npz or JSON, got a pickle, which could run code; save as .npy")
         else:
-            value = _from_json(content)
-        return as_latents(value, dimensions).reshape(-1, dimensions)
+            value, made_with = _from_json(content)
+        return as_latents(value, dimensions).reshape(-1, dimensions), made_with
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except DAMAGED as error:
@@ -108,12 +114,22 @@ def _first(found: Any, what: str) -> Any:
     raise InputError(f"expected {what} {', '.join(KEYS)}, got {', '.join(found) or 'none'}")
 
 
-def _from_json(content: bytes) -> Any:
+def _made_with(model: Any) -> dict[str, str]:
+    """What a file records of the model that made it; nothing if it is not a record that vae-gen wrote."""
+    if not isinstance(model, dict) or not isinstance(model.get("sha256"), str):
+        return {}
+    return {key: str(value) for key, value in model.items()}
+
+
+def _from_json(content: bytes) -> tuple[Any, dict[str, str]]:
+    """The latents of a JSON document, and what it records of its model."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise InputError("expected .npy, .npz or JSON with latents, got another kind of file") from error
-    return _first(document, "a list of rows, or an object with") if isinstance(document, dict) else document
+    if not isinstance(document, dict):
+        return document, {}
+    return _first(document, "a list of rows, or an object with"), _made_with(document.get("model"))
 
 
 def _as_samples(archive: Any, rows: NDArray[np.float32], width: int | None) -> Samples:

@@ -25,6 +25,9 @@ RECORDED = (
 )  # fmt: skip
 """The parameters that a PNG records, and that `repeat` gives back to this command."""
 
+MOST_NAMES = 8
+"""How many ends the message names; of more it names the first two and the last."""
+
 
 def interpolate(
     context: typer.Context,
@@ -32,7 +35,7 @@ def interpolate(
         list[int] | None,
         typer.Option(
             "--seed", metavar="N", min=0, max=options.LARGEST_SEED, rich_help_panel=options.MAKE, show_default=False,
-            help="Morph between pictures of seeds; give two or more.",
+            help="Morph between the pictures of these seeds: repeat the option, once for each picture.",
         ),
     ] = None,
     start: options.Start = 0,
@@ -41,8 +44,9 @@ def interpolate(
         typer.Option(
             "--label", metavar="CLASS", rich_help_panel=options.MAKE, show_default="any class",
             autocompletion=options.complete_label,
-            help="Morph between classes; give two or more, with one --seed for all of them, one for each, or none. A "
-                 "single class is that of all seeds.",
+            help="Morph between classes: repeat the option, once for each class. Give one --seed for all of them, or "
+                 "as many as there are classes; without --seed one is drawn at random. A single --label applies to the "
+                 "pictures of all seeds.",
         ),
     ] = None,
     images: Annotated[
@@ -60,6 +64,7 @@ def interpolate(
             help="Morph between two or more latents from a file, as decode takes it.",
         ),
     ] = None,
+    anyway: options.Anyway = False,
     prior: options.Prior = None,
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
@@ -82,7 +87,7 @@ def interpolate(
     format_name: Annotated[Literal["png", "webp", "gif", "apng"] | None, options.FORMAT] = None,
     animate: options.Animate = False,
     fps: options.Fps = 12,
-    scale: options.Scale = None,
+    scale: options.SheetScale = 3,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -113,6 +118,8 @@ def interpolate(
     if not pairs:
         for option in ("--start", "--prior", "--temperature"):
             options.refuse_idle(context, option, "pictures of a --seed or a --label")
+    if anyway and latents is None:
+        raise UsageError("--anyway only applies to a file of --latents; leave it out")
     if not images:
         options.refuse_idle(context, "--invert", "pictures of an --image")
 
@@ -132,9 +139,9 @@ def interpolate(
     vae.open(choice.decoder)
     ends: list[End] = []
     if not pairs:
-        ends = _of_images(vae, images, invert, console) if images else _of_latents(vae, str(latents))
+        ends = _of_images(vae, images, invert, console) if images else _of_latents(vae, str(latents), anyway, console)
     number = len(pairs or ends)
-    shape, scale = read_method(method), scale or 3
+    shape = read_method(method)
     ways = [(at, (at + 1) % number) for at in range(number - (0 if loop else 1))]
     out.check_size(len(ways) * steps, vae.manifest.image, scale)
     choices = {
@@ -175,7 +182,10 @@ def interpolate(
     if show:
         sheets.preview(frames)
 
-    route = " → ".join(end.name for end in ends)
+    named = [end.name for end in ends]
+    if len(named) > MOST_NAMES:
+        named[2:-1] = [f"… {len(named) - 3} more …"]
+    route = " → ".join(named)
     if between_classes and len(drawn_from) == 1:
         route += f" of seed {drawn_from[0]}{'' if seeds else ' (drawn at random)'}"
     if pairs:
@@ -202,14 +212,15 @@ def seeds_and_classes(seeds: Sequence[int], classes: Sequence[str]) -> list[tupl
     if len(classes) < 2:
         if len(seeds) < 2:
             raise UsageError(
-                f"expected two or more of --seed or of --label, got {out.counted(len(seeds), 'seed')} and "
-                f"{out.counted(len(classes), 'label')}; name another end"
+                "expected two or more pictures to morph between, "
+                f"got {len(seeds)} of --seed and {len(classes)} of --label; add another --seed or another --label"
             )
         return [(seed, classes[0] if classes else None) for seed in seeds]
     seeds = list(seeds) or [draw_seed()]
     if len(seeds) not in (1, len(classes)):
         raise UsageError(
-            f"expected one --seed for all classes or one for each of {len(classes)}, got {len(seeds)}; leave some out"
+            f"expected one --seed for all {len(classes)} classes, or {len(classes)} of them, one for each class, "
+            f"got {len(seeds)}; give one, or one for each"
         )
     return list(zip(seeds * len(classes) if len(seeds) == 1 else seeds, classes, strict=True))
 
@@ -256,17 +267,19 @@ def _of_images(vae: VAE, images: Sequence[str], invert: str, console: out.Consol
     return [End(name, mean) for name, mean in zip(pictures.names, vae.encode(pictures.images).mean, strict=True)]
 
 
-def _of_latents(vae: VAE, path: str) -> list[End]:
+def _of_latents(vae: VAE, path: str, anyway: bool, console: out.Console) -> list[End]:
     """The latents in a file.
 
     Raises:
+        ModelError: they are another model's, and `anyway` is false.
         UsageError: the file has only one.
     """
     from vae_gen import Samples
 
     from .inputs import read_latents
 
-    found = read_latents(path, vae.latent_dim)
+    found, made_with = read_latents(path, vae.latent_dim)
+    out.check_model(path, made_with, vae.manifest, ["sha256"] if made_with else [], anyway, console)
     if len(found) < 2:
         raise UsageError(f"expected at least 2 latents in {path}, got 1; name another end")
     rows = found.latents if isinstance(found, Samples) else found

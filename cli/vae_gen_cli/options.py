@@ -112,7 +112,7 @@ Start = Annotated[
 Prior = Annotated[
     Literal["normal", "fitted"] | None,
     typer.Option(
-        "--prior", rich_help_panel=MAKE, show_default="the model's choice",
+        "--prior", rich_help_panel=MAKE, show_default="the model's choice; `vae-gen info` shows it",
         help="The distribution that latents are drawn from: N(0, I), or one fitted to the latents of real images.",
     ),
 ]
@@ -128,22 +128,35 @@ Temperature = Annotated[
     float,
     typer.Option(
         "--temperature", metavar="X", rich_help_panel=MAKE,
-        help="The factor of the noise, from 0 to 100: smaller values make more typical pictures, larger values more "
-             "varied ones.",
+        help="The factor of the latents' noise, from 0 to 100: smaller values make more typical pictures, larger "
+             "values more varied ones.",
     ),
 ]
 Detail = Annotated[
     bool | None,
     typer.Option(
-        "--detail/--no-detail", rich_help_panel=MAKE, show_default="the model's choice",
+        "--detail/--no-detail", rich_help_panel=MAKE, show_default="the model's choice; `vae-gen info` shows it",
         help="Add details with the detail stage, or show the decoder's mean pictures.",
+    ),
+]
+Anyway = Annotated[
+    bool,
+    typer.Option(
+        "--anyway", rich_help_panel=MAKE,
+        help="Use this model even if another one made the file; the pictures may then differ.",
     ),
 ]
 Scale = Annotated[
     int | None,
     typer.Option(
-        "--scale", metavar="N", min=1, max=64, rich_help_panel=OUTPUT,
+        "--scale", metavar="N", min=1, max=64, rich_help_panel=OUTPUT, show_default="4 in a grid, 1 in a folder",
         help="Enlarge each pixel to N × N pixels.",
+    ),
+]
+SheetScale = Annotated[
+    int,
+    typer.Option(
+        "--scale", metavar="N", min=1, max=64, rich_help_panel=OUTPUT, help="Enlarge each pixel to N × N pixels.",
     ),
 ]
 Columns = Annotated[

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeVar
 
 import typer
 
-from vae_gen import UsageError, __version__
+from vae_gen import ModelError, UsageError, __version__
 
 from .options import refuse_idle
 
@@ -91,6 +91,53 @@ def model_facts(manifest: Manifest) -> dict[str, str]:
     if manifest.detail is not None:
         facts["detail_sha256"] = manifest.graphs["detail"].sha256
     return facts
+
+
+def check_model(
+    where: str,
+    made_with: Mapping[str, str],
+    manifest: Manifest,
+    keys: Sequence[str],
+    anyway: bool,
+    console: Console,
+) -> bool:
+    """Compares the graphs that a file depends on with those of the model that made it.
+
+    Args:
+        where: the name of the file.
+        made_with: the facts in the file about its model: `model_facts`, or a part of them.
+        manifest: the model that this command uses.
+        keys: the names of the hashes that must be equal.
+        anyway: print a difference, instead of raising an error.
+        console: where it is printed.
+
+    Returns:
+        Whether the hashes are equal.
+
+    Raises:
+        ModelError: a hash differs, and `anyway` is false.
+    """
+    present = model_facts(manifest)
+    differing = [key for key in keys if made_with.get(key) != present.get(key)]
+    if not differing:
+        return True
+    key = differing[0]
+    found = f"SHA-256 {present[key][:12]}…" if key in present else f"no {key.replace('_sha256', '.onnx')}"
+    name, version, sha256 = (excerpt(made_with.get(one, "?")) for one in ("name", "version", key))
+    was = f"{name} {version} (SHA-256 {sha256[:12]}…)"
+    now = f"{manifest.name} {manifest.version} ({found})"
+    if not anyway:
+        raise ModelError(
+            f"{where}: expected the model that made this file, {was}, got {now}; "
+            "give its folder with --model, or add --anyway to use this model"
+        )
+    console.message(f"{where} was made with {was}; this command uses {now}")
+    return False
+
+
+def excerpt(text: str) -> str:
+    """The first 60 characters of a text in a file, for a message of one line; unprintable characters become `?`."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:60])
 
 
 @dataclass(frozen=True)
@@ -375,6 +422,7 @@ def write_chunks(
     start: int,
     scale: int,
     note: Callable[[int], str],
+    manifest: Manifest,
     *,
     show: bool,
 ) -> None:
@@ -387,6 +435,7 @@ def write_chunks(
         start: the index of the first picture, which names the files of a folder.
         scale: in a folder, each pixel becomes scale × scale pixels.
         note: returns the text chunk for the PNG of the picture with this index.
+        manifest: the model that made the pictures, which an .npz file records.
         show: also preview the first fifty pictures in the terminal.
     """
     from vae_gen.internal.saving import to_image, write_folder, write_npy, write_npz
@@ -411,7 +460,7 @@ def write_chunks(
             if target.format == "npy":
                 write_npy(file, noticed(), count)
             else:
-                write_npz(file, noticed(), count, target.nearby)
+                write_npz(file, noticed(), count, target.nearby, manifest)
     if show:
         from .sheets import preview
 

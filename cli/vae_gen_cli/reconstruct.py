@@ -21,7 +21,7 @@ def reconstruct(
     output: Annotated[str | None, options.output("reconstruction.png", "a sheet (.png, .webp)")] = None,
     format_name: Annotated[Literal["png", "webp"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
-    scale: options.Scale = None,
+    scale: options.SheetScale = 4,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -49,7 +49,7 @@ def reconstruct(
     vae = options.load(model, threads, provider, "encoder", "decoder")
     detail = resolve_detail(vae.manifest, detail)
     pictures = read_pictures(images, vae.manifest.image, invert, console)
-    count, scale = len(pictures.images), scale or 4
+    count = len(pictures.images)
     out.check_size(2 * count, vae.manifest.image, scale)
     with target.open() as file:
         posterior = vae.encode(pictures.images)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vae_gen import InputError, ModelError, UsageError
+from vae_gen import InputError, UsageError
 from vae_gen.internal.command import expected
 
 from . import options
@@ -40,13 +40,7 @@ LONGEST_NOTE = 1_000_000
 def repeat(
     context: typer.Context,
     picture: Annotated[str, typer.Argument(metavar="FILE", help="A PNG made by sample, traverse or interpolate.")],
-    anyway: Annotated[
-        bool,
-        typer.Option(
-            "--anyway", rich_help_panel=options.MAKE,
-            help="Go on even if this model is not the one that made FILE; the new picture may then differ.",
-        ),
-    ] = False,
+    anyway: options.Anyway = False,
     output: Annotated[str | None, options.output(
         "FILE without its ending, with -again.png", "a picture (.png, .apng)"
     )] = None,
@@ -76,7 +70,7 @@ def repeat(
     source = f"{SOURCES[command]}, which are" if command in SOURCES else None
     for key, verb in (("image", "is"), ("source", "are")):  # the path of an image; the word images or latents
         if source is None and key in note and note[key].value is not None:
-            source = f"{_line(note[key])}, which {verb}"
+            source = f"{out.excerpt(note[key].text())}, which {verb}"
     if source is not None:
         raise InputError(
             f"{picture}: expected a picture made from seeds, got one that {command} made from {source} not in the PNG; "
@@ -86,7 +80,8 @@ def repeat(
     recorded = {name: note[name] for name in module.RECORDED if name in note or name not in LEGACY}
     values = _checked(context, command, recorded)
     manifest = ModelFolder.open(find_model(model)).manifest
-    _check_model(note, values, manifest, anyway, console)
+    if not _check_model(note, values, manifest, anyway, console):
+        _check_choice(picture, values, manifest)
     getattr(module, command)(
         context, **values, output=target.path, show=show, model=model, threads=threads, provider=provider, quiet=True
     )
@@ -126,33 +121,37 @@ def _checked(context: typer.Context, name: str, recorded: dict[str, Json]) -> di
     return values
 
 
-def _check_model(note: Json, values: dict[str, Any], manifest: Manifest, anyway: bool, console: out.Console) -> None:
+def _check_model(note: Json, values: dict[str, Any], manifest: Manifest, anyway: bool, console: out.Console) -> bool:
     """Compares the graphs that the picture depends on with those of the model that made it.
+
+    Returns:
+        Whether they are equal.
 
     Raises:
         ModelError: one of them differs, and `--anyway` was not given.
     """
-    made_with, present = note["model"], out.model_facts(manifest)
     keys = ["sha256", *(["latents_sha256"] if values["prior"] == "fitted" else [])]
     keys += ["detail_sha256"] if values["detail"] else []
-    differing = [key for key in keys if made_with[key].text() != present.get(key)]
-    if not differing:
-        return
-    key = differing[0]
-    found = f"SHA-256 {present[key][:12]}…" if key in present else f"no {key.replace('_sha256', '.onnx')}"
-    was = f"{_line(made_with['name'])} {_line(made_with['version'])} (SHA-256 {_line(made_with[key])[:12]}…)"
-    now = f"{manifest.name} {manifest.version} ({found})"
-    if not anyway:
-        raise ModelError(
-            f"{note.where}: expected the model that made the picture, {was}, got {now}; "
-            "give its folder with --model, or add --anyway to use this model"
-        )
-    console.message(f"{note.where} was made with {was}; the new picture is made with {now}")
+    made_with = {key: note["model"][key].text() for key in ("name", "version", *keys)}
+    return out.check_model(note.where, made_with, manifest, keys, anyway, console)
 
 
-def _line(node: Json) -> str:
-    """The first 60 characters of a text in a note, printable, for a message of one line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in node.text()[:60])
+def _check_choice(picture: str, values: dict[str, Any], manifest: Manifest) -> None:
+    """Checks that a different model has the prior, the classes and the detail stage that the picture was made with.
+
+    Raises:
+        UsageError: one of them is missing. The advice of the command that made the picture is left out, because it
+            names options that `repeat` does not have.
+    """
+    from vae_gen.internal.choice import resolve_choice
+
+    labels = values["label"] if isinstance(values["label"], list) else [values["label"]]
+    try:
+        for label in labels:
+            resolve_choice(manifest, values["prior"], label, values["temperature"], values["detail"])
+    except UsageError as error:
+        reason = str(error).partition(";")[0]
+        raise UsageError(f"{picture}: {reason}; name the model that made the picture with --model") from error
 
 
 def read_note(path: str) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -84,7 +85,8 @@ def sample(
 
             preview(frames)
     else:
-        out.write_chunks(target, chunks, count, start, scale, lambda index: note(index, 1, "single"), show=show)
+        singles = functools.partial(note, number=1, layout="single")
+        out.write_chunks(target, chunks, count, start, scale, singles, vae.manifest, show=show)
 
     origin = f"seed {seed}{' (drawn at random)' if seed_was_drawn else ''}{f', from index {start}' if start else ''}"
     console.message(f"{out.counted(count)} of {origin}{options.unusual(choice, vae.manifest)} → {target.name}")

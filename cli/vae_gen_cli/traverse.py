@@ -68,7 +68,7 @@ def traverse(
     format_name: Annotated[Literal["png", "webp", "gif", "apng"] | None, options.FORMAT] = None,
     animate: options.Animate = False,
     fps: options.Fps = 12,
-    scale: options.Scale = None,
+    scale: options.SheetScale = 3,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -106,7 +106,6 @@ def traverse(
     latent = vae.manifest.latent
     choice = resolve_choice(vae.manifest, prior, label, temperature, detail)
     rows = read_dimensions(",".join(dimension), latent)
-    scale = scale or 3
     out.check_size(len(rows) * steps, vae.manifest.image, scale)
     choices = {
         "dimension": None if rows == latent.order else rows[0] if len(rows) == 1 else rows,

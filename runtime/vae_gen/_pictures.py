@@ -169,7 +169,7 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
             path: `.png` and `.webp` are a grid of all pictures, or a single picture without a border; a path that
                 ends in `/`, and a folder that exists, is filled with a PNG for each picture; `.npy` contains `images`;
                 `.npz` contains `images`, `latents` and the other arrays of the result (`labels`, `noise`, `seed` …) by
-                their names.
+                their names, and for samples `model`, a text in JSON that names the model.
             columns: pictures in a row of a grid, as in `grid`.
             scale: each pixel becomes scale × scale pixels; by default 4 in a grid and 1 elsewhere.
 

@@ -6,6 +6,7 @@ Arrays and folders are written chunk by chunk, so that memory doesn't grow with 
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from .._pictures import Pictures
+    from .manifest import Manifest
 
 GRID_SCALE = 4
 """Pixels of a grid for each pixel of a picture."""
@@ -54,7 +56,11 @@ def save(pictures: Pictures, path: str | os.PathLike[str], columns: int | None, 
     size = whole("scale", (GRID_SCALE if is_grid else 1) if scale is None else scale, 1)
     if ending in (".npy", ".npz"):
         with replacing(text) as file:
-            write_npy(file, [pictures]) if ending == ".npy" else write_npz(file, [pictures])
+            if ending == ".npy":
+                write_npy(file, [pictures])
+            else:
+                graphs = getattr(pictures, "_graphs", None)  # samples have their model, except an unpickled copy
+                write_npz(file, [pictures], manifest=None if graphs is None else graphs.manifest)
         return
     levels = pictures.grey_levels().reshape(-1, *pictures.shape[-3:])  # [n, channels, height, width]
     if ending == "/":
@@ -105,7 +111,13 @@ def write_npy(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = N
         file.write(_bytes(chunk.images))
 
 
-def write_npz(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = None, near: str | None = None) -> None:
+def write_npz(
+    file: IO[bytes],
+    chunks: Iterable[Pictures],
+    count: int | None = None,
+    near: str | None = None,
+    manifest: Manifest | None = None,
+) -> None:
     """Writes all chunks as one .npz: `images`, `latents`, and the other arrays of the pictures.
 
     Samples add `seed` and `start` (int64; `indices` int64 [n] in place of `start` if they are not consecutive),
@@ -116,6 +128,7 @@ def write_npz(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = N
         chunks: the pictures, at least one chunk.
         count: the pictures of all chunks together; None if there is only one chunk.
         near: a folder for temporary files, which hold everything but the images until those are written.
+        manifest: the model that made the pictures, which the entry `model` names; None leaves it out.
     """
     with ExitStack() as stack, zipfile.ZipFile(file, "w") as archive:
         waiting: dict[str, IO[bytes]] = {}
@@ -139,6 +152,14 @@ def write_npz(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = N
                 shutil.copyfileobj(waiting[name], entry, 1 << 20)
         for name, array in facts.items():
             write_entry(archive, name, array)
+        if manifest is not None:
+            write_entry(archive, "model", maker(manifest))
+
+
+def maker(manifest: Manifest) -> NDArray[np.str_]:
+    """The entry `model` of an .npz: a text in JSON with the model's name, version, and the SHA-256 of its decoder."""
+    facts = {"name": manifest.name, "version": manifest.version, "sha256": manifest.fingerprint}
+    return np.array(json.dumps(facts))
 
 
 def write_entry(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:

@@ -16,8 +16,9 @@ import onnxruntime
 import torch
 
 from vae_train.config import Precision, TrainConfig
-from vae_train.data import FashionMnist, load_fashion_mnist
+from vae_train.data import load_fashion_mnist
 from vae_train.evaluation import evaluate_torch
+from vae_train.images.image_set import ImageSet
 from vae_train.model import VAE, new_vae
 from vae_train.objective import kl_nats, reconstruction_nats
 from vae_train.training import train
@@ -63,7 +64,7 @@ def measure(folder: Path, share: float = 1.0) -> Iterator[Pair | Table | str]:
                            [Peer("--provider cpu", process(*words, folder=folder))], rounds=3)
 
 
-def trained(way: str, config: TrainConfig, data: FashionMnist, path: Path) -> tuple[float, float, float]:
+def trained(way: str, config: TrainConfig, data: ImageSet, path: Path) -> tuple[float, float, float]:
     """Train a whole run; returns images per second, seconds, and the test −ELBO in nats."""
     began = time.perf_counter()
     if way == "CUDA graph":
@@ -77,7 +78,7 @@ def trained(way: str, config: TrainConfig, data: FashionMnist, path: Path) -> tu
     return config.epochs * len(data.train_images) / seconds, seconds, neg_elbo
 
 
-def graph_loop(config: TrainConfig, data: FashionMnist) -> VAE:
+def graph_loop(config: TrainConfig, data: ImageSet) -> VAE:
     """Train the recipe with each step as one CUDA graph. Images that do not fill a last batch are left out."""
     device = torch.device(config.device)
     torch.manual_seed(config.seed)

@@ -23,7 +23,8 @@ from torchvision.transforms import ToTensor
 
 from vae_gen import UnavailableError
 from vae_train.config import TrainConfig
-from vae_train.data import FashionMnist, load_fashion_mnist
+from vae_train.data import load_fashion_mnist
+from vae_train.images.image_set import ImageSet
 from vae_train.progress import Reporter
 from vae_train.training import train
 
@@ -216,7 +217,7 @@ def variants() -> dict[str, TrainConfig]:
     return {name: config for name, config in offered.items() if unlike[config] == name}
 
 
-def watched(config: TrainConfig, data: FashionMnist, peers: Sequence[Steps], rounds: int, steps: int) -> Watch:
+def watched(config: TrainConfig, data: ImageSet, peers: Sequence[Steps], rounds: int, steps: int) -> Watch:
     """Train a run in a temporary folder until all windows are measured.
 
     Raises:

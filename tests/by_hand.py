@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vae_gen import random_words, standard_normals
 from vae_train.config import ModelConfig, TrainConfig
-from vae_train.data import FashionMnist
+from vae_train.images.image_set import ImageSet
 from vae_train.model import VAE
 
 Weights = Mapping[str, Tensor]
@@ -174,7 +174,7 @@ class RunByHand:
     """for each step, which dimensions cost more than their free nats, [latent]"""
 
 
-def train_by_hand(config: TrainConfig, data: FashionMnist) -> RunByHand:
+def train_by_hand(config: TrainConfig, data: ImageSet) -> RunByHand:
     """A run, from its settings and data."""
     for_weights, for_order, for_noise, _ = random_words(config.seed, 0, 1, 1, 2**32 - 3)[0, 0].tolist()
     weights = first_weights(config.model, for_weights)

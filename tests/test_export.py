@@ -26,8 +26,9 @@ from vae_export.package import export_run
 from vae_gen import VAE, FittedPrior, Manifest, ModelFolder, OutputError, standard_normals, verify
 from vae_gen.internal.prior import Mixture
 from vae_train.config import ModelConfig, TrainConfig
-from vae_train.data import FashionMnist
+from vae_train.data import CLASS_NAMES, NAME
 from vae_train.evaluation import evaluate_onnx, evaluate_torch
+from vae_train.images.image_set import ImageSet
 from vae_train.model import new_vae
 from vae_train.run_folder import Run
 
@@ -40,12 +41,12 @@ def made_up_run(model: ModelConfig = SMALL) -> Run:
     return Run(Path("run"), TrainConfig(model=model), vae, "0" * 64, [], record)
 
 
-def made_up_data(model: ModelConfig = SMALL) -> FashionMnist:
+def made_up_data(model: ModelConfig = SMALL) -> ImageSet:
     generator = torch.Generator().manual_seed(3)
     shape = (80, model.channels, model.height, model.width)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     labels = torch.arange(80) % 4  # the other classes have no images
-    return FashionMnist(images, labels, images, labels, {"images": "0" * 64})
+    return ImageSet(images, labels, images, labels, {"images": "0" * 64}, NAME, CLASS_NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="module")
-def data() -> FashionMnist:
+def data() -> ImageSet:
     return made_up_data()
 
 
@@ -67,9 +68,9 @@ def graphs(run: Run) -> Graphs:
 
 
 @pytest.fixture(scope="module")
-def folder(run: Run, data: FashionMnist, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(run: Run, data: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("export") / "small"
-    report, _ = export_run(run, data, out, name="small", version="1.2.3")
+    report, _ = export_run(run, data, out, name="small", version="1.2.3", licence="MIT")
     assert report.misses() == []
     return out
 
@@ -82,7 +83,7 @@ def test_the_folder_holds_the_files_of_the_contract_and_verifies(folder: Path) -
     assert [check.detail for check in verify(folder) if not check.passed] == []
 
 
-def test_the_manifest_says_what_was_exported(folder: Path, run: Run, data: FashionMnist) -> None:
+def test_the_manifest_says_what_was_exported(folder: Path, run: Run, data: ImageSet) -> None:
     manifest = Manifest.parse((folder / "manifest.json").read_bytes())
     assert (manifest.name, manifest.version, manifest.licence) == ("small", "1.2.3", "MIT")
     assert manifest.image.shape == (1, 12, 10)
@@ -98,7 +99,7 @@ def test_the_manifest_says_what_was_exported(folder: Path, run: Run, data: Fashi
     assert all(check["passed"] for check in document["export"]["values"])
 
 
-def test_the_evaluation_of_the_folder_and_of_the_run_agree(folder: Path, run: Run, data: FashionMnist) -> None:
+def test_the_evaluation_of_the_folder_and_of_the_run_agree(folder: Path, run: Run, data: ImageSet) -> None:
     images = data.test_images.numpy()
     in_onnx, in_torch = evaluate_onnx(VAE(folder), images), evaluate_torch(run.vae, images)
     assert in_onnx.neg_elbo == pytest.approx(in_torch.neg_elbo, abs=0.01)
@@ -139,8 +140,8 @@ def test_the_card_quotes_the_measured_figures(folder: Path) -> None:
     assert f"Active units (variance of the posterior mean above 0.01): {test['active_units']} of 5" in card
 
 
-def test_the_same_run_gives_the_same_bytes(folder: Path, run: Run, data: FashionMnist, tmp_path: Path) -> None:
-    export_run(run, data, tmp_path / "small", name="small", version="1.2.3")
+def test_the_same_run_gives_the_same_bytes(folder: Path, run: Run, data: ImageSet, tmp_path: Path) -> None:
+    export_run(run, data, tmp_path / "small", name="small", version="1.2.3", licence="MIT")
     for file in folder.iterdir():
         assert (tmp_path / "small" / file.name).read_bytes() == file.read_bytes(), file.name
 
@@ -152,7 +153,7 @@ def test_colour_pictures_of_an_odd_size_export_too(tmp_path: Path) -> None:
     assert VAE(tmp_path / "colour").sample(2, seed=1).shape == (2, 3, 20, 33)
 
 
-def test_a_residual_network_that_refines_its_posteriors_exports_too(data: FashionMnist, tmp_path: Path) -> None:
+def test_a_residual_network_that_refines_its_posteriors_exports_too(data: ImageSet, tmp_path: Path) -> None:
     model = replace(SMALL, residual_blocks=(1, 2), encoder_hidden=8, decoder_hidden=9, refinement_steps=3)
     run = made_up_run(model)
     generator = torch.Generator().manual_seed(2)
@@ -185,7 +186,7 @@ def test_a_table_that_differs_is_a_miss_of_the_latents(run: Run, graphs: Graphs)
     assert "latents, fitted, seed 0, 257 from 0" in missed
 
 
-def test_the_standard_normal_can_be_the_default(run: Run, data: FashionMnist, tmp_path: Path) -> None:
+def test_the_standard_normal_can_be_the_default(run: Run, data: ImageSet, tmp_path: Path) -> None:
     report, _ = export_run(run, data, tmp_path / "plain", name="plain", version="1", default_prior="normal")
     assert report.misses() == []
     model = VAE(tmp_path / "plain")
@@ -229,7 +230,7 @@ def test_what_the_contract_forbids_is_a_miss(
 
 
 def test_a_miss_ends_with_code_6_and_leaves_the_old_folder_as_it_was(
-    run: Run, data: FashionMnist, graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    run: Run, data: ImageSet, graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "model"
@@ -245,7 +246,7 @@ def test_a_miss_ends_with_code_6_and_leaves_the_old_folder_as_it_was(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_with_other_files_is_not_replaced(run: Run, data: FashionMnist, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_replaced(run: Run, data: ImageSet, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear")
     with pytest.raises(OutputError) as raised:
@@ -257,7 +258,7 @@ def test_a_folder_with_other_files_is_not_replaced(run: Run, data: FashionMnist,
 
 
 def test_a_manifest_of_another_program_does_not_make_a_folder_ours(
-    run: Run, data: FashionMnist, folder: Path, tmp_path: Path
+    run: Run, data: ImageSet, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "manifest.json").write_text('{"name": "an app"}')
@@ -300,7 +301,7 @@ def _images() -> np.ndarray:
 
 
 def test_the_json_report_is_one_object_on_standard_output(
-    run: Run, data: FashionMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = io.StringIO()
     monkeypatch.setattr("vae_train.run_folder.load_run", lambda *_, **__: run)
@@ -311,7 +312,7 @@ def test_the_json_report_is_one_object_on_standard_output(
     assert json.loads(out.getvalue())["passed"] is True
 
 
-def test_the_map_holds_the_posterior_means_of_test_images(folder: Path, data: FashionMnist) -> None:
+def test_the_map_holds_the_posterior_means_of_test_images(folder: Path, data: ImageSet) -> None:
     document = json.loads((folder / "map.json").read_text())
 
     def array(key: str, dtype: str) -> np.ndarray:

@@ -49,8 +49,8 @@ from vae_gen import (
     to_grey_levels,
 )
 from vae_gen.internal.latents import detail_noise
-from vae_train.data import FashionMnist
 from vae_train.evaluation import evaluate_torch
+from vae_train.images.image_set import ImageSet
 
 Floats = NDArray[np.float32]
 
@@ -79,7 +79,7 @@ def as_they_are(graphs: Graphs) -> Graphs:
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let the export build the linear graphs, spoilt by a function, and `vae-export` find a run and data."""
 
-    def using(spoil: Callable[[Graphs], Graphs] = as_they_are, data: FashionMnist = DATA) -> None:
+    def using(spoil: Callable[[Graphs], Graphs] = as_they_are, data: ImageSet = DATA) -> None:
         encoder = spoil(graphs_of(VAE_TORCH)).encoder
 
         def build(vae: LinearVae, _: object, prior: Any, default: Any, detail: Any = None) -> Graphs:
@@ -242,8 +242,8 @@ def test_the_figures_in_the_manifest_are_those_of_the_graphs_that_are_shipped(ex
 
 def test_the_manifest_names_data_training_and_detail_stage(exported: Path) -> None:
     manifest = document(exported)
-    assert manifest["model"] == {"name": "m", "version": "2.0", "licence": "MIT"}
-    assert manifest["data"] == {"name": "pictures", "licence": "unknown", "sha256": dict(DATA.sha256)}
+    assert manifest["model"] == {"name": "m", "version": "2.0", "licence": "unspecified"}
+    assert manifest["data"] == {"name": "pictures", "licence": "unspecified", "sha256": dict(DATA.sha256)}
     assert manifest["image"] == {"channels": 1, "height": 4, "width": 3, "range": [0, 1]}
     assert (manifest["latent"]["dimensions"], manifest["latent"]["default_prior"]) == (DIMENSIONS, "fitted")
     assert manifest["class_names"] == list(DATA.class_names)
@@ -364,7 +364,7 @@ def test_the_card_says_what_the_manifest_says(exported: Path) -> None:
     test, prior = manifest["metrics"]["test"], manifest["fitted_prior"]
     for line in (
         f"| −ELBO | {test['neg_elbo']:.2f} |",
-        f"| reconstruction (BCE summed over pixels) | {test['reconstruction']:.2f} |",
+        f"| reconstruction (binary cross-entropy summed over pixels) | {test['reconstruction']:.2f} |",
         f"| KL to the prior N(0, I) | {test['kl']:.2f} |",
         f"| floor of the reconstruction (the pixels' own entropy) | {test['floor_nats']:.2f} |",
         f"| under N(0, I) | {prior['held_out_nats_normal']:.2f} |",
@@ -400,6 +400,7 @@ def test_the_options_of_the_command_reach_the_export(
     use()
     monkeypatch.setattr(package, "export_run", record)
     monkeypatch.setattr("vae_train.run_folder.load_run", lambda _, weights: stored(weights))
+    monkeypatch.setattr("vae_train.images.settings.FEW", 1)
 
     def stored(which: str) -> Any:
         weights.append(which)
@@ -409,15 +410,21 @@ def test_the_options_of_the_command_reach_the_export(
     monkeypatch.setattr("vae_train.detail.folder.load_detail", lambda _: DETAIL)
     out = tmp_path / "my-model"
     for options in ((), ("--name", "n", "--model-version", "3", "--weights", "best", "--prior", "normal"),
-                    ("--detail", "available"), ("--detail", "none")):  # fmt: skip
+                    ("--detail", "available"), ("--detail", "none"),
+                    ("--licence", "MIT", "--data-licence", "CC0-1.0")):  # fmt: skip
         assert vae_export("--out", out, *options) == 6
-    assert weights == ["last", "best", "last", "last"]
+    assert weights == ["last", "best", "last", "last", "last"]
     assert all(arguments == (RUN, DATA, out) for arguments, _ in calls)
     plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "detail": DETAIL,
-             "details_by_default": True}  # fmt: skip
+             "details_by_default": True, "licence": "unspecified", "data_licence": None}  # fmt: skip
     assert [options for _, options in calls] == [
         plain,
         {**plain, "name": "n", "version": "3", "default_prior": "normal"},
         {**plain, "details_by_default": False},
         {**plain, "detail": None, "details_by_default": False},
+        {**plain, "licence": "MIT", "data_licence": "CC0-1.0"},
     ]  # fmt: skip
+    weights.clear()
+    monkeypatch.setattr("vae_train.images.settings.FEW", 2000)  # the images are fewer, so the best epoch is exported
+    assert vae_export("--out", out) == 6
+    assert weights == ["last", "best"]

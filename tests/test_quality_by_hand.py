@@ -19,7 +19,8 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from vae_gen import Posterior, random_words, standard_normals
-from vae_train.data import FashionMnist
+from vae_train.data import CLASS_NAMES, NAME
+from vae_train.images.image_set import ImageSet
 from vae_train.quality import classifiers, scores
 from vae_train.quality.classifiers import Described, Prediction, accuracy, describe, make
 from vae_train.quality.distances import frechet_distance, kernel_distance, manifold, squared_radii
@@ -30,12 +31,12 @@ from vae_train.quality.scores import Judge, Space, classification_accuracy, figu
 Floats = NDArray[np.float32]
 
 
-def data_of(train: Any, test: Any, train_labels: Any = None, test_labels: Any = None) -> FashionMnist:
+def data_of(train: Any, test: Any, train_labels: Any = None, test_labels: Any = None) -> ImageSet:
     """A data set of these grey levels, [n, 1, height, width]."""
     images = [torch.as_tensor(np.asarray(part, np.uint8)) for part in (train, test)]
     labels = [torch.zeros(len(part), dtype=torch.int64) if own is None else torch.as_tensor(own)
               for part, own in zip(images, (train_labels, test_labels), strict=True)]  # fmt: skip
-    return FashionMnist(images[0], labels[0], images[1], labels[1], {"made-up": "0" * 64})
+    return ImageSet(images[0], labels[0], images[1], labels[1], {"made-up": "0" * 64}, NAME, CLASS_NAMES)
 
 
 def random_pictures(count: int, seed: int, height: int = 2, width: int = 3) -> NDArray[np.uint8]:

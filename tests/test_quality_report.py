@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from tiny_training import tiny_data
 from vae_gen import VAE, DetailSpec, random_words, standard_normals, to_grey_levels
 from vae_gen.internal.latents import detail_noise
 from vae_train.config import QualitySettings
-from vae_train.data import FashionMnist
 from vae_train.evaluation import evaluate_onnx
+from vae_train.images.image_set import ImageSet
 from vae_train.quality import measure, scores
 from vae_train.quality.classifiers import Prediction, describe
 from vae_train.quality.distances import frechet_distance
@@ -37,10 +38,8 @@ DATA = tiny_data(height=28, width=28, train=40, test=30)
 WEIGHTS, PRIOR = _weights(0), tiny_prior()
 
 
-def labelled_data() -> FashionMnist:
-    return FashionMnist(
-        DATA.train_images, torch.arange(40) % 7, DATA.test_images, torch.arange(30) % 10, DATA.sha256
-    )
+def labelled_data() -> ImageSet:
+    return replace(DATA, train_labels=torch.arange(40) % 7, test_labels=torch.arange(30) % 10)
 
 
 @pytest.fixture(scope="module")

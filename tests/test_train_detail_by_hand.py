@@ -24,9 +24,9 @@ from by_hand import Adam, RunningMean, Weights, assert_same_figures, decode, den
 from tiny_training import CONFIG, tiny_data
 from vae_gen import picture_grid, random_words, standard_normals, to_grey_levels
 from vae_train.config import DetailConfig, ModelConfig
-from vae_train.data import FashionMnist
 from vae_train.detail.networks import Critic, DetailDecoder
 from vae_train.detail.training import train_detail
+from vae_train.images.image_set import ImageSet
 from vae_train.progress import Reporter
 from vae_train.run_folder import Run, load_run
 from vae_train.training import train
@@ -144,7 +144,7 @@ class StageByHand:
     """between encoded pictures and their latents, in posterior variances, before any limit; of all steps"""
 
 
-def stage_by_hand(config: DetailConfig, vae: Weights, model: ModelConfig, data: FashionMnist) -> StageByHand:
+def stage_by_hand(config: DetailConfig, vae: Weights, model: ModelConfig, data: ImageSet) -> StageByHand:
     """The stage of a VAE with these weights, which held 40 images out."""
     chosen, _ = split(len(data.train_images), 40)
     images, labels = data.train_images[chosen].float() / 255, data.train_labels[chosen]
@@ -227,7 +227,7 @@ def test_a_stage_comes_to_the_weights_and_figures_that_plain_lines_come_to(run: 
     assert any((saved[name] - by_hand.decoder[name]).abs().max() > 0.001 for name in saved)
 
 
-def networks_after(run: Run, config: DetailConfig, data: FashionMnist = DATA) -> tuple[DetailDecoder, Critic]:
+def networks_after(run: Run, config: DetailConfig, data: ImageSet = DATA) -> tuple[DetailDecoder, Critic]:
     """The decoder and the critic, neither of them averaged, of a new stage after its last epoch."""
     shutil.rmtree(run.path / "detail", ignore_errors=True)
     train_detail(config, load_run(run.path), data)

@@ -25,9 +25,44 @@ from vae_train.evaluation import (
     evaluate_torch,
 )
 from vae_train.model import VAE, new_vae
-from vae_train.objective import kl_nats, pixel_entropy_nats, reconstruction_nats
+from vae_train.objective import gaussian_nats, kl_nats, pixel_entropy_nats, reconstruction_nats
 
 Floats = NDArray[np.float32]
+
+
+def grey(images: NDArray[np.uint8]) -> Any:
+    """A decoder whose pixels are all one half."""
+    return lambda latent: np.full((len(latent), *images.shape[1:]), 0.5, np.float32)
+
+
+def test_the_gaussian_likelihood_has_the_variance_of_the_error() -> None:
+    images = np.array([[0, 255, 0, 255]], np.uint8).reshape(1, 1, 2, 2).repeat(3, 0)
+
+    def encode(image: Floats) -> tuple[Floats, Floats]:
+        return np.zeros((len(image), 1), np.float32), np.zeros((len(image), 1), np.float32)
+
+    figures = evaluate(encode, grey(images), None, images)
+    assert figures.pixel_variance == pytest.approx(0.25)  # each pixel is off by one half
+    assert figures.reconstruction == pytest.approx(4 * (0.5 + 0.5 * math.log(2 * math.pi * 0.25)))
+    assert figures.floor_nats is None
+    assert figures.psnr_db == pytest.approx(-10 * math.log10(0.25))
+
+
+def test_the_gaussian_that_is_trained_is_the_one_that_is_reported() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, image = torch.randn(5, 3, 4, 4, generator=generator), torch.rand(5, 3, 4, 4, generator=generator)
+    variance = float((torch.sigmoid(logits) - image).square().mean())
+    expected = [
+        -float(torch.distributions.Normal(torch.sigmoid(a), variance**0.5).log_prob(x).sum())
+        for a, x in zip(logits, image, strict=True)
+    ]
+    assert gaussian_nats(logits, image).tolist() == pytest.approx(expected, rel=1e-5)
+    logits.requires_grad_(True)
+    gaussian_nats(logits, image).mean().backward()
+    flowing = logits.detach().clone().requires_grad_(True)  # the same loss with the variance's gradient in it
+    squared = (torch.sigmoid(flowing) - image).square()
+    (0.5 * image[0].numel() * torch.log(squared.mean())).backward()
+    assert torch.allclose(logits.grad, flowing.grad, rtol=1e-4)
 
 
 def test_a_model_that_ignores_the_image_costs_what_the_formula_says() -> None:
@@ -38,7 +73,7 @@ def test_a_model_that_ignores_the_image_costs_what_the_formula_says() -> None:
     def encode(image: Floats) -> tuple[Floats, Floats]:
         return np.tile(mean, (len(image), 1)), np.tile(log_variance, (len(image), 1))
 
-    figures = evaluate(encode, lambda _, image: cost_of_logits(np.zeros_like(image), image), images)
+    figures = evaluate(encode, grey(images), lambda _, image: cost_of_logits(np.zeros_like(image), image), images)
     assert figures.images == 4
     assert figures.reconstruction == pytest.approx(6 * math.log(2), abs=1e-12)
     assert figures.kl_per_dimension == pytest.approx([0.125, 0.5 * (3 - math.log(4))], abs=1e-6)
@@ -59,7 +94,7 @@ def test_a_unit_is_active_where_its_mean_varies_by_more_than_a_hundredth() -> No
         mean = sign * np.array([[0.099, 0.101, 1.0]], np.float32)
         return mean, np.zeros_like(mean)
 
-    figures = evaluate(encode, lambda _, image: cost_of_logits(np.zeros_like(image), image), images)
+    figures = evaluate(encode, grey(images), lambda _, image: cost_of_logits(np.zeros_like(image), image), images)
     assert figures.active_units == 2
     assert figures.posterior_mean_variance == pytest.approx([0.099**2, 0.101**2, 1.0], rel=1e-5)
 
@@ -74,7 +109,8 @@ def test_the_noise_of_each_image_is_the_seed_contracts_whatever_the_batch() -> N
     def encode(image: Floats) -> tuple[Floats, Floats]:
         return np.ones((len(image), 3), np.float32), np.full((len(image), 3), math.log(4), np.float32)
 
-    evaluate(encode, cost, np.zeros((1201, 1, 1, 1), np.uint8))
+    images = np.zeros((1201, 1, 1, 1), np.uint8)
+    evaluate(encode, grey(images), cost, images)
     assert len(latents) > 1
     noise = standard_normals(0, 0, 1201, 3, stream=2**32 - 1)
     np.testing.assert_allclose(np.concatenate(latents), 1 + 2 * noise, atol=1e-6)

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_an_option_of_training_is_a_setting_of_any_preset(
 def test_an_option_of_the_detail_stage_is_a_setting(
     options: list[str], changes: dict[str, Any], settings: list[DetailConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_train.run_folder.load_run", lambda path: None)
+    monkeypatch.setattr("vae_train.run_folder.load_run", lambda path: SimpleNamespace(record={}))
     assert call(monkeypatch, detail_command, "run", *options) == 0
     assert settings == [DetailConfig(**changes)]
 
@@ -122,4 +123,4 @@ def test_an_evaluation_is_of_the_weights_that_were_named(
     assert figures["weights"] == name
     assert figures["weights_sha256"] == load_run(tmp_path / "run", name).weights_sha256  # type: ignore[arg-type]
     for key, value in expected.items():
-        assert figures[key] == pytest.approx(value, rel=1e-5)
+        assert figures[key] == (None if value is None else pytest.approx(value, rel=1e-5))

@@ -24,7 +24,7 @@ from vae_export.latent_graphs import default_latent_graph, latent_graph, prior_g
 from vae_gen import DetailSpec, FittedPrior
 from vae_gen.internal.manifest import Prior
 from vae_train.config import ModelConfig, TrainConfig
-from vae_train.data import FashionMnist
+from vae_train.images.image_set import ImageSet
 from vae_train.run_folder import Run
 
 IMAGE = (1, 4, 3)
@@ -126,13 +126,13 @@ def linear_run(vae: LinearVae) -> Run:
     return Run(Path("run"), config, vae, "0" * 64, [], {"versions": {"torch": "made up"}})  # type: ignore[arg-type]
 
 
-def tiny_pictures(count: int = 90, *, classes: tuple[str, ...] = ("dark", "light")) -> FashionMnist:
+def tiny_pictures(count: int = 90, *, classes: tuple[str, ...] = ("dark", "light")) -> ImageSet:
     """Pictures of 4 by 3 random grey levels, the training images others than the test images."""
     def drawn(seed: int) -> Tensor:
         return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, *IMAGE), np.uint8))
 
     labels = torch.arange(count) % max(len(classes), 1)
-    return FashionMnist(drawn(1), labels, drawn(2), labels, {"images": "0" * 64}, "pictures", classes)
+    return ImageSet(drawn(1), labels, drawn(2), labels, {"images": "0" * 64}, "pictures", classes)
 
 
 def model(
@@ -227,6 +227,6 @@ def changed(graphs: Graphs, name: str, change: Callable[[ModelProto], object]) -
     return replace(graphs, **{name: made if isinstance(made, ModelProto) else copy})
 
 
-def unit_pictures(data: FashionMnist) -> NDArray[np.float32]:
+def unit_pictures(data: ImageSet) -> NDArray[np.float32]:
     """The test images in [0, 1]."""
     return data.test_images.numpy().astype(np.float32) / np.float32(255)

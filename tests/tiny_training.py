@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vae_train.config import ModelConfig, TrainConfig
-from vae_train.data import FashionMnist
+from vae_train.images.image_set import ImageSet
 
 MODEL = ModelConfig(height=12, width=10, latent_dim=3, encoder_channels=(4, 6))
 CONFIG = TrainConfig(
@@ -13,7 +13,7 @@ CONFIG = TrainConfig(
 )
 
 
-def tiny_data(height: int = 12, width: int = 10, train: int = 200, test: int = 40) -> FashionMnist:
+def tiny_data(height: int = 12, width: int = 10, train: int = 200, test: int = 40) -> ImageSet:
     """Bright rectangles on black, with noise: something to learn."""
     generator = torch.Generator().manual_seed(5)
 
@@ -24,7 +24,7 @@ def tiny_data(height: int = 12, width: int = 10, train: int = 200, test: int = 4
             image[:, :bottom, :right] += 200
         return images.to(torch.uint8)
 
-    return FashionMnist(
+    return ImageSet(
         train_images=pictures(train),
         train_labels=torch.zeros(train, dtype=torch.int64),
         test_images=pictures(test),

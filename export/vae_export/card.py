@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vae_train.evaluation import likelihood_of
+
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """The model card in Markdown, for the content of a manifest.json."""
@@ -19,6 +21,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         f"{_signature(graph['outputs'])} |"
         for graph in manifest["graphs"].values()
     )
+    likelihood = likelihood_of(manifest)
     worst = {
         output: max(check["max"] for check in manifest["export"]["values"] if check["output"] == output)
         for output in ("image", "mean", "log_variance", "latent")
@@ -27,7 +30,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 This is a convolutional variational autoencoder (VAE) of {manifest["data"]["name"]}. It makes a picture of
 {image["height"]} × {image["width"]} pixels{_CHANNELS[image["channels"]]} from a latent of {latent["dimensions"]} numbers, and finds the latent of a picture. The
-model's licence is {model["licence"]}; the data set's licence is {manifest["data"]["licence"]}.
+model's licence is {model["licence"]}; the data set's licence is {manifest["data"]["licence"]}.{_classes(manifest)}
 
 ![Fifty samples of seed 0](preview.png)
 
@@ -39,12 +42,11 @@ by default{_and_details(manifest)}.
 | figure | nats per image |
 |---|---|
 | −ELBO | {test["neg_elbo"]:.2f} |
-| reconstruction (BCE summed over pixels) | {test["reconstruction"]:.2f} |
+| reconstruction ({_LOSS[likelihood]}) | {test["reconstruction"]:.2f} |
 | KL to the prior N(0, I) | {test["kl"]:.2f} |
-| floor of the reconstruction (the pixels' own entropy) | {test["floor_nats"]:.2f} |
-
+{_floor(test)}
 The figures are those of one training run, with seed {recipe["seed"]}. They use one random latent of each image, which the seed
-contract fixes.
+contract fixes.{_psnr(test)}
 
 A latent dimension is active if its posterior mean varies between images.
 Active units (variance of the posterior mean above 0.01): {test["active_units"]} of {latent["dimensions"]}.
@@ -59,8 +61,8 @@ Active units (variance of the posterior mean above 0.01): {test["active_units"]}
 
 {_detail(manifest)}## Training
 
-The model was trained for {recipe["epochs"]} epochs with Adam, {_rate(recipe)}, batches of {recipe["batch_size"]} images and β = {recipe["beta"]:g},
-on {"all training images" if recipe["full"] else "the training images without the validation images"}. The loss is the binary cross-entropy summed over pixels plus the KL, in nats per image.{_extras(recipe)}
+The model was trained for {_length(recipe)} with Adam, {_rate(recipe)}, batches of {recipe["batch_size"]} images and β = {recipe["beta"]:g},
+on {"all training images" if recipe["full"] else "the training images without the validation images"}. The loss is the {_LOSS[likelihood]} plus the KL, in nats per image.{_extras(recipe)}
 
 Training used torch {training["versions"]["torch"]}. The SHA-256 of the weights is
 `{training["weights_sha256"]}`.
@@ -79,19 +81,53 @@ pictures in [0, 1], {worst["mean"]:.1e} on posterior means, {worst["log_variance
 
 ![Test images above their reconstructions](worst.png)
 
-The upper row shows ten test images, the worst of the first 1000: their reconstructions, in the lower row, are furthest
-above the floor of the image.
+The upper row shows ten test images, the worst of the first 1000: their reconstructions, in the lower row, {_WORST[likelihood]}.
 
-- Some samples from N(0, I) (`--prior normal`) are blends of two garments, because they lie between the classes more often
-  than real pictures do.
+- Some samples from N(0, I) (`--prior normal`) are blends of two pictures, because they lie between the latents
+  of real pictures more often than samples from the fitted prior do.
 - {_looks(manifest)}
-- The model was made for {image["height"]} × {image["width"]} pictures of garments on black, centred as in its data set. It is fine for teaching, tests
-  and play, and not for judging real garments.
+- The model was made for pictures of {image["height"]} × {image["width"]} pixels that are like those of {manifest["data"]["name"]}. {_prepared(manifest)}
 """
 
 
 _CHANNELS = {1: " in grey", 3: " in colour"}
+_LOSS = {
+    "bernoulli": "binary cross-entropy summed over pixels",
+    "gaussian": "negative log-density of a Gaussian whose variance is the mean squared error",
+}
+_WORST = {"bernoulli": "are furthest\nabove the floor of the image", "gaussian": "have the\nlargest squared error"}
 _DEFAULT = {"normal": "N(0, I)", "fitted": "its fitted prior"}
+
+
+def _classes(manifest: Mapping[str, Any]) -> str:
+    names = manifest["class_names"]
+    if not names:
+        return " The data set has no classes."
+    more = f", and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"\n\nThe classes are {', '.join(names[:20])}{more}."
+
+
+def _floor(test: Mapping[str, Any]) -> str:
+    if test["floor_nats"] is None:
+        return f"\nThe variance of the Gaussian is {test['pixel_variance']:.5f}, for pixels from 0 to 1.\n"
+    return f"| floor of the reconstruction (the pixels' own entropy) | {test['floor_nats']:.2f} |\n"
+
+
+def _psnr(test: Mapping[str, Any]) -> str:
+    if "psnr_db" not in test:  # a model from before it was measured
+        return ""
+    return f" The images that the posterior means are decoded to have a PSNR of {test['psnr_db']:.2f} dB."
+
+
+def _length(recipe: Mapping[str, Any]) -> str:
+    return f"{recipe['steps']} steps" if recipe.get("steps") else f"{recipe['epochs']} epochs"
+
+
+def _prepared(manifest: Mapping[str, Any]) -> str:
+    preparation = manifest["preparation"]
+    done = {"pad": "padded", "crop": "cropped in the middle", "stretch": "stretched"}[preparation["fit"]]
+    bright = ", and pictures with a bright border are inverted" if preparation["invert_bright"] else ""
+    return f"Pictures of another\n  shape are {done} on {preparation['background']}{bright}."
 
 
 def _and_details(manifest: Mapping[str, Any]) -> str:
@@ -102,13 +138,13 @@ def _and_details(manifest: Mapping[str, Any]) -> str:
 def _looks(manifest: Mapping[str, Any]) -> str:
     width = manifest["latent"]["dimensions"]
     smooth = (
-        f"{'Twelve' if width == 12 else width} numbers describe outline and shade, but not prints, straps, seams or laces."
+        f"{'Twelve' if width == 12 else width} numbers describe the large shapes and shades of a picture, but not its details."
     )
     if "detail" not in manifest:
         return f"{smooth} So\n  pictures are smoother than photographs."
     return (
         f"{smooth}\n  Without the detail stage (`--no-detail`) pictures are smoother than photographs. With it such details are invented:\n"
-        "  the same latent with other noise has another print."
+        "  the same latent with other noise gives other details."
     )
 
 

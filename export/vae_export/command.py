@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,9 +31,17 @@ def export(
     ] = None,
     version: Annotated[str, option(CONTENT, "The version of the model.", "--model-version", metavar="TEXT")] = "1.0.0",
     weights: Annotated[
-        Literal["last", "best"],
-        option(CONTENT, "The weights of the run: after its last epoch, or with the lowest validation -ELBO."),
-    ] = "last",
+        Literal["last", "best"] | None,
+        option(CONTENT, "The weights of the run: after its last epoch, or with the lowest validation -ELBO.",
+               default="last; best if the run has fewer than 2000 images"),
+    ] = None,
+    licence: Annotated[
+        str, option(CONTENT, "The licence of the model, for example MIT.", metavar="TEXT")
+    ] = "unspecified",
+    data_licence: Annotated[
+        str | None,
+        option(CONTENT, "The licence of the data set.", metavar="TEXT", default="unspecified; MIT for Fashion-MNIST"),
+    ] = None,
     prior: Annotated[
         Literal["normal", "fitted"],
         option(CONTENT, "The prior that samples come from by default. The model has both in any case."),
@@ -41,6 +50,7 @@ def export(
         Literal["default", "available", "none"],
         option(CONTENT, "Whether the run's detail stage makes samples by default, only on request, or is left out."),
     ] = "default",
+    data: options.MovedData = None,
     data_dir: options.DataDir = None,
     debug: options.Debug = False,
 ) -> None:
@@ -51,25 +61,32 @@ def export(
     nothing is written, and the exit code is 6.
     """
     options.require_train_extra("onnx", "onnxscript", "sklearn")
-    from vae_train.data import load_fashion_mnist
     from vae_train.detail.folder import load_detail, saved_settings
+    from vae_train.images.loading import images_of_run
+    from vae_train.images.settings import FEW
+    from vae_train.progress import DecodingProgress
     from vae_train.run_folder import load_run
 
     from .package import export_run, refuse_strangers
 
     refuse_strangers(out)
-    loaded = load_run(run, weights=weights)
-    data = load_fashion_mnist(data_dir)
+    loaded = load_run(run, weights=weights or "last")
+    with DecodingProgress() as progress:
+        images = images_of_run(loaded.record, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress)
+    if weights is None and len(images.train_images) < FEW and not loaded.config.full:
+        loaded = load_run(run, weights="best")
     has_stage = detail != "none" and saved_settings(loaded) is not None
     report, measured = export_run(
         loaded,
-        data,
+        images,
         out,
         name=name or out.resolve().name,
         version=version,
         default_prior=prior,
         detail=load_detail(loaded) if has_stage else None,
         details_by_default=detail == "default",
+        licence=licence,
+        data_licence=data_licence,
     )
     if not quiet:
         for line in report.lines():
@@ -81,13 +98,18 @@ def export(
             f"expected graphs that agree with PyTorch, got a miss in {'; '.join(report.misses())}; nothing was written"
         )
     if not quiet:
-        typer.echo(f"{out}: test −ELBO {measured.neg_elbo:.2f} nats, {measured.active_units} active units", err=True)
+        typer.echo(
+            f"{out}: test −ELBO {measured.neg_elbo:.2f} nats, PSNR {measured.psnr_db:.2f} dB, "
+            f"{measured.active_units} active units; make pictures with: vae-gen sample --model {out}",
+            err=True,
+        )
 
 
 app = options.new_app(
     export,
     "vae-export my-run --out my-model",
     "vae-export my-run --out my-model --model-version 2.0.0 --prior normal",
+    'vae-export my-run --out my-model --licence MIT --data-licence "CC BY 4.0"',
 )
 
 

@@ -24,17 +24,17 @@ from vae_gen import (
 from vae_gen.internal.files import replacing_folder
 from vae_gen.internal.manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
 from vae_gen.internal.prior import ANY_CLASS
-from vae_train.data import FashionMnist
 from vae_train.detail.folder import Detail
 from vae_train.evaluation import (
     Encode,
     Evaluation,
-    cost_of_probabilities,
+    bernoulli_cost,
     encoded,
     evaluate,
     evaluate_torch,
     to_unit_range,
 )
+from vae_train.images.image_set import ImageSet
 from vae_train.prior import fit_to_training_images
 from vae_train.run_folder import Run
 
@@ -46,17 +46,19 @@ from .latent_graphs import IR_VERSION, OPSET
 from .pictures import POINTS, latent_map, preview, worst_reconstructions
 from .report import Report, StructureCheck
 
-LICENCE = "MIT"
-DATA_LICENCES = {"Fashion-MNIST": "MIT"}
+UNSPECIFIED = "unspecified"
+"""The licence of a model for which none was named."""
 PROOF_IMAGES = 1000
 """How many test images the proof uses."""
 EVALUATION_TOLERANCE_NATS = 0.01
 """The largest difference that is allowed between the test −ELBO in ONNX Runtime and in PyTorch."""
+MOST_MAPPED_CLASSES = 127
+"""map.json has a byte for a class, so with more classes its points have none."""
 
 
 def export_run(
     run: Run,
-    data: FashionMnist,
+    data: ImageSet,
     out: Path,
     *,
     name: str,
@@ -64,6 +66,8 @@ def export_run(
     default_prior: Prior = "fitted",
     detail: Detail | None = None,
     details_by_default: bool = True,
+    licence: str = UNSPECIFIED,
+    data_licence: str | None = None,
 ) -> tuple[Report, Evaluation]:
     """Write the model folder of a run, unless a check of the proof fails.
 
@@ -77,6 +81,8 @@ def export_run(
         default_prior: the prior that the generator's samples come from. `latents.onnx` has both priors in any case.
         detail: the run's detail stage, if the model folder shall have it.
         details_by_default: whether the detail stage makes the generator's pictures.
+        licence: the licence of the model, for example MIT.
+        data_licence: the licence of the data set; None takes the one that the data set itself names.
 
     Returns:
         The report of the proof and the test figures. If the report has misses, nothing was written.
@@ -96,8 +102,9 @@ def export_run(
     graphs = build_graphs(
         run.vae, encoder, prior, default_prior, None if stage is None or spec is None else (stage, spec)
     )
-    measured = _measure(graphs, data)
-    header = _header(run, data, name, version, measured, default_prior)
+    measured = _measure(graphs, data, run.config.model.likelihood)
+    licences = licence, data_licence or data.licence
+    header = _header(run, data, name, version, measured, default_prior, licences)
     if spec is not None:
         header["detail"] = asdict(spec)
     describe(graphs.by_name(), {**essentials(header), "data": data.name, "weights_sha256": run.weights_sha256})
@@ -136,15 +143,16 @@ def refuse_strangers(out: Path) -> None:
         )
 
 
-def _measure(graphs: Graphs, data: FashionMnist) -> Evaluation:
+def _measure(graphs: Graphs, data: ImageSet, likelihood: str) -> Evaluation:
     """The test figures of the graphs in ONNX Runtime."""
     decoder = open_sessions({"decoder": graphs.decoder}, "default")["decoder"]
 
-    def cost(latents: NDArray[np.float32], images: NDArray[np.float32]) -> NDArray[np.float64]:
+    def decode(latents: NDArray[np.float32]) -> NDArray[np.float32]:
         (decoded,) = decoder.run(["image"], {"latent": latents})
-        return cost_of_probabilities(decoded, images)
+        return np.asarray(decoded)
 
-    return evaluate(_encode_with(graphs.encoder), cost, data.test_images.numpy())
+    cost = bernoulli_cost(decode, likelihood)
+    return evaluate(_encode_with(graphs.encoder), decode, cost, data.test_images.numpy())
 
 
 def _encode_with(encoder: onnx.ModelProto) -> Encode:
@@ -168,19 +176,22 @@ def _with_evaluation(report: Report, measured: Evaluation, by_torch: Evaluation)
 
 
 def _header(
-    run: Run, data: FashionMnist, name: str, version: str, measured: Evaluation, default_prior: Prior
+    run: Run, data: ImageSet, name: str, version: str, measured: Evaluation, default_prior: Prior,
+    licences: tuple[str, str],
 ) -> dict[str, Any]:
     """The first part of the manifest, which describes the model."""
     model, kl = run.config.model, measured.kl_per_dimension
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": {"name": name, "version": version, "licence": LICENCE},
+        "model": {"name": name, "version": version, "licence": licences[0]},
         "data": {
             "name": data.name,
-            "licence": DATA_LICENCES.get(data.name, "unknown"),
+            "licence": licences[1],
             "sha256": dict(data.sha256),
         },
         "image": {"channels": model.channels, "height": model.height, "width": model.width, "range": [0, 1]},
+        "preparation": asdict(data.preparation),
+        "likelihood": model.likelihood,
         "latent": {
             "dimensions": model.latent_dim,
             "prior": "standard normal",
@@ -198,7 +209,7 @@ def _header(
 
 
 def _files(
-    header: dict[str, Any], graphs: Graphs, run: Run, data: FashionMnist, report: Report, measured: Evaluation,
+    header: dict[str, Any], graphs: Graphs, run: Run, data: ImageSet, report: Report, measured: Evaluation,
     prior_facts: Mapping[str, float | int], detail: Detail | None,
 ) -> dict[str, bytes]:
     """The contents of all files of the model folder."""
@@ -236,21 +247,22 @@ def _files(
         PRIOR_FILE: _json(graphs.prior.to_json(data.class_names)),
         "map.json": _json(_map(graphs, data)),
         "preview.png": preview(graphs),
-        "worst.png": worst_reconstructions(graphs, _proof_images(data)),
+        "worst.png": worst_reconstructions(graphs, _proof_images(data), run.config.model.likelihood),
         "README.md": model_card(manifest).encode(),
     }
     manifest["files"] = {file: _file_entry(content) for file, content in others.items()}
     return {**onnx_files, **others, "manifest.json": _json(manifest)}
 
 
-def _map(graphs: Graphs, data: FashionMnist) -> dict[str, Any]:
+def _map(graphs: Graphs, data: ImageSet) -> dict[str, Any]:
     encode = _encode_with(graphs.encoder)
     images, labels = data.test_images[:POINTS].numpy(), data.test_labels[:POINTS].numpy()
     means = np.concatenate([mean for _, _, mean, _ in encoded(encode, images)])
-    return latent_map(means, labels if data.class_names else np.full(len(means), ANY_CLASS))
+    shown = 0 < len(data.class_names) <= MOST_MAPPED_CLASSES
+    return latent_map(means, labels if shown else np.full(len(means), ANY_CLASS))
 
 
-def _proof_images(data: FashionMnist) -> NDArray[np.float32]:
+def _proof_images(data: ImageSet) -> NDArray[np.float32]:
     return to_unit_range(data.test_images[:PROOF_IMAGES].numpy())
 
 

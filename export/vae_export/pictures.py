@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import picture_grid, to_grey_levels
-from vae_train.evaluation import cost_of_probabilities
+from vae_train.config import Likelihood
+from vae_train.evaluation import cost_of_probabilities, squared_errors
 from vae_train.plots import png
 from vae_train.quality.latent_space import tsne
 
@@ -46,17 +47,23 @@ def preview(graphs: Graphs) -> bytes:
     return _grid(images)
 
 
-def worst_reconstructions(graphs: Graphs, images: NDArray[np.float32]) -> bytes:
+def worst_reconstructions(graphs: Graphs, images: NDArray[np.float32], likelihood: Likelihood) -> bytes:
     """The images whose cost is furthest above their floor, above their reconstructions, as the content of a PNG file.
+
+    With the Gaussian likelihood, which has no floor, these are the images with the largest squared error.
 
     Args:
         graphs: the graphs of the model.
         images: float32 [n, channels, height, width] in [0, 1].
+        likelihood: the likelihood of the model's pixels.
     """
     sessions = open_sessions({"encoder": graphs.encoder, "decoder": graphs.decoder}, "default")
     (mean,) = sessions["encoder"].run(["mean"], {"image": images})
     (decoded,) = sessions["decoder"].run(["image"], {"latent": mean})
-    excess = cost_of_probabilities(decoded, images) - cost_of_probabilities(images, images)  # nats above the floor
+    if likelihood == "gaussian":
+        excess = squared_errors(decoded, images)
+    else:
+        excess = cost_of_probabilities(decoded, images) - cost_of_probabilities(images, images)  # nats above the floor
     worst = np.argsort(-excess, kind="stable")[:WORST_PICTURES]
     return _grid(np.concatenate([images[worst], decoded[worst]]))
 

@@ -5,7 +5,7 @@
 >>> TrainConfig.from_json({"epoch": 3})
 Traceback (most recent call last):
     ...
-vae_gen._errors.UsageError: expected one of the settings model, epochs, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, kl_warmup_epochs, free_nats, seed, full, validation_images, device, precision, compile, threads, checkpoint_steps, got epoch
+vae_gen._errors.UsageError: expected one of the settings model, epochs, steps, epoch_steps, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, kl_warmup_epochs, free_nats, seed, full, validation_images, device, precision, compile, threads, flip, shift, checkpoint_steps, got epoch
 """  # noqa: E501 - an error is one line
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vae_gen import UsageError
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32", "bf16"]
 Schedule = Literal["constant", "cosine"]
+Likelihood = Literal["bernoulli", "gaussian"]
 
 QUALITY_PARTS = ("likelihood", "samples", "latent")
 """The parts of what `vae-eval --quality` measures."""
@@ -82,12 +83,18 @@ class ModelConfig(Settings):
     encoder_hidden: int = 0  # width of a dense layer before mean and log-variance; 0 means no such layer
     decoder_hidden: int = 0  # width of a dense layer after the latent; 0 means no such layer
     refinement_steps: int = 0  # Newton steps that refine the encoder's posterior of an image
+    likelihood: Likelihood = "bernoulli"  # of the pixels: bernoulli for grey, gaussian for colour (objective.py)
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise UsageError(f"expected 1 channel (grey) or 3 (colour), got {self.channels}")
         self._at_least(1, "height", "width", "latent_dim", "kernel_size", "stride", "encoder_channels")
         self._at_least(0, "padding", "residual_blocks", "encoder_hidden", "decoder_hidden", "refinement_steps")
+        if self.likelihood == "gaussian" and self.refinement_steps:
+            raise UsageError(
+                "expected refinement_steps of 0 with the gaussian likelihood, whose gradient they don't have, "
+                f"got {self.refinement_steps}"
+            )
         if not self.encoder_channels:
             raise UsageError("expected encoder_channels with at least one number, got none")
         if self.residual_blocks and len(self.residual_blocks) != len(self.encoder_channels):
@@ -120,6 +127,8 @@ class TrainConfig(Settings):
 
     model: ModelConfig = field(default_factory=ModelConfig)
     epochs: int = 30  # passes over the training images; in the 30th the training −ELBO still falls by 0.08 nats
+    steps: int = 0  # steps in all, in place of epochs of one pass each; 0 lets epochs decide
+    epoch_steps: int = 0  # steps of an epoch, found from steps; 0 means one pass over the training images
     batch_size: int = 128  # images; the last batch of an epoch is smaller
     learning_rate: float = 1e-3  # Adam's highest
     schedule: Schedule = "constant"  # cosine falls from learning_rate to 0 over the epochs
@@ -136,13 +145,15 @@ class TrainConfig(Settings):
     precision: Precision = "32"  # bf16 runs the network in bfloat16; weights and losses stay float32
     compile: bool = False  # torch.compile: takes longer to start, pays on a GPU
     threads: int | None = None  # of PyTorch on the CPU; None takes PyTorch's choice, which the run then saves
+    flip: bool = False  # show half of the images mirrored, left to right
+    shift: int = 0  # pixels by which images are shown moved at random, in each direction
     checkpoint_steps: int = 200  # steps between checkpoints inside an epoch: a kill costs up to 9 s of two cores
 
     def __post_init__(self) -> None:
         self._at_least(1, "epochs", "batch_size", "validation_images", "checkpoint_steps", "threads")
         self._in_range("a learning rate above 0", self.learning_rate > 0, "learning_rate")
         self._in_range("a beta of 0 or more", self.beta >= 0, "beta")
-        self._at_least(0, "warmup_steps", "kl_warmup_epochs")
+        self._at_least(0, "warmup_steps", "kl_warmup_epochs", "steps", "epoch_steps", "shift")
         self._in_range("free_nats of 0 or more", self.free_nats >= 0, "free_nats")
         low_enough = 0 <= self.weight_decay < 1 / self.learning_rate
         self._in_range("a weight decay from 0 to 1 / learning rate", low_enough, "weight_decay")
@@ -244,6 +255,9 @@ def _typed(hint: Any, key: str, value: object) -> Any:
 
 PRESETS = {
     "reference": TrainConfig(),
+    "quick": TrainConfig(
+        steps=1500, batch_size=64, learning_rate=2e-3, schedule="cosine", warmup_steps=50, average=0.99
+    ),
     "flagship": TrainConfig(
         model=ModelConfig(
             residual_blocks=(1, 3),

@@ -17,7 +17,6 @@ import time
 import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,9 @@ from torch import Tensor
 from vae_gen import InputError, random_words
 from vae_gen.internal.files import write_file
 
-NAME = "Fashion-MNIST"
+from .images.image_set import ImageSet
+
+NAME, LICENCE = "Fashion-MNIST", "MIT"
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
@@ -62,27 +63,9 @@ SPLIT_STREAM = 2**32 - 2
 """The stream of the seed contract's Philox from which the split is made."""
 
 
-@dataclass(frozen=True, eq=False)
-class FashionMnist:
-    """A data set as tensors of grey levels."""
-
-    train_images: Tensor
-    """uint8 [60000, 1, 28, 28]; 0 is the background"""
-    train_labels: Tensor
-    """int64 [60000], indices into `class_names`"""
-    test_images: Tensor
-    """uint8 [10000, 1, 28, 28]"""
-    test_labels: Tensor
-    """int64 [10000]"""
-    sha256: dict[str, str]
-    """the SHA-256 of each file after decompression, by the file's name"""
-    name: str = NAME
-    class_names: tuple[str, ...] = CLASS_NAMES
-
-
 def load_fashion_mnist(
     data_dir: Path | None = None, *, download: bool = True, mirrors: Sequence[str] = MIRRORS
-) -> FashionMnist:
+) -> ImageSet:
     """The data set Fashion-MNIST, from the first place that has it.
 
     Args:
@@ -98,12 +81,15 @@ def load_fashion_mnist(
     train_images, train_labels, test_images, test_labels = (
         parse_idx(content, name) for name, content in contents.items()
     )
-    return FashionMnist(
+    return ImageSet(
         train_images=torch.from_numpy(train_images).unsqueeze(1),  # [60000, 1, 28, 28]
         train_labels=torch.from_numpy(train_labels).long(),
         test_images=torch.from_numpy(test_images).unsqueeze(1),  # [10000, 1, 28, 28]
         test_labels=torch.from_numpy(test_labels).long(),
         sha256=dict(SHA256),
+        name=NAME,
+        class_names=CLASS_NAMES,
+        licence=LICENCE,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,7 @@ def detail(
     batch_size: Annotated[int | None, SHARED["batch_size"]] = None,
     learning_rate: Annotated[float | None, SHARED["learning_rate"]] = None,
     seed: Annotated[int | None, SHARED["seed"]] = None,
+    data: options.MovedData = None,
     data_dir: options.DataDir = None,
     device: Annotated[Device | None, SHARED["device"]] = None,
     precision: Annotated[Precision | None, SHARED["precision"]] = None,
@@ -47,18 +49,19 @@ def detail(
     given = options.given_settings(context, DetailConfig)
     config = DetailConfig.from_json(DEFAULT.to_json() | given)  # before the imports, because it may raise
     options.require_train_extra()
-    from .data import load_fashion_mnist
     from .detail.folder import saved_settings
     from .detail.training import train_detail
-    from .progress import shown_progress
+    from .images.loading import images_of_run
+    from .progress import DecodingProgress, shown_progress
     from .run_folder import load_run
 
     trained = load_run(run)
     if resume and (saved := saved_settings(trained)) is not None:
         config = DetailConfig.from_json(saved.to_json() | given)
-    data = load_fashion_mnist(data_dir)
+    with DecodingProgress() as progress:
+        images = images_of_run(trained.record, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress)
     with shown_progress(f"vae-detail {run} --resume") as reporter:
-        train_detail(config, trained, data, resume=resume, reporter=reporter)
+        train_detail(config, trained, images, resume=resume, reporter=reporter)
 
 
 app = options.new_app(detail, "vae-detail my-run", "vae-detail my-run --precision bf16", "vae-detail my-run --resume")

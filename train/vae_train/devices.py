@@ -14,7 +14,7 @@ from vae_gen import UnavailableError
 
 from .config import DetailConfig, Device, TrainConfig
 from .model import VAE
-from .objective import kl_nats, reconstruction_nats
+from .objective import gaussian_nats, kl_nats, reconstruction_nats
 
 Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """A function of images and noise: the reconstruction, [batch], and the KL of each dimension, [batch, 12], in nats."""
@@ -74,11 +74,12 @@ def costs(vae: VAE, config: TrainConfig) -> Costs:
         UnavailableError: PyTorch finds no compiler.
     """
     model, device = config.model, next(vae.parameters()).device
+    pixel_nats = gaussian_nats if model.likelihood == "gaussian" else reconstruction_nats
 
     def both(image: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits, mean, log_variance = vae(image, noise)
-        return reconstruction_nats(logits.float(), image), kl_nats(mean.float(), log_variance.float())
+        return pixel_nats(logits.float(), image), kl_nats(mean.float(), log_variance.float())
 
     if not config.compile:
         return both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,13 +16,13 @@ from vae_gen.internal.files import write_file
 
 from . import options
 from .config import QUALITY_PARTS, QualitySettings
-from .options import OUTPUT, RUN, option
+from .options import MACHINE, OUTPUT, RUN, option
 
 if TYPE_CHECKING:
     from vae_gen import VAE
 
-    from .data import FashionMnist
     from .evaluation import Evaluation
+    from .images.image_set import ImageSet
 
 REFERENCE = "fashion-mnist-12d-reference"
 """The shipped model with which --quality compares others."""
@@ -49,6 +50,11 @@ def evaluate(
         str | None, option(OUTPUT, "Also write the figures as JSON to this file.", "--output", "-o", metavar="FILE")
     ] = None,
     as_json: options.Json = False,
+    data: Annotated[
+        str | None,
+        option(MACHINE, "Your own images that a model folder was made from. For a run, only if they have moved.",
+               metavar="PATH", default=False),
+    ] = None,
     data_dir: options.DataDir = None,
     threads: options.Threads = None,
     quality: Annotated[
@@ -74,11 +80,11 @@ def evaluate(
     iwae_images: Annotated[int | None, quality_number("iwae_images", "The test images for that bound.")] = None,
     debug: options.Debug = False,
 ) -> None:
-    """Measure a model on the 10000 test images.
+    """Measure a model on the test images of its data set.
 
-    This prints the -ELBO, its two parts (reconstruction and KL) in nats per image, and the number of active units. A
-    run is measured in PyTorch and a model folder in ONNX Runtime, with the same noise, so that a correct export gives
-    the same figures to 0.01 nats. docs/evaluation.md explains the figures of --quality.
+    This prints the -ELBO, its two parts (reconstruction and KL) in nats per image, the PSNR of reconstructions, and
+    the number of active units. A run is measured in PyTorch and a model folder in ONNX Runtime, with the same noise, so
+    that a correct export gives the same figures to 0.01 nats. docs/evaluation.md explains the figures of --quality.
     """
     given = {name: value for name in QUALITY_OPTIONS if (value := context.params[name]) is not None}
     if given and not quality:
@@ -89,11 +95,11 @@ def evaluate(
         raise InputError(f"expected a model folder for --quality, got the folder of a run, {path}; export it first")
     options.require_train_extra(*(["sklearn"] if quality else []))
     if is_run:
-        figures, page = _measure_run(path, data_dir, threads, weights)
+        figures, page = _measure_run(path, data, data_dir, threads, weights)
     elif quality:
         figures, page = _measure_quality(path, data_dir, threads, given, report)
     else:
-        figures, page = _measure_model(path, data_dir, threads)
+        figures, page = _measure_model(path, data, data_dir, threads)
     text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
     if output is not None and output != "-":
         write_file(output, text)
@@ -116,35 +122,45 @@ def _is_run(path: Path) -> bool:
     return False
 
 
-def _measure_run(path: Path, data_dir: Path | None, threads: int | None, weights: Weights) -> Figures:
+def _measure_run(
+    path: Path, data: str | None, data_dir: Path | None, threads: int | None, weights: Weights
+) -> Figures:
     import torch
 
-    from .data import load_fashion_mnist
     from .devices import use_threads
     from .evaluation import evaluate_torch
+    from .images.loading import images_of_run
+    from .progress import DecodingProgress
     from .run_folder import load_run
 
-    run, data = load_run(path, weights), load_fashion_mnist(data_dir)
+    run = load_run(path, weights)
+    with DecodingProgress() as progress:
+        images = images_of_run(run.record, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress)
     header = {
         "model": path.resolve().name,
         "engine": f"PyTorch {torch.__version__}",
-        "data": data.name,
+        "data": images.name,
         "weights": weights,
         "weights_sha256": run.weights_sha256,
     }
     with use_threads(threads):
-        evaluation = evaluate_torch(run.vae, data.test_images.numpy())
+        evaluation = evaluate_torch(run.vae, images.test_images.numpy())
     return header | evaluation.to_json(), table(header, evaluation)
 
 
-def _measure_model(path: Path, data_dir: Path | None, threads: int | None) -> Figures:
+def _measure_model(path: Path, data: str | None, data_dir: Path | None, threads: int | None) -> Figures:
     from vae_gen import VAE
 
-    from .data import load_fashion_mnist
     from .evaluation import evaluate_onnx
+    from .images.loading import images_of_model
+    from .progress import DecodingProgress
 
-    model, data = VAE(path, threads=threads), load_fashion_mnist(data_dir)
-    header, evaluation = _header(model, data), evaluate_onnx(model, data.test_images.numpy())
+    model = VAE(path, threads=threads)
+    with DecodingProgress() as progress:
+        images = images_of_model(
+            model.manifest.document, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress
+        )
+    header, evaluation = _header(model, images), evaluate_onnx(model, images.test_images.numpy())
     return header | evaluation.to_json(), table(header, evaluation)
 
 
@@ -153,8 +169,9 @@ def _measure_quality(
 ) -> Figures:
     from vae_gen import VAE, shipped_models
 
-    from .data import load_fashion_mnist
+    from .data import NAME, load_fashion_mnist
     from .devices import use_threads
+    from .images.loading import data_name
     from .quality.measure import measure_quality
     from .quality.report import markdown, write_report
 
@@ -165,6 +182,11 @@ def _measure_quality(
     if reference is None and REFERENCE in shipped_models():
         reference = REFERENCE
     model = VAE(path, threads=threads)
+    if (name := data_name(model.manifest.document)) != NAME:
+        raise UsageError(
+            f"expected a model of {NAME} for --quality, whose classifiers were trained on garments, got one of {name}; "
+            "leave --quality out"
+        )
     other = None if reference in (None, "none") else VAE(reference, threads=threads)
     data = load_fashion_mnist(data_dir)
     header = {**_header(model, data), "reference": None if other is None else other.manifest.name}
@@ -176,7 +198,7 @@ def _measure_quality(
     return figures, markdown(figures)
 
 
-def _header(model: VAE, data: FashionMnist) -> dict[str, Any]:
+def _header(model: VAE, data: ImageSet) -> dict[str, Any]:
     """What was measured, and with which engine."""
     import onnxruntime
 
@@ -191,12 +213,17 @@ def _header(model: VAE, data: FashionMnist) -> dict[str, Any]:
 def table(header: dict[str, Any], evaluation: Evaluation) -> str:
     """The figures for people, in ASCII, with the dimensions in the order of their KL."""
     kl = evaluation.kl_per_dimension
+    if evaluation.floor_nats is None:
+        note = f"with a Gaussian of variance {evaluation.pixel_variance:.5f}"
+    else:
+        note = f"no model can be below {evaluation.floor_nats:.3f}"
     lines = [
         f"{header['model']} in {header['engine']}, {evaluation.images} test images of {header['data']}",
         "",
         f"-ELBO           {evaluation.neg_elbo:9.3f} nats per image",
-        f"reconstruction  {evaluation.reconstruction:9.3f} (no model can be below {evaluation.floor_nats:.3f})",
+        f"reconstruction  {evaluation.reconstruction:9.3f} ({note})",
         f"KL              {evaluation.kl:9.3f}",
+        f"PSNR            {evaluation.psnr_db:9.3f} dB, of the images that posterior means are decoded to",
         f"active units    {evaluation.active_units:5d} of {len(kl)}",
         "",
         "dimension       KL  variance of the posterior mean",
@@ -210,6 +237,7 @@ app = options.new_app(
     evaluate,
     "vae-eval my-run",
     "vae-eval my-model --json",
+    "vae-eval my-model --data my-icons/",
     "vae-eval my-model --quality --report my-report",
     "vae-eval my-model --quality --only likelihood --iwae-k 5000",
 )

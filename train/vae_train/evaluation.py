@@ -11,7 +11,8 @@ infinite. On trained models the two agree to 0.01 nats per image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,14 @@ BATCH = 500
 SMALLEST = 2.0**-24
 """Decoded pixels count as at least this, and as at most 1 minus this."""
 
+SMALLEST_VARIANCE = 1 / (12 * 255**2)
+"""The smallest variance of the Gaussian likelihood: that of rounding to 256 levels, as in objective.py."""
+
 Encode = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Maps images, float32 [n, channels, height, width] in [0, 1], to mean and log-variance, each [n, latent]."""
+
+Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Maps latents [n, latent] to images, float32 [n, channels, height, width] in [0, 1]."""
 
 Cost = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
 """Maps latents [n, latent] and images x to −log p(x|z) of each image in nats, [n]."""
@@ -56,7 +63,7 @@ class Evaluation:
     neg_elbo: float
     """the −ELBO: reconstruction + kl, whatever beta the model was trained with"""
     reconstruction: float
-    """−log p(x|z), the binary cross-entropy of the pixels, for one random latent of each image"""
+    """−log p(x|z) for one random latent of each image; for grey images the binary cross-entropy of the pixels"""
     kl: float
     """KL(q(z|x) ‖ N(0, I))"""
     kl_per_dimension: list[float]
@@ -64,28 +71,45 @@ class Evaluation:
     """the number of dimensions whose posterior mean has a variance above 0.01 over the images"""
     posterior_mean_variance: list[float]
     """this variance of each dimension"""
-    floor_nats: float
-    """the entropy of the pixels, below which no reconstruction can be"""
+    floor_nats: float | None
+    """the entropy of the pixels, below which no reconstruction can be; None with the Gaussian likelihood"""
+    psnr_db: float
+    """the peak signal-to-noise ratio of the images that posterior means are decoded to, from the mean squared error"""
+    pixel_variance: float | None = None
+    """the variance of the Gaussian likelihood: the mean squared error of one random latent of each image; or None"""
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return asdict(self)
 
 
-def evaluate(encode: Encode, cost: Cost, images: NDArray[np.uint8]) -> Evaluation:
-    """The figures of a model over images, uint8 [n, channels, height, width], from its encoder and its cost."""
-    costs, floors, kls, means = [], [], [], []
+def evaluate(encode: Encode, decode: Decode, cost: Cost | None, images: NDArray[np.uint8]) -> Evaluation:
+    """The figures of a model over images.
+
+    Args:
+        encode: the encoder of the model.
+        decode: the decoder of the model.
+        cost: the Bernoulli cost of an image. None stands for the Gaussian likelihood, whose variance is then the mean
+            squared error over all these images.
+        images: uint8 [n, channels, height, width].
+    """
+    costs, floors, kls, means, errors = [], [], [], [], []
     for start, image, mean, log_variance in encoded(encode, images):
         noise = standard_normals(NOISE_SEED, start, len(image), mean.shape[1], NOISE_STREAM)
         latent = mean + np.exp(np.float32(0.5) * log_variance) * noise
-        costs.append(cost(latent, image))
+        costs.append(cost(latent, image) if cost is not None else squared_errors(decode(latent), image))
         floors.append(cost_of_probabilities(image, image))
+        errors.append(squared_errors(decode(mean), image))
         mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
         kls.append(0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance))  # the formula is in objective.py
         means.append(mean)
     kl_per_dimension = np.concatenate(kls).mean(0)
     variance = np.concatenate(means).var(0)
     reconstruction, kl = float(np.concatenate(costs).mean()), float(kl_per_dimension.sum())
+    pixels, pixel_variance = images[0].size, None
+    if cost is None:
+        pixel_variance = max(reconstruction / pixels, SMALLEST_VARIANCE)
+        reconstruction = gaussian_cost(reconstruction, pixels, pixel_variance)
     return Evaluation(
         images=len(images),
         neg_elbo=reconstruction + kl,
@@ -94,7 +118,9 @@ def evaluate(encode: Encode, cost: Cost, images: NDArray[np.uint8]) -> Evaluatio
         kl_per_dimension=kl_per_dimension.tolist(),
         active_units=int((variance > ACTIVE_VARIANCE).sum()),
         posterior_mean_variance=variance.tolist(),
-        floor_nats=float(np.concatenate(floors).mean()),
+        floor_nats=float(np.concatenate(floors).mean()) if cost is not None else None,
+        psnr_db=psnr_db(float(np.concatenate(errors).mean()) / pixels),
+        pixel_variance=pixel_variance,
     )
 
 
@@ -130,6 +156,25 @@ def cost_of_probabilities(probabilities: NDArray[np.float32], image: NDArray[np.
     return _sums(-x * np.log(p) - (1 - x) * np.log1p(-p))
 
 
+def squared_errors(decoded: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The squared difference of each image, summed over its pixels, [n]."""
+    return _sums((decoded.astype(np.float64) - image) ** 2)
+
+
+def gaussian_cost(squared_error: float, pixels: int, variance: float) -> float:
+    """−log p(x|z) in nats of an image with this squared error, summed over pixels, for this variance."""
+    return squared_error / (2 * variance) + 0.5 * pixels * math.log(2 * math.pi * variance)
+
+
+def psnr_db(mean_squared_error: float) -> float:
+    """The peak signal-to-noise ratio in decibels for an error of pixels in [0, 1]. It is never above 99.
+
+    >>> round(psnr_db(0.01), 6)
+    20.0
+    """
+    return min(99.0, -10 * math.log10(max(mean_squared_error, 1e-12)))
+
+
 def evaluate_torch(vae: VAE, images: NDArray[np.uint8]) -> Evaluation:
     """The figures of a VAE in PyTorch over images, uint8 [n, channels, height, width].
 
@@ -145,11 +190,18 @@ def evaluate_torch(vae: VAE, images: NDArray[np.uint8]) -> Evaluation:
         mean, log_variance = vae.encode(torch.from_numpy(image).to(device))
         return mean.cpu().numpy(), log_variance.cpu().numpy()
 
+    def logits(latent: NDArray[np.float32]) -> torch.Tensor:
+        decoded: torch.Tensor = vae.decoder(torch.from_numpy(latent).to(device)).cpu()
+        return decoded
+
+    def decode(latent: NDArray[np.float32]) -> NDArray[np.float32]:
+        return torch.sigmoid(logits(latent)).numpy()
+
     def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
-        return cost_of_logits(vae.decoder(torch.from_numpy(latent).to(device)).cpu().numpy(), image)
+        return cost_of_logits(logits(latent).numpy(), image)
 
     with torch.no_grad():
-        return evaluate(encode, cost, images)
+        return evaluate(encode, decode, cost if model.likelihood == "bernoulli" else None, images)
 
 
 def evaluate_onnx(model: vae_gen.VAE, images: NDArray[np.uint8]) -> Evaluation:
@@ -164,10 +216,22 @@ def evaluate_onnx(model: vae_gen.VAE, images: NDArray[np.uint8]) -> Evaluation:
         posterior = model.encode(image)
         return posterior.mean, posterior.log_variance
 
-    def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
-        return cost_of_probabilities(model.decode(latent, detail=False), image)
+    def decode(latent: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(model.decode(latent, detail=False))
 
-    return evaluate(encode, cost, images)
+    return evaluate(encode, decode, bernoulli_cost(decode, likelihood_of(model.manifest.document)), images)
+
+
+def bernoulli_cost(decode: Decode, likelihood: str) -> Cost | None:
+    """The cost of decoded pixels with the Bernoulli likelihood; None with the Gaussian one, as `evaluate` takes it."""
+    if likelihood == "gaussian":
+        return None
+    return lambda latent, image: cost_of_probabilities(decode(latent), image)
+
+
+def likelihood_of(manifest: Mapping[str, Any]) -> str:
+    """The likelihood of a model's pixels. Manifests of older models have no such entry, and mean bernoulli."""
+    return str(manifest.get("likelihood", "bernoulli"))
 
 
 def _check_size(expected: tuple[int, int, int], images: NDArray[np.uint8]) -> None:

@@ -25,7 +25,7 @@ from vae_gen.internal.command import CommandPage
 
 from .config import DetailConfig, TrainConfig
 
-RUN, RECIPE, MACHINE, OUTPUT = "Run", "Recipe", "Data and machine", "Output"
+RUN, IMAGES, RECIPE, MACHINE, OUTPUT = "Run", "Your own images", "Recipe", "Data and machine", "Output"
 """Panels of the help pages."""
 
 
@@ -44,9 +44,13 @@ def option(panel: str | None, help: str, *flags: str, metavar: str | None = None
 
 DataDir = Annotated[
     Path | None,
-    option(MACHINE, "The folder with the four IDX files of Fashion-MNIST, gzipped or not.", metavar="DIR",
-           default="Debian's dataset-fashion-mnist, else the user's cache, else a download into it"),
+    option(MACHINE, "The folder with the files of Fashion-MNIST, gzipped or not, or of torchvision:NAME.",
+           metavar="DIR", default="Debian's dataset-fashion-mnist, else the user's cache, else a download into it"),
 ]  # fmt: skip
+MovedData = Annotated[
+    str | None,
+    option(MACHINE, "The images that the run was trained on, if they have moved since.", metavar="PATH", default=False),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from vae_gen import FittedPrior, standard_normals
 from vae_gen.internal.prior import Mixture
 
-from .data import FashionMnist, split
+from .data import split
 from .evaluation import Encode, encoded
+from .images.image_set import ImageSet
 
 NOISE_STREAM = 2**32 - 8
 """The stream of the seed contract's Philox for posterior samples. The seed is the number of the sample of an image."""
@@ -116,7 +117,7 @@ def fit_mixture(latents: Floats, components: int) -> Mixture:
 
 
 def fit_to_training_images(
-    encode: Encode, data: FashionMnist, components: int = COMPONENTS
+    encode: Encode, data: ImageSet, components: int = COMPONENTS
 ) -> tuple[FittedPrior, dict[str, float | int]]:
     """Fit a prior to most training images, and measure it on the others.
 

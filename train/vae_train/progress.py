@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vae_gen import UnavailableError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -32,11 +36,24 @@ class Reporter:
         """Called when an epoch is done. `line` is its entry in metrics.jsonl."""
 
 
+QUIET_S = 20.0
+"""After this many seconds without a line, `PlainLines` prints one in the middle of an epoch."""
+
+
 class PlainLines(Reporter):
-    """Prints a line for each epoch and each note: for logs and pipes."""
+    """Prints a line for each epoch and each note, and one after 20 s without any: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        """Prints a line if the last one is 20 s old."""
+        if time.monotonic() - self._last >= QUIET_S:
+            self.note(f"epoch {epoch}/{epochs}  step {step}/{steps}  loss {loss:.2f}")
 
     def note(self, line: str) -> None:
         """Prints the line."""
+        self._last = time.monotonic()
         print(line, file=sys.stderr, flush=True)
 
     def epoch(self, epochs: int, line: dict[str, Any], seconds: float) -> None:
@@ -51,6 +68,7 @@ class Bar(PlainLines):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        super().__init__()
         self._progress: Progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -96,6 +114,75 @@ def shown_progress(resume_command: str) -> Iterator[Reporter]:
         raise
 
 
+class TensorBoard(Reporter):
+    """Writes the figures of each epoch for TensorBoard, and passes everything on to another reporter.
+
+    Raises:
+        UnavailableError: the package tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path, other: Reporter) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UnavailableError(
+                "expected the package tensorboard for --log tensorboard, found none; install it with: "
+                "pip install tensorboard"
+            ) from error
+        self._folder, self._make, self._other = folder, SummaryWriter, other
+
+    def note(self, line: str) -> None:
+        """Passes the line on."""
+        self._other.note(line)
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        """Passes the step on."""
+        self._other.step(epoch, epochs, step, steps, loss)
+
+    def epoch(self, epochs: int, line: dict[str, Any], seconds: float) -> None:
+        """Writes the figures of the epoch to the disk at once, so that a kill loses none, and passes them on."""
+        with self._make(str(self._folder)) as writer:
+            for part in ("train", "validation"):
+                for name, value in (line[part] or {}).items():
+                    if isinstance(value, float):
+                        writer.add_scalar(f"{part}/{name}", value, line["epoch"])
+            writer.add_scalar("learning_rate", line["learning_rate"], line["epoch"])
+        self._other.epoch(epochs, line, seconds)
+
+
+class DecodingProgress:
+    """Shows how many files are decoded: a bar on a terminal, or else a line every 20 s. Use it in a `with`."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> DecodingProgress:
+        return self
+
+    def __call__(self, done: int, total: int, skipped: int) -> None:
+        """Called when `done` of `total` files are decoded, and `skipped` of them cannot be used."""
+        text = f"reading pictures, {skipped} skipped"
+        if sys.stderr.isatty():
+            if self._bar is None:
+                from rich.console import Console
+                from rich.progress import Progress
+
+                self._bar = Progress(console=Console(stderr=True), transient=True)
+                self._bar.start()
+                self._task = self._bar.add_task(text, total=total)
+            if self._task is not None:
+                self._bar.update(self._task, completed=done, description=text)
+        elif time.monotonic() - self._last >= QUIET_S:
+            self._last = time.monotonic()
+            print(f"{text}: {done} of {total}", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
 def epoch_line(epochs: int, line: dict[str, Any], seconds: float) -> str:
     """An entry of metrics.jsonl as a line for people, in ASCII, which every terminal can show.
 
@@ -110,4 +197,6 @@ def epoch_line(epochs: int, line: dict[str, Any], seconds: float) -> str:
                 f"{name} -ELBO {figures['neg_elbo']:.2f} "
                 f"(reconstruction {figures['reconstruction']:.2f}, KL {figures['kl']:.2f})"
             )
+            if "psnr_db" in figures:
+                parts[-1] += f" PSNR {figures['psnr_db']:.2f} dB"
     return "  ".join([*parts, f"{seconds:.1f} s"])

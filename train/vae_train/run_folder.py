@@ -9,6 +9,7 @@
 - samples/             a grid of pictures after each epoch, always of the same latents
 - timing.json          seconds per epoch; in a file of its own, since all other files depend on the settings alone
 - evaluation.json      the figures over the test images, written at the end
+- contact-sheet.png    64 of the images, if they are your own; data-report.jsonl then names the files that were skipped
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -33,7 +34,7 @@ from vae_gen import InputError, UsageError
 from vae_gen.internal.files import Json, replacing_folder, write_file
 
 from .config import Settings, TrainConfig
-from .data import FashionMnist
+from .images.image_set import ImageSet
 from .model import VAE
 
 FORMAT = 1
@@ -106,7 +107,9 @@ def load_weights(network: nn.Module, file: Path, resume_command: str) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def open_folder(path: Path, config: TrainConfig, data: FashionMnist, *, resume: bool) -> TrainConfig:
+def open_folder(
+    path: Path, config: TrainConfig, data: ImageSet, *, resume: bool, extra_files: Mapping[str, bytes] | None = None
+) -> TrainConfig:
     """Make the folder of a run, or compare the run in it with the settings; returns the settings to train with.
 
     Args:
@@ -114,6 +117,7 @@ def open_folder(path: Path, config: TrainConfig, data: FashionMnist, *, resume: 
         config: the wanted settings. The device "auto" and the threads None agree with any that were saved.
         data: the data set to train on.
         resume: whether to go on with a run in the folder. More epochs than it was started with extend it.
+        extra_files: names and contents of further files for a new folder.
 
     Raises:
         UsageError: a run is there and `resume` is false, or it has other settings.
@@ -128,6 +132,8 @@ def open_folder(path: Path, config: TrainConfig, data: FashionMnist, *, resume: 
         with replacing_folder(path) as aside:  # so that no run is without its config.json
             _write_record(aside / CONFIG, config, data)
             (aside / SAMPLES).mkdir()
+            for name, content in (extra_files or {}).items():
+                write_file(aside / name, content)
         return config
     if not resume:
         raise UsageError(f"expected a new folder, got {path}, which exists; add --resume or choose another --out")
@@ -272,13 +278,13 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _write_record(path: Path, config: TrainConfig, data: FashionMnist) -> None:
+def _write_record(path: Path, config: TrainConfig, data: ImageSet) -> None:
     record = {
         "format": FORMAT,
         "settings": config.to_json(),
         "versions": versions(),
         "git_commit": _git_commit(),
-        "data": {"name": data.name, "class_names": list(data.class_names), "sha256": data.sha256},
+        "data": {"name": data.name, "class_names": list(data.class_names), "sha256": data.sha256, **data.origin},
     }
     write_json(path, record)
 

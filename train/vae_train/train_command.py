@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vae_gen import UsageError
 from vae_gen.internal.command import run_command
+from vae_gen.internal.files import write_file
 
 from . import options
 from .config import PRESETS, Device, ModelConfig, Precision, TrainConfig
-from .options import MACHINE, RECIPE, RUN, option
+from .images.settings import Fit, ImageSettings
+from .options import IMAGES, MACHINE, OUTPUT, RECIPE, RUN, option
+
+if TYPE_CHECKING:
+    from .images.loading import Loaded
 
 DEFAULT = PRESETS["reference"]
 SHARED = options.training_options(DEFAULT)
@@ -25,35 +33,100 @@ def train(
     out: Annotated[
         Path | None,
         option(RUN, "The folder of the run. It is made; the folder above it must exist.", "--out", "-o", metavar="DIR",
-               default="runs/fashion-mnist-12d, where 12 is the --latent-dim"),
+               default="runs/fashion-mnist-12d, with the name of the images and the --latent-dim"),
     ] = None,
     resume: Annotated[
         bool,
-        option(RUN, "Go on with the run in --out, with its settings, from its last checkpoint. More --epochs extend "
-                    "it. Without a run there, a new one begins.", "--resume"),
+        option(RUN, "Go on with the run in --out, with its images and settings, from its last checkpoint. More "
+                    "--epochs extend it. Without a run there, a new one begins.", "--resume"),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        option(RUN, "Print what training would start with, write contact-sheet.png and data-report.jsonl to the "
+                    "current folder, and train nothing.", "--dry-run"),
+    ] = False,
+    data: Annotated[
+        str | None,
+        option(IMAGES, "The images: a folder or a zip of pictures, a folder of IDX files, an .npy or .npz file, "
+                       "torchvision:NAME (for example torchvision:KMNIST), or fashion-mnist.", metavar="PATH",
+               default="fashion-mnist"),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        option(IMAGES, "The size of the model's pictures, from 8 to 128 pixels.", metavar="N|HxW",
+               default="from the images, at most 64"),
+    ] = None,
+    channels: Annotated[
+        Literal["auto", "1", "3"],
+        option(IMAGES, "1 for grey pictures, 3 for colour. auto decides from the images."),
+    ] = "auto",
+    fit: Annotated[
+        Fit, option(IMAGES, "What happens to an image of another shape: it is padded, cropped or stretched.")
+    ] = "pad",
+    background: Annotated[
+        str,
+        option(IMAGES, "The colour behind transparent pixels and around padding: auto, black, white or #rrggbb.",
+               metavar="COLOUR"),
+    ] = "auto",
+    labels: Annotated[
+        str,
+        option(IMAGES, "Where the classes come from: auto, folders, none, or a CSV or JSON Lines file with the "
+                       "columns file_name and label.", metavar="auto|folders|none|FILE"),
+    ] = "auto",
+    max_images: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, rich_help_panel=IMAGES, show_default="all",
+                     help="Use at most this many images, chosen at random."),
+    ] = None,
+    strict: Annotated[
+        bool, option(IMAGES, "Stop with an error at the first file that cannot be used.", "--strict")
+    ] = False,
+    few: Annotated[bool, option(IMAGES, "Accept fewer than 200 images.", "--few")] = False,
     preset: Annotated[
-        Literal["reference", "flagship"] | None,
-        option(RECIPE, "The recipe, whose settings the options below replace. flagship made the shipped model: a "
-                       "deeper network with refined posteriors.", default="reference"),
+        Literal["reference", "quick", "flagship"] | None,
+        option(RECIPE, "The recipe, whose settings the options below replace. quick takes about a minute on two CPU "
+                       "cores. flagship made the shipped model: a deeper network with refined posteriors.",
+               default="reference"),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, rich_help_panel=RECIPE,
+                     show_default="1500 with quick; 10000 or, with flagship, 20000 for your own images",
+                     help="The number of training steps."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        option(RECIPE, "Train for as many steps as fit into this time on this machine. A resumed run keeps its steps.",
+               metavar="X", default=False),
     ] = None,
     epochs: Annotated[int | None, SHARED["epochs"]] = None,
     batch_size: Annotated[int | None, SHARED["batch_size"]] = None,
     learning_rate: Annotated[float | None, SHARED["learning_rate"]] = None,
     latent_dim: Annotated[
-        int | None,
-        option(RECIPE, "The number of values that an image is encoded as.", metavar="N",
-               default=str(DEFAULT.model.latent_dim)),
-    ] = None,
+        str,
+        option(RECIPE, "The number of values that an image is encoded as. auto takes 12 for fashion-mnist, and for "
+                       "your own images as many principal components as hold 74 % of their variance.",
+               metavar="auto|N"),
+    ] = "auto",
     beta: Annotated[
         float | None,
         option(RECIPE, "The weight of the KL in the loss. With 1 the loss is the -ELBO.", metavar="X",
                default=str(DEFAULT.beta)),
     ] = None,
+    flip: Annotated[
+        bool | None,
+        option(RECIPE, "Mirror half of the images at random, which digits and text do not survive.", "--flip",
+               default=False),
+    ] = None,
+    shift: Annotated[
+        int | None,
+        option(RECIPE, "Move the images at random, by up to this many pixels in each direction.", metavar="N",
+               default="0"),
+    ] = None,
     full: Annotated[
         bool | None,
-        option(RECIPE, f"Train on the {DEFAULT.validation_images} validation images too, and report no validation "
-                       "figures.", "--full", default=False),
+        option(RECIPE, f"Train on the validation images too ({DEFAULT.validation_images}, or a tenth of your own "
+                       "images), and report no validation figures.", "--full", default=False),
     ] = None,
     seed: Annotated[int | None, SHARED["seed"]] = None,
     data_dir: options.DataDir = None,
@@ -65,32 +138,109 @@ def train(
                "--compile", default=False),
     ] = None,
     threads: options.Threads = None,
+    log: Annotated[
+        Literal["tensorboard"] | None,
+        option(OUTPUT, "Also write the figures of each epoch for TensorBoard, to the folder tensorboard of the run.",
+               default=False),
+    ] = None,
     debug: options.Debug = False,
 ) -> None:
-    """Train the VAE on Fashion-MNIST.
+    """Train the VAE on Fashion-MNIST, or on your own images.
 
     Without options this trains the reference recipe: 30 epochs, 11 minutes on two CPU cores, with validation on 5000
     images. The folder of the run holds settings, figures, curves, samples, weights and a checkpoint. vae-export turns
-    it into a model folder.
+    it into a model folder. docs/your-own-images.md explains --data.
     """
-    given = options.given_settings(context, TrainConfig, ModelConfig)
+    given = options.given_settings(context, TrainConfig)
+    if sum(value is not None for value in (steps, minutes, epochs)) > 1:
+        raise UsageError("expected one of --steps, --minutes and --epochs, got several; leave all but one out")
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise UsageError(f"expected --minutes above 0, got {minutes:g}")
+    reading = ImageSettings.of(
+        image_size=image_size, channels=channels, fit=fit, background=background, labels=labels,
+        max_images=max_images, strict=strict, few=few, latent_dim=latent_dim,
+    )  # fmt: skip
+    if reading.latent_dim is not None:
+        given["latent_dim"] = reading.latent_dim
     config = with_options(PRESETS[preset or "reference"], given)  # before the imports, because it may raise
     options.require_train_extra()
     from . import run_folder
     from .data import load_fashion_mnist
     from .devices import choose_device
-    from .progress import shown_progress
+    from .images.loading import FASHION_MNIST, images_of_run, load_images
+    from .images.report import REPORT, SHEET, contact_sheet
+    from .progress import DecodingProgress, TensorBoard, shown_progress
+    from .recipes import recipe_for, steps_in
+    from .training import seconds_a_step
     from .training import train as train_run
 
-    path = out or RUNS / f"fashion-mnist-{config.model.latent_dim}d"
-    if resume and preset is None and (path / run_folder.CONFIG).exists():
-        config = with_options(run_folder.read_run_settings(path)[0], given)
     choose_device(config.device)
-    data = load_fashion_mnist(data_dir)
+    as_it_is = replace(reading, latent_dim=None, strict=False, few=False) == ImageSettings()
+    begun = resume and out is not None and (out / run_folder.CONFIG).exists()
+    workers, loaded = os.cpu_count() or 1, None
+    if begun and out is not None and data is None and as_it_is:
+        _, record = run_folder.read_run_settings(out)
+        with DecodingProgress() as progress:
+            images = images_of_run(record, root=data_dir, workers=workers, progress=progress)
+    elif data in (None, FASHION_MNIST) and as_it_is and not dry_run:
+        images = load_fashion_mnist(data_dir)
+    else:
+        with DecodingProgress() as progress:
+            loaded = load_images(
+                data or FASHION_MNIST, reading, root=data_dir, workers=workers, progress=progress,
+                refuse_few=not dry_run,
+            )  # fmt: skip
+        images = loaded.images
+        config = with_options(recipe_for(preset or "reference", loaded), given)
+        for line in loaded.report.lines():
+            print(line, file=sys.stderr)
+    name = FASHION_MNIST if loaded is None else slug(images.name)
+    path = out or RUNS / f"{name}-{config.model.latent_dim}d"
+    begun = resume and (path / run_folder.CONFIG).exists()
+    if begun:
+        saved, _ = run_folder.read_run_settings(path)
+        config = with_options(saved, given) if preset is None else config
+    if minutes is not None:
+        length = saved.steps if begun else steps_in(minutes, seconds_a_step(config))
+        config = replace(config, steps=length)
+    if dry_run and loaded is not None:
+        _end_dry_run(config, loaded)
+        return
+    files = {}
+    if loaded is not None:
+        files = {SHEET: contact_sheet(images.train_images.numpy()), REPORT: loaded.report.skipped_lines()}
     if out is None:
         RUNS.mkdir(exist_ok=True)
     with shown_progress(f"vae-train --out {path} --resume") as reporter:
-        train_run(config, data, path, resume=resume, reporter=reporter)
+        shown = TensorBoard(path / "tensorboard", reporter) if log else reporter
+        train_run(config, images, path, resume=resume, reporter=shown, extra_files=files)
+
+
+def _end_dry_run(config: TrainConfig, loaded: Loaded) -> None:
+    """Print how long a training would take and whether it would be refused, and write the files of a dry run."""
+    from .images.loading import too_few
+    from .images.report import REPORT, SHEET, contact_sheet
+    from .recipes import minutes_of
+    from .training import seconds_a_step, with_epochs
+
+    images, config = loaded.images.train_images, with_epochs(config)
+    steps = config.steps or config.epochs * -(-len(images) // config.batch_size)
+    minutes = minutes_of(steps, seconds_a_step(config))
+    print(f"  steps: {steps} of {config.batch_size} images, about {minutes:.1f} minutes here", file=sys.stderr)
+    write_file(SHEET, contact_sheet(images.numpy()))
+    write_file(REPORT, loaded.report.skipped_lines())
+    print(f"  wrote {SHEET} and {REPORT}; trained nothing, because of --dry-run", file=sys.stderr)
+    if refusal := too_few(loaded.report, loaded.settings):
+        print(f"  training would be refused: {refusal}", file=sys.stderr)
+
+
+def slug(name: str) -> str:
+    """A data set's name as part of a folder's name: small letters and digits, joined by hyphens.
+
+    >>> slug("Fashion-MNIST"), slug("My Icons (old)")
+    ('fashion-mnist', 'my-icons-old')
+    """
+    return re.sub(r"[^\w]+", "-", name.lower()).strip("-") or "images"
 
 
 def with_options(config: TrainConfig, given: dict[str, Any]) -> TrainConfig:
@@ -101,6 +251,8 @@ def with_options(config: TrainConfig, given: dict[str, Any]) -> TrainConfig:
     """
     of_model = {field.name for field in fields(ModelConfig)}
     settings = config.to_json()
+    if "epochs" in given:
+        settings |= {"steps": 0, "epoch_steps": 0}  # epochs are whole passes
     for name, value in given.items():
         (settings["model"] if name in of_model else settings)[name] = value
     return TrainConfig.from_json(settings)
@@ -109,6 +261,8 @@ def with_options(config: TrainConfig, given: dict[str, Any]) -> TrainConfig:
 app = options.new_app(
     train,
     "vae-train",
+    "vae-train --data my-icons/ --dry-run",
+    "vae-train --data my-icons/ --preset quick --out my-run",
     "vae-train --out my-run --epochs 60 --seed 2",
     "vae-train --out my-run --resume",
     "vae-train --preset flagship --precision bf16 --compile",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from vae_gen.internal.files import write_file
 from . import run_folder
 from .checkpoint import TrainingState
 from .config import TrainConfig
-from .data import FashionMnist, batches, split
+from .data import batches
 from .devices import Costs, choose_device, costs, settled_for_this_machine, use_threads
 from .evaluation import Evaluation, evaluate_torch
+from .images.image_set import ImageSet
+from .images.settings import FEW
 from .objective import charged_kl
 from .plots import curves, sample_grid, write_png
 from .progress import Reporter
@@ -37,11 +40,12 @@ LOOK_STEPS = 10
 
 def train(
     config: TrainConfig,
-    data: FashionMnist,
+    data: ImageSet,
     path: Path,
     *,
     resume: bool = False,
     reporter: Reporter | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
 ) -> Run:
     """Train a run to its end, from the start or from where it stopped, and return it.
 
@@ -51,6 +55,7 @@ def train(
         path: the folder of the run; the folder above it must exist.
         resume: go on with the run that is in the folder, if there is one.
         reporter: receives the progress.
+        extra_files: names and contents of further files for the folder of a new run.
 
     Raises:
         UsageError: the folder holds a run and `resume` is false, or the settings contradict the run or the data.
@@ -61,9 +66,10 @@ def train(
     """
     reporter = reporter or Reporter()
     _check_data(config, data)
+    config = with_epochs(config)
     if not (resume and (path / run_folder.CONFIG).exists()):
         config = settled_for_this_machine(config)
-    config = run_folder.open_folder(path, config, data, resume=resume)
+    config = run_folder.open_folder(path, config, data, resume=resume, extra_files=extra_files)
     with use_threads(config.threads):
         trainer = _Trainer.start(config, data, path, reporter)
         trainer.finish_epochs()
@@ -75,9 +81,27 @@ def train(
             _write_evaluation(run, evaluation, data)
             reporter.note(
                 f"test -ELBO {evaluation.neg_elbo:.2f} nats (reconstruction {evaluation.reconstruction:.2f}, "
-                f"KL {evaluation.kl:.2f}), {evaluation.active_units} of {config.model.latent_dim} units active"
+                f"KL {evaluation.kl:.2f}), PSNR {evaluation.psnr_db:.2f} dB, "
+                f"{evaluation.active_units} of {config.model.latent_dim} units active"
             )
+            if trainer.validation is not None and len(trainer.training) < FEW:
+                reporter.note(trainer.memorised())
     return run
+
+
+EPOCH_STEPS, MOST_EPOCHS = 250, 20
+"""A recipe in steps has an epoch, with its figures, pictures and checkpoint, every 250 steps; but no more than 20."""
+
+
+def with_epochs(config: TrainConfig) -> TrainConfig:
+    """The settings with `epochs` and `epoch_steps` for their number of steps; unchanged where epochs decide.
+
+    An epoch is then a stretch of steps in which each training image is seen equally often, give or take one.
+    """
+    if not config.steps:
+        return config
+    epochs = max(1, min(MOST_EPOCHS, config.steps // EPOCH_STEPS))
+    return replace(config, epochs=epochs, epoch_steps=-(-config.steps // epochs))
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
@@ -109,6 +133,55 @@ def kl_weight(config: TrainConfig, step: int, steps: int) -> float:
     return config.beta * (min(1.0, step / whole) if whole else 1.0)
 
 
+def augmented(image: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Images [batch, channels, height, width], mirrored and moved at random as the settings ask; else unchanged.
+
+    A moved image repeats the pixels of its edge where it left its place.
+
+    Args:
+        image: the images of a step.
+        config: its `flip` and `shift`.
+        generator: draws on the CPU.
+    """
+    count, _, height, width = image.shape
+    if config.flip:
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        image = torch.where(mirrored.to(image.device)[:, None, None, None], image.flip(3), image)
+    if config.shift:
+        by = torch.randint(-config.shift, config.shift + 1, (2, count, 1), generator=generator)
+        rows = (torch.arange(height) + by[0]).clamp(0, height - 1).to(image.device)  # [batch, height]
+        columns = (torch.arange(width) + by[1]).clamp(0, width - 1).to(image.device)  # [batch, width]
+        each = torch.arange(count, device=image.device)[:, None, None]
+        image = image.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return image.contiguous()
+
+
+def seconds_a_step(config: TrainConfig) -> float:
+    """How long a step of these settings takes on this machine, measured on made-up images in about two seconds."""
+    config = replace(config, device=choose_device(config.device))
+    model, device = config.model, torch.device(config.device)
+    with use_threads(config.threads):
+        state = TrainingState.new(config, device)
+        trainer = _Trainer(
+            config=config,
+            path=Path(),
+            reporter=Reporter(),
+            images=torch.zeros(0, device=device),
+            training=torch.zeros(0),
+            validation=None,
+            costs=costs(state.vae, config),
+            state=state,
+        )
+        image = torch.rand(config.batch_size, model.channels, model.height, model.width, device=device)
+        state.sums = torch.zeros(1, 1, device=device)
+        times: list[float] = []
+        while len(times) < 3 or (sum(times) < 2 and len(times) < 50):
+            started = time.perf_counter()
+            trainer._step(image).cpu()
+            times.append(time.perf_counter() - started)
+    return sorted(times[1:])[len(times[1:]) // 2]
+
+
 @dataclass
 class _Trainer:
     """A run in memory, with what it is trained on."""
@@ -126,7 +199,7 @@ class _Trainer:
     state: TrainingState
 
     @classmethod
-    def start(cls, config: TrainConfig, data: FashionMnist, path: Path, reporter: Reporter) -> _Trainer:
+    def start(cls, config: TrainConfig, data: ImageSet, path: Path, reporter: Reporter) -> _Trainer:
         device = torch.device(choose_device(config.device))
         state = TrainingState.new(config, device)
         checkpoint = path / run_folder.CHECKPOINT
@@ -137,7 +210,7 @@ class _Trainer:
         if config.full:
             training, validation = torch.arange(len(data.train_images)), None
         else:
-            training, held_out = split(len(data.train_images), config.validation_images)
+            training, held_out = data.hold_out(config.validation_images)
             validation = data.train_images[held_out]
         return cls(
             config=config,
@@ -159,14 +232,16 @@ class _Trainer:
     def _finish_steps(self) -> None:
         """Do the steps of the current epoch that are not done yet."""
         config, state = self.config, self.state
-        steps = -(-len(self.training) // config.batch_size)
+        steps = config.epoch_steps or -(-len(self.training) // config.batch_size)
         if state.step == 0:
-            order = torch.randperm(len(self.training), generator=state.order_generator)
+            passes = -(-config.epoch_steps * config.batch_size // len(self.training)) or 1
+            orders = [torch.randperm(len(self.training), generator=state.order_generator) for _ in range(passes)]
+            order = torch.cat(orders)[: config.epoch_steps * config.batch_size or None]
             state.order = self.training[order].int()
             state.sums = torch.zeros(steps, 1 + config.model.latent_dim, device=self.images.device)
         started = time.perf_counter()
         for image in batches(self.images, state.order.long(), config.batch_size, first=state.step):
-            state.sums[state.step] = self._step(image)
+            state.sums[state.step] = self._step(augmented(image, config, state.order_generator))
             state.step += 1
             save = state.step % config.checkpoint_steps == 0 and state.step < steps
             if state.step % LOOK_STEPS == 0 or state.step == steps or save:
@@ -240,7 +315,7 @@ class _Trainer:
 
     def _train_figures(self) -> dict[str, Any]:
         """The means over the epoch, in nats per image. The weights changed from step to step."""
-        means = self.state.sums.cpu().double().sum(0) / len(self.training)  # [1 + 12]
+        means = self.state.sums.cpu().double().sum(0) / len(self.state.order)  # [1 + 12]
         reconstruction, *kl_per_dimension = means.tolist()
         kl = sum(kl_per_dimension)
         return {
@@ -249,6 +324,18 @@ class _Trainer:
             "kl": kl,
             "kl_per_dimension": kl_per_dimension,
         }
+
+    def memorised(self) -> str:
+        """How much better images of the training are reconstructed than others, for people."""
+        assert self.validation is not None
+        some = self.images[self.training[: len(self.validation)].to(self.images.device)].cpu().numpy()
+        training = evaluate_torch(self.state.result, some).psnr_db
+        validation = evaluate_torch(self.state.result, self.validation.numpy()).psnr_db
+        best = self.state.best["epoch"] if self.state.best else self.state.epoch
+        return (
+            f"memorising: training {training:.1f} dB, validation {validation:.1f} dB, because {len(self.training)} "
+            f"images are few; vae-export takes the best epoch, {best}"
+        )
 
     def _save(self) -> None:
         self._check_weights()
@@ -269,14 +356,14 @@ class _Trainer:
         )
 
 
-def _check_data(config: TrainConfig, data: FashionMnist) -> None:
+def _check_data(config: TrainConfig, data: ImageSet) -> None:
     model, found = config.model, tuple(data.train_images.shape[1:])
     if found != (model.channels, model.height, model.width):
         raise UsageError(
             f"expected images of shape {[model.channels, model.height, model.width]}, got {list(found)} "
             f"in {data.name}; set channels, height and width to theirs"
         )
-    if not config.full and config.validation_images >= len(data.train_images):
+    if not config.full and data.validation is None and config.validation_images >= len(data.train_images):
         raise UsageError(
             f"expected fewer validation images than the {len(data.train_images)} training images, "
             f"got {config.validation_images}; hold out fewer, or none with --full"
@@ -289,7 +376,7 @@ def _note_versions(path: Path, reporter: Reporter) -> None:
         reporter.note(f"the run began with {before}, now {now}: the last digits may differ from an unbroken run")
 
 
-def _write_evaluation(run: Run, evaluation: Evaluation, data: FashionMnist) -> None:
+def _write_evaluation(run: Run, evaluation: Evaluation, data: ImageSet) -> None:
     run_folder.write_json(
         run.path / run_folder.EVALUATION,
         {
@@ -302,7 +389,7 @@ def _write_evaluation(run: Run, evaluation: Evaluation, data: FashionMnist) -> N
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    names = ("neg_elbo", "reconstruction", "kl", "kl_per_dimension")
+    names = ("neg_elbo", "reconstruction", "kl", "kl_per_dimension", "psnr_db")
     return {name: getattr(evaluation, name) for name in names}
 
 

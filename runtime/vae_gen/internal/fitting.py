@@ -12,7 +12,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,10 +61,10 @@ def fit_pictures(pictures: Any, spec: ImageSpec, invert: str | bool = "auto") ->
     Args:
         pictures: a path, a Pillow image, an array, `Samples`, or a list of these; an .npy file may hold several, and
             of an .npz file the array `images` is read.
-        spec: the model's images.
+        spec: the model's images, and how the images that it was trained on were prepared.
         invert: "yes" or True makes all pictures negative, and "no" or False none. "auto" makes those image files and
-            Pillow images negative whose border is bright, because the training data lies on black; it never changes
-            arrays, `Samples` or .npy files.
+            Pillow images negative whose border is bright, if the model's training data has a dark background; it never
+            changes arrays, `Samples` or .npy files.
 
     Raises:
         InputError: a picture can't be read, has another shape than the model's images as an array, or is too large.
@@ -119,7 +119,7 @@ def _fit(picture: Any, spec: ImageSpec, invert: Invert) -> tuple[Floats, list[st
     if isinstance(picture, str | os.PathLike) and not _is_array_file(picture):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd files; what matters is checked here
-            with _open(picture) as image:
+            with open_picture(picture) as image:
                 return _fit_image(image, spec, invert)
     if _is_pillow(picture):
         _check_size(picture)
@@ -156,8 +156,12 @@ def _load(path: str | os.PathLike[str], spec: ImageSpec) -> Floats:
     raise InputError(f"expected an archive with an array called images, got one with {names}")
 
 
-def _open(path: str | os.PathLike[str]) -> Image.Image:
-    """Opens a picture, reads only its header, and checks its size."""
+def open_picture(path: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    """Opens a picture, reads only its header, and checks its size.
+
+    Raises:
+        InputError: another kind of file, or a picture that is too large.
+    """
     from PIL import Image
 
     try:
@@ -193,7 +197,7 @@ def _fit_image(image: Image.Image, spec: ImageSpec, invert: Invert) -> tuple[Flo
     """The picture as the model takes it, float32 [1, channels, height, width] in [0, 1], and what was done to it."""
     done: list[str] = []
     try:
-        return _fitted(_upright(image, done), spec, invert, done), done
+        return _fitted(upright(image, done), spec, invert, done), done
     # Decoders of damaged files raise almost anything: OSError, SyntaxError, ValueError, struct.error, …
     except Exception as error:
         reason = " ".join(str(error).split())[:100]
@@ -202,7 +206,7 @@ def _fit_image(image: Image.Image, spec: ImageSpec, invert: Invert) -> tuple[Flo
         ) from error
 
 
-def _upright(image: Image.Image, done: list[str]) -> Image.Image:
+def upright(image: Image.Image, done: list[str]) -> Image.Image:
     """The picture, rotated or mirrored according to its EXIF data; EXIF data that can't be read is ignored."""
     from PIL import ImageOps
 
@@ -218,33 +222,55 @@ def _upright(image: Image.Image, done: list[str]) -> Image.Image:
 
 
 def _fitted(image: Image.Image, spec: ImageSpec, invert: Invert, done: list[str]) -> Floats:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    flat = _on_black(_eight_bits(image, done), done)
+    preparation = spec.preparation
+    flat = flattened(eight_bits(image, done), preparation.rgb, done)
     mode = "L" if spec.channels == 1 else "RGB"
     if flat.mode != mode:
         if mode == "L" and flat.mode != "1":
             done.append("made grey")
         flat = flat.convert(mode)
-    if invert == "yes" or (invert == "auto" and _has_bright_border(flat)):
+    if invert == "yes" or (invert == "auto" and preparation.invert_bright and _has_bright_border(flat)):
         done.append("made negative" + (" because its border is bright" if invert == "auto" else ""))
         flat = ImageOps.invert(flat)
-    if flat.size != (spec.width, spec.height):
-        scale = min(spec.width / flat.width, spec.height / flat.height)
-        size = max(1, round(flat.width * scale)), max(1, round(flat.height * scale))
-        if size != flat.size:
-            done.append(f"scaled from {flat.width} × {flat.height} to {size[0]} × {size[1]}")
-            flat = flat.resize(size, Image.Resampling.LANCZOS)
-        if size != (spec.width, spec.height):
-            done.append(f"padded to {spec.width} × {spec.height}")
-            padded = Image.new(mode, (spec.width, spec.height))
-            padded.paste(flat, ((spec.width - size[0]) // 2, (spec.height - size[1]) // 2))
-            flat = padded
-    levels = np.asarray(flat, np.float32).reshape(spec.height, spec.width, spec.channels)
+    framed = fitted_into(flat, (spec.width, spec.height), preparation.fit, preparation.rgb, done)
+    levels = np.asarray(framed, np.float32).reshape(spec.height, spec.width, spec.channels)
     return (levels / np.float32(255)).transpose(2, 0, 1)[None]
 
 
-def _eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
+def fitted_into(
+    flat: Image.Image, size: tuple[int, int], fit: str, background: tuple[int, int, int], done: list[str]
+) -> Image.Image:
+    """A picture of mode L or RGB, brought to a width and height.
+
+    Args:
+        flat: the picture.
+        size: width and height.
+        fit: pad with the background, crop in the middle, or stretch.
+        background: red, green and blue.
+        done: takes what was done, in words.
+    """
+    from PIL import Image
+
+    if flat.size == size:
+        return flat
+    ratios = size[0] / flat.width, size[1] / flat.height
+    scale = min(ratios) if fit == "pad" else max(ratios)
+    inner = size if fit == "stretch" else (max(1, round(flat.width * scale)), max(1, round(flat.height * scale)))
+    if inner != flat.size:
+        done.append(f"scaled from {flat.width} × {flat.height} to {inner[0]} × {inner[1]}")
+        flat = flat.resize(inner, Image.Resampling.LANCZOS)
+    if inner == size:
+        return flat
+    done.append(f"{'padded' if fit == 'pad' else 'cropped'} to {size[0]} × {size[1]}")
+    level = Image.new("RGB", (1, 1), background).convert(flat.mode).getpixel((0, 0))
+    framed = Image.new(flat.mode, size, level)
+    framed.paste(flat, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))  # a negative corner crops
+    return framed
+
+
+def eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
     """The picture, reduced to 8 bits if it has more; Pillow's own conversion would make all values above 255 white."""
     from PIL import Image
 
@@ -259,17 +285,27 @@ def _eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
     return Image.fromarray(np.floor(np.clip(values / top, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
-def _on_black(image: Image.Image, done: list[str]) -> Image.Image:
-    """The picture without its alpha channel; transparent places become black."""
-    from PIL import Image
+def flattened(image: Image.Image, background: tuple[int, int, int], done: list[str]) -> Image.Image:
+    """The picture without its alpha channel, in a mode that Pillow converts. Transparent places show the background.
 
+    Args:
+        image: a picture with 8 bits a channel.
+        background: red, green and blue.
+        done: takes what was done, in words.
+    """
+    from PIL import Image, ImageCms
+
+    if image.mode == "LAB":  # which Pillow converts through a profile alone
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return cast("Image.Image", ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
     if not image.has_transparency_data:
         return image
     with_alpha = image.convert("RGBA")
     if np.asarray(with_alpha)[..., 3].min() == 255:
         return image.convert("L" if image.mode in ("L", "LA") else "RGB")
-    done.append("laid on black where it is transparent")
-    return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), with_alpha).convert("RGB")
+    name = {(0, 0, 0): "black", (255, 255, 255): "white"}.get(background, "#{:02x}{:02x}{:02x}".format(*background))
+    done.append(f"laid on {name} where it is transparent")
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), with_alpha).convert("RGB")
 
 
 def _has_bright_border(image: Image.Image) -> bool:

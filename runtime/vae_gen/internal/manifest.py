@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -63,6 +64,30 @@ class GraphFile:
     outputs: tuple[TensorSpec, ...]
 
 
+COLOURS = {"black": (0, 0, 0), "white": (255, 255, 255)}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the pictures that a model was trained on were prepared, so that other pictures can be prepared alike.
+
+    The defaults are those of Fashion-MNIST, and of folders that were written before this was recorded.
+    """
+
+    fit: str = "pad"
+    """how pictures of another shape were fitted: pad, crop or stretch"""
+    background: str = "black"
+    """the colour behind transparent pixels and around padded pictures: black, white or #rrggbb"""
+    invert_bright: bool = True
+    """whether a picture with a bright border should be inverted, because the pictures lie on a dark ground"""
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The background as red, green and blue."""
+        text = self.background
+        return COLOURS.get(text) or (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16))
+
+
 @dataclass(frozen=True)
 class ImageSpec:
     """The size of a model's images, which are float32 [channels, height, width] with values in [0, 1]."""
@@ -70,6 +95,7 @@ class ImageSpec:
     channels: int
     height: int
     width: int
+    preparation: Preparation = Preparation()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -208,7 +234,7 @@ def _manifest(root: Json) -> Manifest:
         raise ModelError(
             f"{root.where}: expected seed contract {CONTRACT_VERSION}, found {contract}; upgrade vae-gen to use it"
         )
-    image, latent = _image(root["image"]), _latent(root["latent"])
+    image, latent = _image(root["image"], root), _latent(root["latent"])
     graphs = {name: _graph(root["graphs"][name]) for name in GRAPH_NAMES}
     graphs |= {name: _graph(node) for name, node in root["graphs"].entries().items() if name not in graphs}
     detail = _detail(root) if "detail" in root else None
@@ -272,10 +298,20 @@ def _text(signature: tuple[tuple[TensorSpec, ...], ...]) -> str:
     return " → ".join(", ".join(f"{spec.name} {list(spec.shape)}" for spec in side) for side in signature)
 
 
-def _image(node: Json) -> ImageSpec:
+def _image(node: Json, root: Json) -> ImageSpec:
     if node["range"].items(Json.number) != (0.0, 1.0):
         raise node["range"].wrong("[0, 1]")
-    return ImageSpec(node["channels"].whole(1), node["height"].whole(1), node["width"].whole(1))
+    preparation = _preparation(root["preparation"]) if "preparation" in root else Preparation()
+    return ImageSpec(node["channels"].whole(1), node["height"].whole(1), node["width"].whole(1), preparation)
+
+
+def _preparation(node: Json) -> Preparation:
+    fit, background = node["fit"], node["background"]
+    if fit.text() not in ("pad", "crop", "stretch"):
+        raise fit.wrong("pad, crop or stretch")
+    if background.text() not in COLOURS and not re.fullmatch("#[0-9a-fA-F]{6}", background.text()):
+        raise background.wrong("black, white or #rrggbb")
+    return Preparation(fit.text(), background.text(), node["invert_bright"].flag())
 
 
 def _latent(node: Json) -> LatentSpec:

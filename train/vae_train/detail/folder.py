@@ -18,7 +18,7 @@ from vae_gen import InputError, UsageError
 from vae_gen.internal.files import replacing_folder
 
 from ..config import DetailConfig
-from ..data import FashionMnist
+from ..images.image_set import ImageSet
 from ..run_folder import (
     CONFIG,
     FORMAT,
@@ -56,7 +56,7 @@ def path_of(run: Run) -> Path:
     return run.path / "detail"
 
 
-def open_folder(run: Run, config: DetailConfig, data: FashionMnist, *, resume: bool) -> DetailConfig:
+def open_folder(run: Run, config: DetailConfig, data: ImageSet, *, resume: bool) -> DetailConfig:
     """Make the folder of a stage, or compare the stage in it with the settings; returns the settings to train with.
 
     Raises:

@@ -31,8 +31,9 @@ from vae_gen.internal.files import write_file
 
 from ..checkpoint import DetailState
 from ..config import DetailConfig
-from ..data import FashionMnist, split
+from ..data import split
 from ..devices import settled_for_this_machine, use_threads
+from ..images.image_set import ImageSet
 from ..plots import write_png
 from ..progress import Reporter
 from ..run_folder import CHECKPOINT, METRICS, SAMPLES, Run, write_metrics, write_weights
@@ -75,7 +76,7 @@ class Pairs:
     """int64 [n]"""
 
     @classmethod
-    def of(cls, run: Run, data: FashionMnist, device: torch.device, cache: Path) -> Pairs:
+    def of(cls, run: Run, data: ImageSet, device: torch.device, cache: Path) -> Pairs:
         """The images that the run was trained on, encoded in float32 as `encoder.onnx` will encode them.
 
         Args:
@@ -115,7 +116,7 @@ def _read_posteriors(cache: Path, count: int) -> dict[str, Tensor] | None:
 
 
 def train_detail(
-    config: DetailConfig, run: Run, data: FashionMnist, *, resume: bool = False, reporter: Reporter | None = None
+    config: DetailConfig, run: Run, data: ImageSet, *, resume: bool = False, reporter: Reporter | None = None
 ) -> folder.Detail:
     """Train the detail stage of a run in the folder `detail` of the run, and return it.
 
@@ -146,7 +147,7 @@ def train_detail(
 class _Trainer:
     """A training of a detail stage: its networks and optimisers in memory, and the pictures that it is trained on."""
 
-    def __init__(self, config: DetailConfig, run: Run, data: FashionMnist, reporter: Reporter) -> None:
+    def __init__(self, config: DetailConfig, run: Run, data: ImageSet, reporter: Reporter) -> None:
         self.config, self.run, self.reporter = config, run, reporter
         self.path = folder.path_of(run)
         self.device = torch.device(config.device)
@@ -271,7 +272,7 @@ class _Trainer:
         return picture_grid(pictures, 2 * len(columns))
 
 
-def _check(config: DetailConfig, run: Run, data: FashionMnist) -> None:
+def _check(config: DetailConfig, run: Run, data: ImageSet) -> None:
     sizes = run.config.model.feature_sizes
     if len(config.channels) != len(sizes):
         raise UsageError(

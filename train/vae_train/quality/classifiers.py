@@ -33,8 +33,9 @@ from vae_gen import InputError
 from vae_gen.internal.command import run_command
 from vae_gen.internal.files import write_file
 
-from ..data import FashionMnist, load_fashion_mnist, split
+from ..data import load_fashion_mnist, split
 from ..devices import use_threads
+from ..images.image_set import ImageSet
 from ..layers import seeded
 from ..options import DataDir, Debug, Threads, new_app
 
@@ -266,7 +267,7 @@ def new_classifier(name: str, seed: int) -> Classifier:
         return NETWORKS[name]().to(memory_format=torch.channels_last)
 
 
-def make(name: str, data: FashionMnist, recipe: Recipe, out: Path) -> dict[str, Any]:
+def make(name: str, data: ImageSet, recipe: Recipe, out: Path) -> dict[str, Any]:
     """Train a classifier, write its weights and its facts to the folder `out`, and return the facts."""
     started = time.perf_counter()
     network = new_classifier(name, recipe.seed)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vae_gen import VAE, random_words, standard_normals
 
-from ..data import FashionMnist
+from ..images.image_set import ImageSet
 from .classifiers import describe
 from .scores import Judge
 
@@ -46,7 +46,7 @@ def step_ratio(points: NDArray[Any]) -> NDArray[np.float64]:
     return ratio
 
 
-def traversal_smoothness(model: VAE, data: FashionMnist, judges: Sequence[Judge]) -> dict[str, Any]:
+def traversal_smoothness(model: VAE, data: ImageSet, judges: Sequence[Judge]) -> dict[str, Any]:
     """The `step_ratio` of traversals along each latent dimension, in pixels and in the features of each classifier.
 
     The traversals start from the mean of the prior, and from the posterior mean of the first test image of each class.
@@ -104,7 +104,7 @@ def spherical(a: NDArray[np.float64], b: NDArray[np.float64], t: NDArray[np.floa
     return points
 
 
-def posterior_map(model: VAE, data: FashionMnist, count: int = MAPPED) -> tuple[Floats, NDArray[np.int64]]:
+def posterior_map(model: VAE, data: ImageSet, count: int = MAPPED) -> tuple[Floats, NDArray[np.int64]]:
     """The posterior means of the first test images on a plane, float32 [n, 2], and their labels, int64 [n]."""
     return tsne(model.encode(data.test_images.numpy()[:count]).mean), data.test_labels.numpy()[:count]
 

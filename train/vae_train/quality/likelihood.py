@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from vae_gen import VAE, standard_normals
 
-from ..data import FashionMnist
 from ..evaluation import NOISE_SEED, SMALLEST, to_unit_range
+from ..images.image_set import ImageSet
 
 IWAE_STREAM = 2**32 - 5
 """The stream of the seed contract's Philox for the samples; sample j of image i has the index i·k + j."""
@@ -132,7 +132,7 @@ def log_likelihood(pixels: NDArray[np.float32], images: NDArray[np.float32]) -> 
     return wide
 
 
-def binarised_test_images(data: FashionMnist) -> NDArray[np.float32]:
+def binarised_test_images(data: ImageSet) -> NDArray[np.float32]:
     """The test images with pixels 0 and 1, float32 [n, 1, height, width], as in the table of the Exemplar-VAE.
 
     Each pixel is 1 with the probability grey level / 255. Norouzi, Fleet, Norouzi 2020 (arXiv:2004.04795) choose the
@@ -147,7 +147,7 @@ def binarised_test_images(data: FashionMnist) -> NDArray[np.float32]:
     return result
 
 
-def measure_likelihood(model: VAE, data: FashionMnist, k: int, count: int) -> dict[str, Any]:
+def measure_likelihood(model: VAE, data: ImageSet, k: int, count: int) -> dict[str, Any]:
     """The bounds of the first `count` test images: grey; binarised; and binarised, with q from the grey images."""
     grey = to_unit_range(data.test_images.numpy()[:count])
     binary = binarised_test_images(data)[:count]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vae_gen import VAE, picture_grid
 
 from ..config import QualitySettings
-from ..data import FashionMnist
 from ..evaluation import evaluate_onnx
+from ..images.image_set import ImageSet
 from ..plots import latent_map, png
 from .classifiers import NETWORKS, WEIGHTS, describe
 from .latent_space import PATHS, path_length, posterior_map, traversal_smoothness
@@ -60,7 +60,7 @@ class Quality:
 
 
 def measure_quality(
-    model: VAE, data: FashionMnist, settings: QualitySettings, reference: VAE | None, note: Note
+    model: VAE, data: ImageSet, settings: QualitySettings, reference: VAE | None, note: Note
 ) -> Quality:
     """Measure the quality of a model, and the parts that allow a comparison of a reference model too.
 
@@ -100,7 +100,7 @@ def measure_quality(
 
 def _measure_samples(
     sets: Sequence[SampleSet],
-    data: FashionMnist,
+    data: ImageSet,
     settings: QualitySettings,
     all_judges: Sequence[Judge],
     pictures: dict[str, bytes],
@@ -180,7 +180,7 @@ def nearest_pairs(images: Pixels, lookup: Lookup, training: Pixels) -> Pixels:
 
 
 def _measure_latent_space(
-    model: VAE, data: FashionMnist, settings: QualitySettings, all_judges: Sequence[Judge]
+    model: VAE, data: ImageSet, settings: QualitySettings, all_judges: Sequence[Judge]
 ) -> dict[str, Any]:
     paths = min(PATHS, settings.samples)
     runs = [

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from vae_gen import VAE, FittedPrior, standard_normals, to_grey_levels
 from vae_gen.internal.command import run_command
 
-from ..data import FashionMnist, load_fashion_mnist, split
+from ..data import load_fashion_mnist, split
+from ..images.image_set import ImageSet
 from ..prior import (
     DRAWS,
     VALIDATION_IMAGES,
@@ -72,7 +73,7 @@ class Family:
     """that many latents, [n, dimensions], and their classes if the family has any"""
 
 
-def measure_posteriors(model: VAE, data: FashionMnist, draws: int) -> tuple[Posteriors, Posteriors]:
+def measure_posteriors(model: VAE, data: ImageSet, draws: int) -> tuple[Posteriors, Posteriors]:
     """The posteriors of the images for training and of those held out, with `draws` samples of each posterior."""
     mean, log_variance = model.encode(data.train_images.numpy())
     samples = samples_of_posteriors(mean, log_variance, draws)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from vae_gen import VAE, random_words, standard_normals, to_grey_levels
 from vae_gen.internal.choice import Choice
 
-from ..data import FashionMnist
 from ..evaluation import NOISE_STREAM
+from ..images.image_set import ImageSet
 
 REAL_STREAM = 2**32 - 4
 """The stream of the seed contract's Philox that chooses the training images of the set `real`."""
@@ -44,7 +44,7 @@ class SampleSet:
     """whether the pictures are training images, so that looking for the nearest training image makes no sense"""
 
 
-def sample_sets(model: VAE, data: FashionMnist, count: int, reference: VAE | None) -> list[SampleSet]:
+def sample_sets(model: VAE, data: ImageSet, count: int, reference: VAE | None) -> list[SampleSet]:
     """The sets of a model with `count` pictures in each, and the N(0, I) samples of the reference model, if given."""
     images, labels = data.test_images.numpy()[:count], data.test_labels.numpy()[:count]
 
@@ -112,7 +112,7 @@ def _samples(model: VAE, count: int, seed: int, choice: Choice) -> Made:
     return np.concatenate([chunk.images for chunk in chunks]), None if labels is None or labels.min() < 0 else labels
 
 
-def _real(data: FashionMnist, count: int, seed: int) -> Made:
+def _real(data: ImageSet, count: int, seed: int) -> Made:
     """Different training images: the first ones in the order of a random 64-bit word that each image gets."""
     words = random_words(seed, 0, len(data.train_images), 1, REAL_STREAM)[:, 0].astype(np.uint64)  # [n, 4]
     chosen = np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")[:count]

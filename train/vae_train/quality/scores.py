@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data import FashionMnist
 from ..evaluation import to_unit_range
+from ..images.image_set import ImageSet
 from .classifiers import (
     CLASSES,
     NETWORKS,
@@ -56,7 +56,7 @@ class Judge:
     """float32 [training images, features]"""
 
     @classmethod
-    def load(cls, name: str, data: FashionMnist) -> Judge:
+    def load(cls, name: str, data: ImageSet) -> Judge:
         """The shipped classifier of this name, and its features of the data set."""
         network = load_classifier(name)
         test = describe(network, data.test_images.numpy())
@@ -64,7 +64,7 @@ class Judge:
         return cls(name, network, test, squared_radii(test.features, NEIGHBOURS), train_features)
 
 
-def judges(data: FashionMnist) -> list[Judge]:
+def judges(data: ImageSet) -> list[Judge]:
     """Both shipped classifiers."""
     return [Judge.load(name, data) for name in NETWORKS]
 
@@ -100,7 +100,7 @@ def read_as_label(found: NDArray[np.int64], labels: NDArray[np.int64]) -> Figure
 
 
 def classification_accuracy(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], data: FashionMnist, seed: int, epochs: int
+    images: NDArray[np.uint8], labels: NDArray[np.int64], data: ImageSet, seed: int, epochs: int
 ) -> float:
     """The classification accuracy score (CAS): the test accuracy of a classifier that learned from these pictures.
 
@@ -145,7 +145,7 @@ class Space:
     """float64 [looked up], the distances of the first test images to the nearest training image, in each space"""
 
     @classmethod
-    def measure(cls, data: FashionMnist, all_judges: Sequence[Judge]) -> Space:
+    def measure(cls, data: ImageSet, all_judges: Sequence[Judge]) -> Space:
         """The training images as these classifiers see them; the first test images are looked up among them."""
         features = [judge.train_features for judge in all_judges]
         space = cls(

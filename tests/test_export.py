@@ -183,7 +183,7 @@ def test_a_table_that_differs_is_a_miss_of_the_latents(run: Run, graphs: Graphs)
     # Other thresholds than the graph has: the classes differ.
     shifted = replace(graphs.prior, class_thresholds=np.array([2**31, 2**32]))
     missed = prove(replace(graphs, prior=shifted), run.vae, _images()).misses()
-    assert "latents, fitted, seed 0, 257 from 0" in missed
+    assert "latents, fitted, seed 0, pictures 0 to 256" in missed
 
 
 def test_the_standard_normal_can_be_the_default(run: Run, data: ImageSet, tmp_path: Path) -> None:

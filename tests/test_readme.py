@@ -62,6 +62,7 @@ def test_the_two_marked_blocks_are_those_that_ci_runs() -> None:
     assert BLOCKS[0][0] == "install"
 
 
+@pytest.mark.slow
 def test_the_blocks_that_make_pictures_run(clone: Path) -> None:
     blocks = [block for block in SHELL[1:] if "vae-train" not in block]
     assert blocks
@@ -69,6 +70,7 @@ def test_the_blocks_that_make_pictures_run(clone: Path) -> None:
         run_shell(block, clone)
 
 
+@pytest.mark.slow
 def test_the_python_runs(clone: Path) -> None:
     assert PYTHON
     for code in PYTHON:

@@ -58,7 +58,7 @@ class StopAt(Reporter):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, which this system does not have")
-@pytest.mark.parametrize("seed", ["0", "1", "2"])
+@pytest.mark.parametrize("seed", ["0", *(pytest.param(seed, marks=pytest.mark.slow) for seed in ("1", "2"))])
 def test_a_run_killed_at_any_moment_and_resumed_equals_an_unbroken_one(
     seed: str, unbroken: Path, tmp_path: Path
 ) -> None:

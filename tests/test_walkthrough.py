@@ -27,6 +27,7 @@ def pictures(book: Any) -> list[str]:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
 def test_it_runs_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VAE_GEN_WALKTHROUGH_EPOCHS", "1")

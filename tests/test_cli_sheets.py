@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 
 from cli_runner import Command
-from vae_gen import VAE, to_grey_levels
+from vae_gen import VAE, Posterior, to_grey_levels
+from vae_gen.internal.losses import losses_of
 from vae_gen_cli.sheets import cards, shortened, table
 
 SIDE, GAP = 28, 2
@@ -189,6 +191,41 @@ def test_the_loss_is_cross_entropy_at_the_posterior_mean_plus_kl(cli: Command, m
     assert row["reconstruction_nats"] == pytest.approx(cross_entropy, abs=0.01)
     assert row["kl_nats"] == pytest.approx(kl, abs=0.001)
     assert row["loss_nats"] == pytest.approx(cross_entropy + kl, abs=0.01)
+    assert row["psnr_db"] == pytest.approx(-10 * np.log10(((p - 0.2) ** 2).mean()), abs=0.001)
+
+
+def test_the_loss_of_a_gaussian_model_is_that_of_the_variance_in_its_manifest(
+    cli: Command, model: VAE, tiny_model_folder: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model_folder, "gaussian"))
+    document = json.loads((folder / "manifest.json").read_text())
+    document |= {"likelihood": "gaussian", "metrics": {"test": {"pixel_variance": 0.002}}}
+    (folder / "manifest.json").write_text(json.dumps(document))
+    Image.fromarray(np.full((28, 28), 51, np.uint8)).save("grey.png")
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save("black.png")
+    outcome = cli.succeed("reconstruct", "grey.png", "black.png", "--json", model=folder)
+    rows = json.loads(outcome.out)["pictures"]
+    images = np.array([0.2, 0])[:, None]
+    p = model.decode(model.encode(np.stack([np.full((28, 28), 51, np.uint8), np.zeros((28, 28), np.uint8)])).mean)
+    squared = ((p.reshape(2, -1).astype(np.float64) - images) ** 2).sum(1)
+    density = squared / (2 * 0.002) + 784 / 2 * np.log(2 * np.pi * 0.002)
+    assert [row["reconstruction_nats"] for row in rows] == pytest.approx(density, abs=0.01)
+    psnr = -10 * np.log10(squared / 784)
+    assert [row["psnr_db"] for row in rows] == pytest.approx(psnr, abs=0.001)
+    nats = np.mean([row["loss_nats"] for row in rows])
+    said = f"2 pictures, {nats:.1f} nats and a PSNR of {psnr.mean():.1f} dB on average → reconstruction.png"
+    assert outcome.err == f"{said}\n"
+    losses = VAE(folder).losses(["grey.png", "black.png"])
+    assert losses.nats == pytest.approx([row["loss_nats"] for row in rows], abs=0.001)
+
+
+def test_a_perfect_reconstruction_has_a_finite_loss_and_99_db() -> None:
+    half = np.array([0, 0.5], np.float32).reshape(1, 1, 1, 2)
+    code = Posterior(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.float32))
+    losses = losses_of(half, half, code, None)
+    assert losses.psnr_db == [99]
+    assert losses.nats == pytest.approx(np.log(2), abs=1e-6)
+    assert losses_of(half, half, code, 0.5).nats == pytest.approx(np.log(np.pi))  # two pixels of ½ ln 2πv
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 8])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from . import options
 from . import output as out
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from vae_gen import Posterior
+ROW = ("file", "loss_nats", "reconstruction_nats", "kl_nats", "psnr_db")
+"""The keys of a picture in the JSON."""
 
 
 def reconstruct(
@@ -32,8 +29,10 @@ def reconstruct(
 ) -> None:
     """Show pictures above their reconstructions.
 
-    The number below each pair is the loss in nats: the cross-entropy of the pixels plus the KL, both at the mean of the
-    picture's posterior. The loss is always that of the decoder's mean picture, even if details are shown.
+    The numbers below each pair are the loss in nats, which is that of the pixels plus the KL, and the PSNR in decibels,
+    both at the mean of the picture's posterior. Nats of grey pictures are a cross-entropy, and nats of pictures in
+    colour are those of a Gaussian, which may be below 0. Both numbers are always those of the decoder's mean picture,
+    even if details are shown.
     """
     console = out.Console(as_json, quiet)
     target = out.parse_target(output, format_name, out.GRIDS, console, "reconstruction")
@@ -42,6 +41,7 @@ def reconstruct(
 
     from vae_gen import to_grey_levels
     from vae_gen.internal.choice import resolve_detail
+    from vae_gen.internal.losses import losses_of
 
     from .inputs import read_pictures
     from .sheets import cards, preview
@@ -54,42 +54,22 @@ def reconstruct(
     with target.open() as file:
         posterior = vae.encode(pictures.images)
         mean_pictures = vae.decode(posterior.mean, detail=False)
-        reconstruction, kl = losses(pictures.images, mean_pictures, posterior)
+        losses = losses_of(pictures.images, mean_pictures, posterior, vae.manifest.pixel_variance)
         made = vae.decode(posterior.mean, detail=True) if detail else mean_pictures
         stacked = to_grey_levels(np.stack([pictures.images, made], axis=1))  # [n, 2, channels, height, width]
-        labels = [f"{loss:.1f} nats" for loss in reconstruction + kl]
+        labels = [f"{nats:.1f} nats\n{psnr:.1f} dB" for nats, psnr in zip(losses.nats, losses.psnr_db, strict=True)]
         frames = out.Frames.still(cards(stacked, labels, columns, scale))
         note = out.make_note("reconstruct", {"count": count, "source": "images"}, vae.manifest)
         file.write(out.encoded(frames, target.format, note))
     if show:
         preview(frames)
 
-    mean = float((reconstruction + kl).mean())
-    console.message(f"{out.counted(count)}, {mean:.1f} nats on average → {target.name}")
+    average = f"{losses.nats.mean():.1f} nats and a PSNR of {losses.psnr_db.mean():.1f} dB on average"
+    console.message(f"{out.counted(count)}, {average} → {target.name}")
+    columns_of_row = losses.nats, losses.reconstruction_nats, losses.kl_nats, losses.psnr_db
     rows = [
-        {"file": name, "loss_nats": round(a + b, 3), "reconstruction_nats": round(a, 3), "kl_nats": round(b, 3)}
-        for name, a, b in zip(pictures.names, reconstruction.tolist(), kl.tolist(), strict=True)
+        dict(zip(ROW, (name, *(round(float(number), 3) for number in numbers)), strict=True))
+        for name, *numbers in zip(pictures.names, *columns_of_row, strict=True)
     ]
     facts = {"pictures": rows, "count": count, **target.facts, "detail": detail}
     console.result("reconstruct", vae.manifest, facts)
-
-
-def losses(
-    images: NDArray[np.float32], made: NDArray[np.float32], posterior: Posterior
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns the reconstruction loss and the KL of each picture in nats, float64 [n] each.
-
-    With x the picture and p the decoder's mean picture at the posterior's mean:
-
-        reconstruction = −Σ x ln p + (1 − x) ln(1 − p)          over pixels
-        KL             = ½ Σ mean² + exp(log_variance) − log_variance − 1      over dimensions
-
-    p is kept 2⁻²⁴ away from 0 and 1, because its logarithm is infinite there.
-    """
-    import numpy as np
-
-    x, p = images.astype(np.float64), np.clip(made.astype(np.float64), 2**-24, 1 - 2**-24)
-    reconstruction = -(x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=(1, 2, 3))
-    mean, log_variance = posterior.mean.astype(np.float64), posterior.log_variance.astype(np.float64)
-    kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).sum(axis=1)
-    return reconstruction, kl

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._vae import VAE
     from ._verify import Check, verify
     from .internal.choice import Choice
+    from .internal.losses import Losses
     from .internal.manifest import DetailSpec, GraphFile, ImageSpec, LatentSpec, Manifest, TensorSpec
     from .internal.model import ModelFolder, Session, find_model, shipped_models
     from .internal.philox import random_words, standard_normals
@@ -49,6 +50,7 @@ _HOMES = {
     "GraphFile": "internal.manifest",
     "ImageSpec": "internal.manifest",
     "LatentSpec": "internal.manifest",
+    "Losses": "internal.losses",
     "Manifest": "internal.manifest",
     "ModelFolder": "internal.model",
     "Pictures": "_pictures",
@@ -81,6 +83,7 @@ __all__ = [  # noqa: RUF022 - errors first, then by what they are about
     "Samples",
     "Traversal",
     "Posterior",
+    "Losses",
     "Choice",
     "Manifest",
     "ImageSpec",

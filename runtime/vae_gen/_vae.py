@@ -21,6 +21,7 @@ from .internal.sampling import BLOCK, FEW, Layout, Sampler, batches, in_order, w
 if TYPE_CHECKING:
     from PIL import Image
 
+    from .internal.losses import Losses
     from .internal.prior import FittedPrior
 
     Picture = str | os.PathLike[str] | Image.Image | ArrayLike
@@ -374,6 +375,35 @@ class VAE:
         (1, 1, 28, 28)
         """
         return self.decode(self.encode(images, invert=invert).mean, noise=noise, detail=detail)
+
+    def losses(
+        self, images: Picture | Sequence[object], *, invert: Literal["auto", "yes", "no"] | bool = "auto"
+    ) -> Losses:
+        """Measures how well the model describes pictures: the loss of each in nats, its two parts, and the PSNR.
+
+        The loss is the negative ELBO at the mean of the picture's posterior, with the decoder's mean picture. Nats of
+        grey pictures are a cross-entropy, and nats of pictures in colour are those of a Gaussian, which may be below 0;
+        the two can't be compared.
+
+        Args:
+            images: as in `encode`.
+            invert: as in `encode`.
+
+        Raises:
+            InputError: as in `encode`.
+            UsageError: as in `encode`.
+
+        >>> vae = VAE("fashion-mnist-12d-reference")
+        >>> losses = vae.losses(vae.sample(3, seed=7))
+        >>> losses.nats.shape, bool((losses.psnr_db > 20).all())
+        ((3,), True)
+        """
+        from .internal.fitting import fit_pictures
+        from .internal.losses import losses_of
+
+        pictures = fit_pictures(images, self.manifest.image, invert).images
+        posterior = self.encode(pictures)
+        return losses_of(pictures, self.decode(posterior.mean, detail=False), posterior, self.manifest.pixel_variance)
 
     def traverse(
         self,

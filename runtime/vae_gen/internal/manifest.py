@@ -149,6 +149,8 @@ class Manifest:
     """None for a model without a detail stage"""
     document: Mapping[str, Any]
     """the whole JSON document, with the keys that this library doesn't use"""
+    pixel_variance: float | None = None
+    """the variance of the Gaussian likelihood of pixels in [0, 1]; None for the Bernoulli likelihood"""
 
     @property
     def has_fitted_prior(self) -> bool:
@@ -266,6 +268,7 @@ def _manifest(root: Json) -> Manifest:
         seed_contract_version=contract,
         detail=detail,
         document=root.mapping(),
+        pixel_variance=_pixel_variance(root),
     )
 
 
@@ -303,6 +306,16 @@ def _image(node: Json, root: Json) -> ImageSpec:
         raise node["range"].wrong("[0, 1]")
     preparation = _preparation(root["preparation"]) if "preparation" in root else Preparation()
     return ImageSpec(node["channels"].whole(1), node["height"].whole(1), node["width"].whole(1), preparation)
+
+
+def _pixel_variance(root: Json) -> float | None:
+    """The variance that was measured on the test images, for a model with a Gaussian likelihood."""
+    if "likelihood" not in root or root["likelihood"].one_of("bernoulli", "gaussian") == "bernoulli":
+        return None
+    variance = root["metrics"]["test"]["pixel_variance"]
+    if not variance.number() > 0:
+        raise variance.wrong("a number above 0")
+    return variance.number()
 
 
 def _preparation(node: Json) -> Preparation:

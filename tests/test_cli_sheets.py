@@ -244,10 +244,12 @@ def test_labels_of_a_table_stay_inside_it_and_off_the_pictures(scale: int) -> No
     assert (with_labels < 255).sum() > (without < 255).sum()
 
 
+@pytest.mark.parametrize("label", ["z10  12.34 nats", "12.3 nats\n18.1 dB", "a\nb\ngy"])
 @pytest.mark.parametrize("scale", [1, 3])
-def test_labels_of_cards_do_not_touch(scale: int) -> None:
-    sheet = np.asarray(cards(np.zeros((5, 2, 1, SIDE, SIDE), np.uint8), ["z10  12.34 nats"] * 5, 3, scale))
-    width = sheet.shape[1] // 3
+def test_labels_of_cards_do_not_touch(scale: int, label: str) -> None:
+    sheet = np.asarray(cards(np.zeros((5, 2, 1, SIDE, SIDE), np.uint8), [label] * 5, 3, scale))
+    width, height = sheet.shape[1] // 3, sheet.shape[0] // 2
+    assert (sheet[height - 1 : height + 2] == 255).all()  # between the rows of cards
     for at in range(3):
         assert (sheet[:, at * width] == 255).all()
         assert (sheet[:, (at + 1) * width - 1] == 255).all()

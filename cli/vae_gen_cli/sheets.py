@@ -62,11 +62,11 @@ def table(
 
 
 def cards(pictures: NDArray[np.uint8], labels: Sequence[str], columns: int, scale: int) -> Image.Image:
-    """Draws cards in rows of `columns`; each is a stack of pictures with a line of text below it.
+    """Draws cards in rows of `columns`; each is a stack of pictures with a text below it.
 
     Args:
         pictures: uint8 [n, stack, channels, height, width].
-        labels: the text of each card.
+        labels: the text of each card; it may have several lines.
         columns: cards in a row.
         scale: each pixel becomes scale × scale.
     """
@@ -74,9 +74,9 @@ def cards(pictures: NDArray[np.uint8], labels: Sequence[str], columns: int, scal
     font = ImageFont.load_default(FONT_SIZE)
     columns = min(columns, count)
     rows = -(-count // columns)
-    widest, line = max(_size(label, font)[0] for label in labels), _size("0", font)[1]
+    widest, tallest = (max(_size(label, font)[axis] for label in labels) for axis in (0, 1))
     picture_width, stack_height = width * scale, stack * (height * scale + GAP)
-    card_width, card_height = max(picture_width, widest) + 2 * MARGIN, stack_height + line + 2 * MARGIN
+    card_width, card_height = max(picture_width, widest) + 2 * MARGIN, stack_height + tallest + 2 * MARGIN
     mode = "L" if channels == 1 else "RGB"
     sheet = Image.new(mode, (columns * card_width, rows * card_height), _paper(mode))
     draw = ImageDraw.Draw(sheet)
@@ -84,7 +84,8 @@ def cards(pictures: NDArray[np.uint8], labels: Sequence[str], columns: int, scal
         top, left = at // columns * card_height + MARGIN, at % columns * card_width
         drawn = picture_grid(pictures[at], 1, scale, GAP, PAPER)[GAP:-GAP, GAP:-GAP]
         sheet.paste(Image.fromarray(drawn), (left + (card_width - picture_width) // 2, top))
-        draw.text((left + card_width // 2, top + stack_height + line), label, _ink(mode), font, anchor="ms")
+        below = left + card_width // 2, top + stack_height + MARGIN // 2
+        draw.multiline_text(below, label, _ink(mode), font, anchor="ma", spacing=3, align="center")
     return sheet
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import vae_gen
-from vae_gen import VaeGenError
+from vae_gen import UsageError, VaeGenError
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,3 +71,10 @@ def test_the_changelog_opens_with_the_version_of_the_package() -> None:
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert newest is not None
     assert newest[1] == importlib.metadata.version("vae-gen")
+
+
+def test_errors_are_one_short_line_without_control_characters() -> None:
+    text = str(UsageError("a\n b\x1b[2J\u202e" + "x" * 10_000))
+    assert text.startswith("a b?[2J?xx")
+    assert len(text) == 600
+    assert text.isprintable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,20 @@ def test_all_shipped_models_together_stay_below_twenty_megabytes() -> None:
 def test_a_name_finds_a_shipped_model() -> None:
     for folder in SHIPPED:
         assert VAE(folder.name).manifest.name == folder.name
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+@pytest.mark.parametrize("what", ["repository", "kit"])
+def test_a_clone_by_git_for_windows_keeps_every_byte_of_a_model(what: str, tiny_kit: Path, tmp_path: Path) -> None:
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    if what == "kit":
+        shutil.copytree(tiny_kit, origin)
+    else:
+        shutil.copytree(ARTIFACTS / "fashion-mnist-12d-reference", origin / "artifacts" / "reference")
+        shutil.copyfile(ARTIFACTS.parent / ".gitattributes", origin / ".gitattributes")
+    person = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], [*person, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *words], cwd=origin, check=True)
+    subprocess.run(["git", "clone", "-q", "-c", "core.autocrlf=true", origin, clone], check=True)
+    (manifest,) = clone.rglob("manifest.json")
+    assert [check for check in verify(manifest.parent) if not check.passed] == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from vae_gen import VAE, ImageSpec, InputError, Samples
 from vae_gen.internal.arrays import as_latents
 from vae_gen.internal.choice import Choice, check_range
+from vae_gen.internal.command import standard_input
 from vae_gen.internal.files import cannot_open
 from vae_gen.internal.fitting import Fitted, fit_pictures
 
@@ -101,7 +101,7 @@ def read_latents(
 
 def _read(path: str) -> bytes:
     try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return standard_input().read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {cannot_open('latents', error)}") from error
 

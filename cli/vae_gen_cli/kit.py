@@ -48,6 +48,7 @@ def kit(
         _copy_examples(aside)
         (aside / "LICENSE").write_bytes(licence)
         (aside / "README.md").write_text(readme(source.manifest), "utf-8", newline="\n")
+        (aside / ".gitattributes").write_bytes(b"* -text\n")  # or Git for Windows would change hashed text files
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     console.message(f"{counted(len(files), 'file')} → {folder}; begin with {folder / 'README.md'}")
     console.result("kit", source.manifest, {"output": str(folder), "files": files})

@@ -141,7 +141,8 @@ def run() -> None:
     """
     code = main()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # a reader that has gone away, a stream that is closed
+        # A reader may have gone away, and a stream may be closed, full or missing.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeVar
 import typer
 
 from vae_gen import ModelError, UsageError, __version__
+from vae_gen.internal.command import standard_output
 
 from .options import refuse_idle
 
@@ -231,8 +232,9 @@ class Target:
         and the old one stays as it was. Standard output, devices and pipes are written to directly.
         """
         if self.path == STANDARD_OUTPUT:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
+            file = standard_output()
+            yield file
+            file.flush()
         else:
             from vae_gen.internal.files import replacing
 

@@ -16,12 +16,34 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+LONGEST_LINE = 600
+"""The longest message in characters; of a longer one the middle is left out."""
+
+
+def one_line(text: str) -> str:
+    """The text as one line of at most `LONGEST_LINE` characters, for a terminal.
+
+    Names and contents of files may come from a stranger, so question marks replace control characters, with which a
+    text could move the cursor, change the window's title or reverse the direction of writing.
+
+    >>> one_line(f"a {chr(10)} b {chr(27)}[2J")
+    'a b ?[2J'
+    """
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE - 200]} … {text[-197:]}"
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return text
+
 
 class VaeGenError(Exception):
     """The base class of all errors that this project raises on purpose."""
 
     exit_code: ClassVar[int] = 1
     """the exit code of a command that ends with this error"""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class UsageError(VaeGenError, ValueError):

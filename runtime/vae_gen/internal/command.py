@@ -9,13 +9,19 @@ each command line itself. Typer's own help needs the package rich, which doubles
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
 
-from .._errors import OutputError, UsageError, VaeGenError
+from .._errors import InputError, OutputError, UnavailableError, UsageError, VaeGenError, one_line
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
@@ -28,12 +34,26 @@ def run_command(app: Callable[..., Any], name: str) -> int:
 
     An error that this project raises on purpose prints one line on standard error. Any other error prints one line
     that asks for a report. With `--debug` among the arguments both also print their traceback. It is not an error if
-    the reader of standard output stops early (`| head`).
+    the reader of standard output stops early (`| head`), or if there is no standard error to print messages to.
+
+    A signal that asks the process to end (Ctrl-C, SIGTERM, SIGHUP) ends the work where it stands, temporary files are
+    removed, and the exit code is 128 and the number of the signal.
 
     Args:
         app: the Typer application.
         name: the name of the command, with which each line begins.
     """
+    with _usable_streams():
+        signals: list[int] = []
+        try:
+            with _raising_at_signals(signals):
+                code = _run(app, name, signals)
+        except KeyboardInterrupt:  # arrived after the work
+            code = INTERRUPTED
+        return 128 + signals[0] if signals else code
+
+
+def _run(app: Callable[..., Any], name: str, signals: list[int]) -> int:
     debug = "--debug" in sys.argv
     try:
         # Outside its standalone mode, Typer returns the code of a `typer.Exit` and raises every other error.
@@ -46,66 +66,187 @@ def run_command(app: Callable[..., Any], name: str) -> int:
         # Typer handles a broken pipe itself, by sys.exit(1).
         if not isinstance(error.__context__, BrokenPipeError):
             raise
-        _silence_stdout()
+        _silence(sys.stdout)
         return 0
     except KeyboardInterrupt:
         _print_line(f"{name}: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        _silence_stdout()
+        _silence(sys.stdout)
         return 0
-    except VaeGenError as error:
-        if debug:
-            traceback.print_exc()
-        _print_line(f"{name}: {error}")
-        return error.exit_code
-    except OSError as error:
-        # Errors of reading are caught where the file is opened, so this is a failed write.
-        if debug:
-            traceback.print_exc()
-        where = f" to {error.filename or 'standard output'}"
-        _print_line(f"{name}: cannot write{where}: {error.strerror or error}; choose another place or free some space")
-        _silence_stdout()
-        return OutputError.exit_code
     except Exception as error:
-        message, typer_code = getattr(error, "format_message", None), getattr(error, "exit_code", None)
-        if callable(message) and isinstance(typer_code, int):
-            text, context = message(), getattr(error, "ctx", None)
-            page = name if context is None else context.command_path
-            stop = "" if text.endswith((".", "?")) else "."
-            is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help page
-            for line in text.splitlines() if is_help else [f"{name}: {text}{stop} See {page} --help"]:
-                _print_line(line)
-            return typer_code
-        if type(error).__name__ == "Abort":  # Typer's name for Ctrl-C and Ctrl-D at a prompt
+        if signals:  # libraries in C turn an interruption into errors of their own, such as ImportError
             _print_line(f"{name}: interrupted")
             return INTERRUPTED
-        if debug:
-            traceback.print_exc()
-        detail = " ".join(str(error).split())[:300]
-        _print_line(f"{name}: internal error: {type(error).__name__}: {detail}. This is a bug: please report it "
-             "with the output of the same command and --debug")
+        return _report(error, name, debug)
+
+
+def _report(error: Exception, name: str, debug: bool) -> int:
+    """Prints an error in one line, with its traceback if `debug` is true, and returns the exit code for it."""
+    message, typer_code = getattr(error, "format_message", None), getattr(error, "exit_code", None)
+    if callable(message) and isinstance(typer_code, int):
+        text, context = message(), getattr(error, "ctx", None)
+        page = name if context is None else context.command_path
+        stop = "" if text.endswith((".", "?")) else "."
+        is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help page
+        for line in text.splitlines() if is_help else [f"{name}: {text}{stop} See {page} --help"]:
+            _print_line(line)
+        return typer_code
+    if type(error).__name__ == "Abort":  # Typer's name for Ctrl-C and Ctrl-D at a prompt
+        _print_line(f"{name}: interrupted")
+        return INTERRUPTED
+    if debug:
+        for line in traceback.format_exc().splitlines():
+            _print_line(line)
+    if isinstance(error, VaeGenError):
+        _print_line(f"{name}: {error}")
+        return error.exit_code
+    detail = " ".join(str(error).split())[:300]
+    if isinstance(error, MemoryError):
+        _print_line(f"{name}: expected enough memory, got too little ({detail or 'no details'}); ask for less at once")
         return BUG
+    if isinstance(error, ImportError) and not (error.name or "").startswith("vae_"):
+        _print_line(f"{name}: expected packages that can be imported, got: {detail}; install vae-gen again")
+        return UnavailableError.exit_code
+    if isinstance(error, OSError):
+        # Errors of reading are caught where the file is opened, so this is a failed write.
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+            _print_line(f"{name}: cannot use {error.filename}: {error.strerror}; check the name")
+        else:
+            where = f"cannot write to {error.filename or 'standard output'}"
+            _print_line(f"{name}: {where}: {error.strerror or error}; choose another place or free some space")
+        _silence(sys.stdout)
+        return OutputError.exit_code
+    _print_line(f"{name}: internal error: {type(error).__name__}: {detail}. This is a bug: please report it "
+                "with the output of the same command and --debug")
+    return BUG
 
 
 def _print_line(line: str) -> None:
-    """Prints one line on standard error.
-
-    Question marks replace control characters, which may come from the name or the content of a file, and letters that
-    the stream can't encode.
-    """
-    line = "".join(letter if letter.isprintable() else "?" for letter in line)
+    """Prints one line on standard error; question marks replace letters that the stream can't encode."""
     encoding = sys.stderr.encoding or "utf-8"
-    print(line.encode(encoding, "replace").decode(encoding), file=sys.stderr)
+    print(one_line(line).encode(encoding, "replace").decode(encoding), file=sys.stderr)
 
 
-def _silence_stdout() -> None:
-    """Redirects standard output to nowhere, so that Python prints no error at exit about unread output."""
+# Streams.
+
+
+class _Nowhere(io.TextIOWrapper):
+    """Takes the place of a standard output or a standard error that is missing (None), and drops what is written."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(os.devnull).open("wb"), encoding="utf-8")  # noqa: SIM115 - closed with this object
+
+
+class _Forgiving:
+    """Standard error, whose failures end nothing: a message that can't be written is no reason to lose the result."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._forgiven():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._forgiven():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # a full disk, a reader that has gone away, a closed stream
+            _silence(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _usable_streams() -> Iterator[None]:
+    """Gives the block a standard output and a standard error, whatever the process was started with.
+
+    Cron jobs, services, `>&-` and programs without a console have none, and then Python sets them to None.
+    """
+    for _ in range(3):  # a closed descriptor would become that of the next file, and messages would be written into it
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            break
+    before: tuple[Any, Any] = sys.stdout, sys.stderr
+    with _Nowhere() as nowhere:
+        stderr: Any = nowhere if sys.stderr is None else _Forgiving(sys.stderr)
+        sys.stdout, sys.stderr = nowhere if sys.stdout is None else sys.stdout, stderr
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+def standard_input() -> BinaryIO:
+    """Standard input as bytes.
+
+    Raises:
+        InputError: the process was started without one.
+    """
+    if sys.stdin is None:
+        raise InputError("expected data on standard input, which is closed; give the name of a file")
+    return sys.stdin.buffer
+
+
+def standard_output() -> BinaryIO:
+    """Standard output as bytes.
+
+    Raises:
+        OutputError: the process was started without one.
+    """
+    if isinstance(sys.stdout, _Nowhere):
+        raise OutputError("cannot write to standard output, which is closed; name a file")
+    return sys.stdout.buffer
+
+
+def _silence(stream: TextIO) -> None:
+    """Redirects a stream to nowhere if it can't be written, so that Python prints no error at exit about it."""
     try:
-        sys.stdout.flush()
-    except OSError:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, stream.fileno())
+
+
+# Signals.
+
+
+@contextlib.contextmanager
+def _raising_at_signals(received: list[int]) -> Iterator[None]:
+    """Turns the signals that ask a process to end into KeyboardInterrupt, so that the work cleans up behind itself.
+
+    Signals that are ignored, as SIGHUP is under nohup, stay so. Only the first signal raises: `timeout` sends it twice,
+    and the second must not interrupt the cleaning up.
+
+    Args:
+        received: takes the numbers of the signals that arrived.
+    """
+
+    def handle(number: int, frame: object) -> None:
+        received.append(number)
+        if len(received) == 1 or len(received) > 3:
+            raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 LAST_PANEL = "Messages and help"

@@ -79,6 +79,11 @@ export class VAE {
     return [channels, height, width];
   }
 
+  /** How the training pictures were prepared, so that others can be prepared alike: { fit, background, invert_bright }. */
+  get preparation() {
+    return this.manifest.preparation ?? { fit: "pad", background: "black", invert_bright: true }; // a folder from before it was noted
+  }
+
   /** The names of the classes; empty for a model that was trained without classes. */
   get classNames() {
     return this.manifest.class_names;

@@ -285,7 +285,7 @@ def test_the_page_encodes_a_picture_and_says_when_it_cannot(tiny_kit: Path) -> N
     with example_page(tiny_kit) as page:
         page.set_input_files("#file", "notes.txt")
         page.wait_for_function("document.querySelector('#error').textContent")
-        assert page.inner_text("#error") == "expected a picture, got notes.txt"
+        assert page.inner_text("#error") == "expected a picture that this browser can read, got notes.txt"
         page.set_input_files("#file", "tall.png")
         page.wait_for_selector("#reconstruction canvas >> nth=1")
         original, reconstruction = np.reshape(levels_shown(page, "#reconstruction"), (2, 28, 28))

@@ -22,7 +22,7 @@ def test_a_kit_is_complete_and_works_on_its_own(kit: Path) -> None:
     assert (kit / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     examples = {path.relative_to(kit).as_posix() for language in ("python", "node", "web") for path in
                 (kit / language).iterdir() if path.name not in ("node_modules", "__pycache__")}  # fmt: skip
-    assert examples | {"vae.mjs"} == set(EXAMPLES)
+    assert examples | {"vae.mjs", "fit.mjs"} == set(EXAMPLES)
     assert all((kit / name).read_bytes() == (ROOT / "examples" / name).read_bytes() for name in EXAMPLES)
     page = (kit / "README.md").read_text("utf-8")
     for graph in read(kit, "manifest.json")["graphs"].values():

@@ -482,7 +482,7 @@ def test_what_is_no_picture_is_one_sentence(page: Watched, name: str, content: b
 
 def test_two_garments_and_a_slider_between(page: Watched) -> None:
     page.page.fill("#share", "0.5")
-    page.becomes("document.querySelector('#error').textContent.startsWith('expected two garments')")
+    page.becomes("document.querySelector('#error').textContent.startsWith('expected two pictures')")
     page.becomes("playground.levels")
     page.page.click("#keep-a")
     a = page.latent()
@@ -691,9 +691,10 @@ def test_the_server_checks_what_the_graphs_do_not(
 @pytest.mark.parametrize(
     ("frames", "said"),
     [
-        (tensor(np.zeros((0, 2, 2), np.uint8)), "expected frames of shape ['frames', 'height', 'width']"),
-        (tensor(np.zeros((2, 2), np.uint8)), "expected frames of shape ['frames', 'height', 'width']"),
-        (tensor(np.zeros((1, 2, 1025), np.uint8)), "at most 1024 each, got [1, 2, 1025]"),
+        (tensor(np.zeros((0, 1, 2, 2), np.uint8)), "expected frames of shape ['frames', 'channels', 'height', "),
+        (tensor(np.zeros((2, 2), np.uint8)), "expected frames of shape ['frames', 'channels', 'height', 'width']"),
+        (tensor(np.zeros((1, 1, 2, 1025), np.uint8)), "at most 1024 each, got [1, 1, 2, 1025]"),
+        (tensor(np.zeros((1, 2, 2, 2), np.uint8)), "expected frames of 1 or 3 channels, got 2"),
         (None, "expected inputs frames, got a request that has"),
     ],
 )
@@ -705,7 +706,8 @@ def test_the_server_makes_no_gif_of_anything_else(address: str, frames: Any, sai
 def test_the_server_serves_this_machines_page_alone(address: str) -> None:
     assert ask(address, Host="evil.example")[0] == 403
     assert ask(f"{address}run/decoder", b"{}", Origin="http://evil.example")[0] == 403
-    assert ask(f"{address}examples/vae.mjs")[1] == (example_drivers.EXAMPLES / "vae.mjs").read_bytes()
+    for name in ("vae.mjs", "fit.mjs"):
+        assert ask(f"{address}examples/{name}")[1] == (example_drivers.EXAMPLES / name).read_bytes()
     for path in ("../pyproject.toml", "model/../manifest.json", "src/../../x", "__init__.py", "package.json",
                  "model/decoder.onnx", "node_modules/vite/package.json", "src%2f..%2f..%2fx",
                  "examples/node/example.mjs"):

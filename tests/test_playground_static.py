@@ -43,7 +43,8 @@ def test_the_build_brings_what_it_needs_and_no_more(site: Path) -> None:
     assert len([name for name in files if name.endswith(".wasm")]) == 1
     assert {f"{name}.gz" for name in files if name.endswith((".wasm", ".js", ".onnx", ".json"))} <= set(files)
     web = Path(__file__).parents[1] / "web"
-    own = [web / "index.html", web / "style.css", web.parent / "examples" / "vae.mjs", *(web / "src").glob("*.js")]
+    examples = [web.parent / "examples" / name for name in ("vae.mjs", "fit.mjs")]
+    own = [web / "index.html", web / "style.css", *examples, *(web / "src").glob("*.js")]
     assert sum(len(gzip.compress(path.read_bytes())) for path in own) < 40_000  # of 60 that it may have
 
 

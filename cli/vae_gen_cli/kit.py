@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vae_gen import Manifest, ModelFolder
 
 EXAMPLES = (
-    "vae.mjs",
+    "vae.mjs", "fit.mjs",
     "python/example.py", "python/requirements.txt",
     "node/example.mjs", "node/package.json", "node/package-lock.json", "node/.npmrc",
     "web/index.html", "web/package.json", "web/package-lock.json", "web/.npmrc",
@@ -128,6 +128,7 @@ With this folder an app makes pictures on any ONNX Runtime. Nothing else of vae-
 
     model/    the model folder: ONNX graphs, manifest.json, golden.json (inputs with known outputs), and the model card
     vae.mjs   the model in JavaScript, for Node.js and for web pages
+    fit.mjs   converts any picture to what the model expects, in web pages
     python/   an example with NumPy and ONNX Runtime
     node/     an example with vae.mjs and onnxruntime-node
     web/      a page with vae.mjs and onnxruntime-web, which is WebAssembly

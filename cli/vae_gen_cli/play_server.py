@@ -3,7 +3,7 @@
     GET  /            the page, from the installed package
     GET  /model/FILE  manifest.json, and the other files of the model folder that are not graphs
     POST /run/GRAPH   {"inputs": {name: {"dims": [...], "data": base64}}} → {"outputs": {name: {"dtype", "dims", …}}}
-    POST /gif         {"inputs": {"frames": …}}, uint8 [frames, height, width] → {"data": base64}
+    POST /gif         {"inputs": {"frames": …}}, uint8 [frames, channels, height, width] → {"data": base64}
 
 Arrays are little-endian, of the dtype in the manifest. The graphs check nothing, so all checks are here. Only this
 machine is served: the socket listens on 127.0.0.1, and a request must have this host in its header, because the name of
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_gen import VAE, InputError, OutputError, UsageError, VaeGenError
+from vae_gen import VAE, InputError, ModelError, OutputError, UsageError, VaeGenError
 from vae_gen.internal.choice import check_range
 from vae_gen.internal.manifest import TensorSpec
 
@@ -33,6 +33,8 @@ LARGEST_BODY = 8 << 20
 """Bytes of a request; a thousand images have 4 MB in base64."""
 LARGEST_AXIS = 1024
 """The number of pictures in one call, and the largest side of a GIF."""
+CHANNELS = (1, 3)
+"""The page shows pictures in grey or in colour."""
 FRAME_MS = 60
 """How long a GIF shows each frame."""
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "mjs": "text/javascript",
@@ -58,11 +60,16 @@ def open_server(vae: VAE, port: int) -> PlayServer:
     """Opens the server's socket; `serve_forever` then answers requests.
 
     Raises:
+        ModelError: the model's pictures are neither grey nor in colour.
         OutputError: the port is taken.
         UsageError: the model was made from sessions, without a folder.
     """
     if vae._graphs.folder is None:
         raise UsageError("expected a model from a folder, got sessions")
+    if vae.manifest.image.channels not in CHANNELS:
+        raise ModelError(
+            f"expected a model of grey or colour pictures, with 1 or 3 channels, found {vae.manifest.image.channels}"
+        )
     try:
         return PlayServer(vae, port)
     except OSError as error:
@@ -95,12 +102,15 @@ def make_gif(body: bytes) -> dict[str, Any]:
     """Makes an endless GIF of the frames in a request, and returns the answer to it.
 
     Raises:
-        InputError: the request has no frames.
+        InputError: the request has no frames, or they are neither grey nor in colour.
     """
     from PIL import Image
 
-    frames = _inputs([TensorSpec("frames", "uint8", ("frames", "height", "width"))], body)["frames"]
-    first, *rest = [Image.fromarray(frame) for frame in frames]
+    frames = _inputs([TensorSpec("frames", "uint8", ("frames", "channels", "height", "width"))], body)["frames"]
+    if frames.shape[1] not in CHANNELS:
+        raise InputError(f"expected frames of 1 or 3 channels, got {frames.shape[1]}")
+    pixels = frames[:, 0] if frames.shape[1] == 1 else frames.transpose(0, 2, 3, 1)
+    first, *rest = [Image.fromarray(np.ascontiguousarray(frame)) for frame in pixels]
     file = io.BytesIO()
     first.save(file, "GIF", save_all=True, append_images=rest, duration=FRAME_MS, loop=0)
     return {"data": base64.b64encode(file.getvalue()).decode()}
@@ -221,9 +231,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _page_file(path: str) -> bytes | None:
-    """The content of a file of the page, which also uses the examples' vae.mjs; None if there is no such file."""
-    if path == "examples/vae.mjs":
-        return importlib.resources.files("vae_gen_cli.examples").joinpath("vae.mjs").read_bytes()
+    """The content of a file of the page, which also uses two of the examples' files; None if there is no such file."""
+    if path in ("examples/vae.mjs", "examples/fit.mjs"):
+        return importlib.resources.files("vae_gen_cli.examples").joinpath(path.removeprefix("examples/")).read_bytes()
     names = path.split("/")
     if any(name in ("", ".", "..") or "\\" in name for name in names) or names[-1].endswith(".py"):
         return None

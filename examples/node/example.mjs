@@ -3,16 +3,19 @@
 //     npm ci && node example.mjs [MODEL_FOLDER]
 import { fileURLToPath } from "node:url";
 import ort from "onnxruntime-node";
-import { VAE, greyLevels } from "../vae.mjs";
+import { VAE, greyLevels, rows } from "../vae.mjs";
 
 async function main(folder = fileURLToPath(new URL("../model", import.meta.url))) {
   const vae = await VAE.load(folder, { ort });
   const samples = await vae.sample(2, { seed: 7 });
-  const [, height, width] = vae.imageShape;
-  const levels = greyLevels(samples.images);
-  for (let y = 0; y < 2 * height; y += 2) { // every second row, because letters are tall
-    const row = levels.subarray(y * width, (y + 1) * width);
-    console.log(Array.from(row, (level) => " .:-=+*#%@"[Math.floor(level / 26)]).join(""));
+  const [channels, height, width] = vae.imageShape;
+  const step = Math.max(1, Math.floor(width / 28)); // of pixels, because a terminal is narrow
+  for (const levels of rows(greyLevels(samples.images), 2)) {
+    const planes = rows(levels, channels); // red, green and blue, or only grey
+    const letter = (at) => " .:-=+*#%@"[Math.floor(planes.reduce((sum, plane) => sum + plane[at], 0) / channels / 26)];
+    for (let y = 0; y < height; y += 2 * step) { // letters are twice as tall as wide
+      console.log(Array.from({ length: Math.ceil(width / step) }, (_, x) => letter(y * width + x * step)).join(""));
+    }
   }
   const names = samples.labels.map((label) => vae.classNames[label] ?? "a picture without a class");
   console.log("sample: the first two pictures of seed 7:", names.join(", "));

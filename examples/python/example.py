@@ -129,7 +129,9 @@ def main():
     """Shows what each call does."""
     vae = VAE(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "model")
     samples = vae.sample(2, seed=7)
-    for row in np.concatenate(list(grey_levels(samples["images"])[:, 0]), axis=1)[::2]:  # every second row
+    step = max(1, samples["images"].shape[3] // 28)  # of pixels, because a terminal is narrow
+    grey = grey_levels(samples["images"].mean(axis=1))
+    for row in np.concatenate(list(grey), axis=1)[:: 2 * step, ::step]:  # letters are twice as tall as wide
         print("".join(" .:-=+*#%@"[level // 26] for level in row))
     names = [*vae.manifest["class_names"], "a picture without a class"]  # whose label is -1
     print("sample: the first two pictures of seed 7:", ", ".join(names[label] for label in samples["labels"]))

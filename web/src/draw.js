@@ -3,30 +3,37 @@
 import { greyLevels, rows } from "../../examples/vae.mjs";
 
 /**
- * The pictures of latents, each as grey levels. With noise, which is one row for each latent or one for all, the detail
+ * The pictures of latents, each as levels 0 … 255. With noise, which is one row for each latent or one for all, the detail
  * stage draws them; without it they are the decoder's mean pictures.
  */
 export async function pictures(vae, latents, noise = null) {
   return rows(greyLevels(await vae.decode(latents, { noise })), latents.length);
 }
 
-/** Puts grey levels on a canvas of the image's own size, which CSS enlarges smoothly. */
-export function paint(canvas, levels, [, height, width]) {
+/** Puts the levels of a picture, grey or colour, on a canvas of the image's own size, which CSS enlarges smoothly. */
+export function paint(canvas, levels, [channels, height, width]) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const pixels = new ImageData(width, height);
-  for (let at = 0; at < levels.length; at += 1) {
-    pixels.data[4 * at] = pixels.data[4 * at + 1] = pixels.data[4 * at + 2] = levels[at];
+  const size = width * height;
+  for (let at = 0; at < size; at += 1) {
+    for (let colour = 0; colour < 3; colour += 1) pixels.data[4 * at + colour] = levels[channels === 3 ? colour * size + at : at];
     pixels.data[4 * at + 3] = 255;
   }
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-/** Enlarges grey levels: each pixel becomes scale × scale pixels. */
-export function enlarged(levels, width, height, scale) {
-  return Uint8Array.from({ length: width * height * scale * scale }, (_, at) => {
-    const [x, y] = [at % (width * scale), Math.floor(at / (width * scale))];
+/**
+ * Enlarges the levels of a picture by a whole number, so that its longer side has at most `side` pixels.
+ * Returns { levels, shape }.
+ */
+export function enlarged(levels, [channels, height, width], side) {
+  const scale = Math.max(1, Math.floor(side / Math.max(height, width)));
+  const [h, w] = [height * scale, width * scale];
+  const made = Uint8Array.from({ length: channels * h * w }, (_, at) => {
+    const [x, y] = [at % w, Math.floor(at / w)]; // the rows of all channels lie below each other
     return levels[Math.floor(y / scale) * width + Math.floor(x / scale)];
   });
+  return { levels: made, shape: [channels, h, w] };
 }
 
 /** A new element with properties and children. */

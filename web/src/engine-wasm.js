@@ -47,12 +47,18 @@ async function openRuntime(read) {
   return ort;
 }
 
-/** The bytes of an endless GIF of frames, each Uint8Array [height × width] of grey levels, for 60 milliseconds each. */
-export async function gif(frames, width, height) {
-  const { GIFEncoder } = await import("gifenc");
-  const greys = Array.from({ length: 256 }, (_, level) => [level, level, level]);
+/** The bytes of an endless GIF of frames, each Uint8Array [channels × height × width], for 60 milliseconds each. */
+export async function gif(frames, [channels, height, width]) {
+  const { GIFEncoder, applyPalette, quantize } = await import("gifenc");
   const encoder = GIFEncoder();
-  frames.forEach((frame, at) => encoder.writeFrame(frame, width, height, { delay: 60, palette: at ? null : greys }));
+  const size = height * width;
+  const greys = Array.from({ length: 256 }, (_, level) => [level, level, level]);
+  frames.forEach((frame, at) => {
+    if (channels === 1) return encoder.writeFrame(frame, width, height, { delay: 60, palette: at ? null : greys });
+    const pixels = Uint8Array.from({ length: 4 * size }, (_, i) => (i % 4 === 3 ? 255 : frame[(i % 4) * size + (i >> 2)]));
+    const palette = quantize(pixels, 256);
+    return encoder.writeFrame(applyPalette(pixels, palette), width, height, { delay: 60, palette });
+  });
   encoder.finish();
   return encoder.bytes();
 }

@@ -11,10 +11,10 @@ export function open(folder) {
   return VAE.load(folder, { run, read: download });
 }
 
-/** The bytes of an endless GIF of frames, each Uint8Array [height × width] of grey levels, for 60 milliseconds each. */
-export async function gif(frames, width, height) {
+/** The bytes of an endless GIF of frames, each Uint8Array [channels × height × width], for 60 milliseconds each. */
+export async function gif(frames, shape) {
   const data = Uint8Array.from(frames.flatMap((frame) => [...frame]));
-  return bytesOf((await ask("gif", { frames: { dims: [frames.length, height, width], data } })).data);
+  return bytesOf((await ask("gif", { frames: { dims: [frames.length, ...shape], data } })).data);
 }
 
 /** Keeps the page for a visit without a network, which this one cannot have. */

@@ -79,7 +79,7 @@ class Page {
     this.show(this.state);
   }
 
-  /** The pictures of latents with the sample's noise, or mean pictures if details are off; each as grey levels. */
+  /** The pictures of latents with the sample's noise, or mean pictures if details are off; each as levels 0 … 255. */
   pictures(latents) {
     return pictures(this.vae, latents, this.state.detail ? this.noise : null);
   }
@@ -111,7 +111,7 @@ class Page {
     document.querySelector("main").inert = false; // the model has answered
   }
 
-  /** Shows grey levels large, and small in the corner while the large picture is out of sight. */
+  /** Shows the levels of a picture large, and small in the corner while the large picture is out of sight. */
   look(levels) {
     if (!levels) return;
     for (const name of ["picture", "companion"]) paint(find(name), levels, this.vae.imageShape);
@@ -232,7 +232,7 @@ class Page {
     }
     find("share").addEventListener("input", guarded(async () => {
       const { a, b } = this.ends;
-      check(a && b, "two garments to go between, got fewer; keep a first and a second one");
+      check(a && b, "two pictures to go between, got fewer; keep a first and a second one");
       this.take(between(a, b, find("share").valueAsNumber), "between the two that you kept");
     }));
     find("theme").addEventListener("click", () => {
@@ -254,22 +254,21 @@ class Page {
   }
 
   async savePng() {
-    const [, height, width] = this.vae.imageShape;
     const large = element("canvas");
-    paint(large, enlarged(this.levels, width, height, 8), [1, 8 * height, 8 * width]);
-    save("garment.png", await new Promise((done) => large.toBlob(done, "image/png")), "image/png");
+    const { levels, shape } = enlarged(this.levels, this.vae.imageShape, 224);
+    paint(large, levels, shape);
+    save("picture.png", await new Promise((done) => large.toBlob(done, "image/png")), "image/png");
   }
 
-  /** Animates the way from the first kept garment to the second and back; without two, the dimension with most nats. */
+  /** Animates the way from the first kept picture to the second and back; without two, the dimension with most nats. */
   async saveGif() {
-    const [, height, width] = this.vae.imageShape;
     const { a, b } = this.ends;
     const first = this.vae.manifest.latent.order[0];
     const way = Array.from({ length: 25 }, (_, at) => at / 24).map((share) =>
       a && b ? between(a, b, share) : this.sliders.latent.with(first, 5 * share - 2.5));
     const made = await this.pictures(way);
-    const frames = [...made, ...made.slice(1, -1).reverse()].map((levels) => enlarged(levels, width, height, 6));
-    save("garments.gif", await engine.gif(frames, 6 * width, 6 * height), "image/gif");
+    const frames = [...made, ...made.slice(1, -1).reverse()].map((levels) => enlarged(levels, this.vae.imageShape, 168));
+    save("pictures.gif", await engine.gif(frames.map(({ levels }) => levels), frames[0].shape), "image/gif");
   }
 
   /** Draws what the address describes, or else what the form does. */
@@ -311,13 +310,16 @@ class Page {
 
 async function open() {
   const vae = await engine.open(new URL("model/", document.baseURI), progress);
-  const { model, image, graphs, detail } = vae.manifest;
-  check(image.channels === 1, `a model of grey pictures, got ${image.channels} channels`);
+  const { model, image, graphs, detail, data } = vae.manifest;
+  check([1, 3].includes(image.channels), `a model of grey or colour pictures, got ${image.channels} channels`);
   find("about").textContent = `${model.name} ${model.version}, a variational autoencoder, makes a picture from ` +
     `${vae.latentDim} numbers, called its latent.`;
   find("runtime").textContent = `${engine.runtime} Your pictures stay on this machine.`;
+  find("licence").textContent = `The licence of the model: ${model.licence}.` +
+    (data ? ` It was trained on ${data.name}, whose licence is: ${data.licence}.` : "");
   document.querySelectorAll("[data-fitted]").forEach((part) => (part.hidden = !graphs.latents));
   document.querySelectorAll("[data-detail]").forEach((part) => (part.hidden = !detail));
+  find("label").parentElement.hidden ||= !vae.classNames.length;
   find("label").append(...vae.classNames.map((label, at) => new Option(label, at)));
   return new Page(vae);
 }

@@ -3,7 +3,10 @@
 import { bytesOf } from "../../examples/vae.mjs";
 import { element } from "./draw.js";
 
+const HUES = 137.5; // degrees between the hues of two classes with neighbouring numbers, after the first ten
 const COLOURS = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#8a8f98"];
+
+const colourOf = (label) => COLOURS[Math.max(0, label)] ?? `hsl(${Math.round(label * HUES) % 360} 60% 55%)`;
 
 /** The points of a map.json: [{ x, y, label, latent }], x and y in 0 … 1. */
 export function readMap({ points, dimensions, latent_step: step, places, labels, latents }) {
@@ -22,9 +25,10 @@ export class LatentMap {
   /** pointed(point) is called for the point under the pointer, and chosen(point) for the one that is clicked. */
   constructor(canvas, legend, points, classes, pointed, chosen) {
     Object.assign(this, { canvas, points, at: -1, pointed });
-    legend.replaceChildren(...classes.map((name, label) => {
+    const named = points.some(({ label }) => label >= 0) ? classes : []; // a map has no labels of very many classes
+    legend.replaceChildren(...named.map((name, label) => {
       const dot = element("span");
-      dot.style.background = COLOURS[label % COLOURS.length];
+      dot.style.background = colourOf(label);
       return element("li", {}, dot, name);
     }));
     canvas.addEventListener("pointermove", (event) => this.go(this.nearest(event)));
@@ -82,7 +86,7 @@ export class LatentMap {
     const context = this.canvas.getContext("2d");
     context.clearRect(0, 0, width, height);
     const dot = (point, radius) => {
-      context.fillStyle = COLOURS[Math.max(0, point.label) % COLOURS.length];
+      context.fillStyle = colourOf(point.label);
       context.beginPath();
       context.arc(this.px(point) * width, this.py(point) * height, radius, 0, 7);
       context.fill();

@@ -1,10 +1,11 @@
 // The user's own pictures, which are chosen, dropped, pasted or drawn: fitted, encoded, and put into the sliders.
 
+import { fit, fitFile, isBright } from "../../examples/fit.mjs";
 import { check } from "../../examples/vae.mjs";
 import { paint, pictures, Turns } from "./draw.js";
-import { fit, fitFile } from "./fit.js";
 
-const PEN = 18; // pixels of the pad, which has 280
+const PAD = 280; // pixels of the pad's longer side
+const PEN = 18; // pixels, or one and a half pixels of the model's image where that is more
 
 export class Own {
   /**
@@ -15,6 +16,10 @@ export class Own {
     const find = (name) => document.querySelector(`#${name}`);
     Object.assign(this, { vae, ask, taken, guarded, find, turns: new Turns() });
     this.again = null;
+    if (!vae.preparation.invert_bright) { // the model's own pictures may have a bright border
+      find("invert").options[0].remove();
+      find("invert").value = "no";
+    }
     find("file").addEventListener("click", ({ target }) => (target.value = "")); // so that the same file can be tried again
     find("file").addEventListener("change", ({ target }) => target.files[0] && this.file(target.files[0]));
     find("invert").addEventListener("change", () => this.again?.());
@@ -34,13 +39,23 @@ export class Own {
   }
 
   file(file) {
-    return this.picture(() => fitFile(file, this.vae.imageShape, this.find("invert").value));
+    return this.picture(() => fitFile(file, this.vae, this.find("invert").value));
   }
 
   pad(canvas) {
+    const [channels, height, width] = this.vae.imageShape;
+    const longer = Math.max(height, width);
+    Object.assign(canvas, { width: (PAD * width) / longer, height: (PAD * height) / longer });
+    Object.assign(canvas.style, { width: `${(100 * width) / longer}%`, aspectRatio: width / height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
-    const wipe = () => context.fillRect(0, 0, canvas.width, canvas.height);
-    Object.assign(context, { lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: "#ddd" });
+    const pen = this.find("pen");
+    pen.parentElement.hidden = channels === 1;
+    pen.value = isBright(this.vae.preparation.background) ? "#222222" : "#dddddd";
+    const wipe = () => {
+      context.fillStyle = this.vae.preparation.background;
+      context.fillRect(0, 0, canvas.width, canvas.height);
+    };
+    Object.assign(context, { lineWidth: Math.max(PEN, (1.5 * PAD) / longer), lineCap: "round", lineJoin: "round" });
     wipe();
     this.find("wipe").addEventListener("click", wipe);
     let last = null;
@@ -52,6 +67,7 @@ export class Own {
     canvas.addEventListener("pointermove", (event) => {
       if (!last) return;
       const next = place(event);
+      context.strokeStyle = pen.value;
       context.beginPath();
       context.moveTo(...last);
       context.lineTo(...next);
@@ -61,7 +77,7 @@ export class Own {
     canvas.addEventListener("pointercancel", () => (last = null));
     canvas.addEventListener("pointerup", () => {
       last = null;
-      this.picture(async () => fit(canvas, this.vae.imageShape, "no"));
+      this.picture(async () => fit(canvas, this.vae, "no"));
     });
   }
 

@@ -1,4 +1,4 @@
-// A slider for each dimension of the latent, with a film strip of how it changes the current garment.
+// A slider for each dimension of the latent, with a film strip of how it changes the current picture.
 
 import { element, paint, pause, pictures, Turns } from "./draw.js";
 import { NAMES } from "./names.js";

@@ -8,7 +8,7 @@ export function python({ seed, start, prior, label, temperature, detail }, laten
   return [
     "from vae_gen import VAE",
     "",
-    `vae = VAE("${manifest.model.name}")`,
+    `vae = VAE(${JSON.stringify(manifest.model.name)})`,
     `latent = ${rounded(latent)}`,
     ...(detail
       ? [`sample = vae.sample(${choice})`, "image = vae.decode(latent, noise=sample.noise)"]

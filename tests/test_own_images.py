@@ -17,12 +17,12 @@ from odd_pictures import discs, write_bad_files, write_folder
 from vae_export import command as export_command
 from vae_gen import VAE, UsageError, verify
 from vae_train import eval_command, progress, train_command
-from vae_train.config import ModelConfig, TrainConfig
+from vae_train.config import ModelConfig, TrainConfig, with_epochs
 from vae_train.images.loading import load_images
 from vae_train.images.settings import ImageSettings
 from vae_train.recipes import minutes_of, recipe_for, steps_in
 from vae_train.run_folder import read_run_settings
-from vae_train.training import augmented, with_epochs
+from vae_train.training import augmented
 
 BRIEF = ("--steps", "6", "--batch-size", "8", "--threads", "1", "--device", "cpu", "--few")
 

@@ -87,7 +87,7 @@ def test_an_option_of_training_is_a_setting_of_any_preset(
 def test_an_option_of_the_detail_stage_is_a_setting(
     options: list[str], changes: dict[str, Any], settings: list[DetailConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_train.run_folder.load_run", lambda path: SimpleNamespace(record={}))
+    monkeypatch.setattr("vae_train.run_folder.load_run", lambda path: SimpleNamespace(record={}, config=TrainConfig()))
     assert call(monkeypatch, detail_command, "run", *options) == 0
     assert settings == [DetailConfig(**changes)]
 

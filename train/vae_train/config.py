@@ -11,8 +11,8 @@ vae_gen._errors.UsageError: expected one of the settings model, epochs, steps, e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from vae_gen import UsageError
 
@@ -173,6 +173,8 @@ class DetailConfig(Settings):
     critic_channels: tuple[int, ...] = (32, 64, 128)  # the critic's feature maps at the same sizes
     critic_hidden: int = 256  # width of the critic's description of a picture
     epochs: int = 40  # passes over the training images
+    steps: int = 0  # steps in all, in place of epochs of one pass each; 0 lets epochs decide
+    epoch_steps: int = 0  # steps of an epoch, found from steps; 0 means one pass over the training images
     batch_size: int = 64  # images
     learning_rate: float = 3e-4  # Adam's for the detail decoder
     critic_learning_rate: float = 6e-4  # Adam's for the critic, which must stay ahead (Heusel et al. 2017, 1706.08500)
@@ -193,7 +195,7 @@ class DetailConfig(Settings):
                 f"of feature map, got {len(self.channels)}, {len(self.residual_blocks)} and {len(self.critic_channels)}"
             )
         self._at_least(1, "channels", "critic_channels")
-        self._at_least(0, "residual_blocks")
+        self._at_least(0, "residual_blocks", "steps", "epoch_steps")
         for name in ("learning_rate", "critic_learning_rate"):
             self._in_range(f"a {name} above 0", getattr(self, name) > 0, name)
         for name in ("class_shift", "consistency"):
@@ -202,6 +204,23 @@ class DetailConfig(Settings):
             self._in_range(f"{name} from 0 to 1", 0 <= getattr(self, name) <= 1, name)
         self._in_range("an average's decay from 0 to below 1", 0 <= self.average < 1, "average")
         self._check_seed()
+
+
+EPOCH_STEPS, MOST_EPOCHS = 250, 20
+"""A recipe in steps has an epoch, with its figures, pictures and checkpoint, every 250 steps; but no more than 20."""
+
+Stretched = TypeVar("Stretched", TrainConfig, DetailConfig)
+
+
+def with_epochs(config: Stretched) -> Stretched:
+    """The settings with `epochs` and `epoch_steps` for their number of steps; unchanged where epochs decide.
+
+    An epoch is then a stretch of steps in which each training image is seen equally often, give or take one.
+    """
+    if not config.steps:
+        return config
+    epochs = max(1, min(MOST_EPOCHS, config.steps // EPOCH_STEPS))
+    return replace(config, epochs=epochs, epoch_steps=-(-config.steps // epochs))
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
+from vae_gen import UsageError
 from vae_gen.internal.command import run_command
 
 from . import options
 from .config import DetailConfig, Device, Precision
-from .options import RUN, option
+from .options import RECIPE, RUN, option
 
 DEFAULT = DetailConfig()
 SHARED = options.training_options(DEFAULT)
@@ -31,6 +32,11 @@ def detail(
                     "Without a stage there, a new one begins.", "--resume"),
     ] = False,
     epochs: Annotated[int | None, SHARED["epochs"]] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, rich_help_panel=RECIPE, show_default="those of the run, if it counts steps",
+                     help="The number of training steps, in place of --epochs."),
+    ] = None,
     batch_size: Annotated[int | None, SHARED["batch_size"]] = None,
     learning_rate: Annotated[float | None, SHARED["learning_rate"]] = None,
     seed: Annotated[int | None, SHARED["seed"]] = None,
@@ -47,19 +53,25 @@ def detail(
     and edges that a latent cannot hold. It is written to the folder "detail" of the run, where vae-export finds it.
     """
     given = options.given_settings(context, DetailConfig)
-    config = DetailConfig.from_json(DEFAULT.to_json() | given)  # before the imports, because it may raise
+    if epochs is not None and steps is not None:
+        raise UsageError("expected one of --steps and --epochs, got both; leave one out")
+    if epochs is not None:
+        given |= {"steps": 0, "epoch_steps": 0}  # epochs are whole passes
+    DetailConfig.from_json(DEFAULT.to_json() | given)  # before the imports, because it may raise
     options.require_train_extra()
     from .detail.folder import saved_settings
     from .detail.training import train_detail
     from .images.loading import images_of_run
     from .progress import DecodingProgress, shown_progress
+    from .recipes import detail_recipe
     from .run_folder import load_run
 
     trained = load_run(run)
-    if resume and (saved := saved_settings(trained)) is not None:
-        config = DetailConfig.from_json(saved.to_json() | given)
     with DecodingProgress() as progress:
         images = images_of_run(trained.record, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress)
+    saved = saved_settings(trained) if resume else None
+    suited = detail_recipe(trained.config, len(images.class_names), DEFAULT)
+    config = DetailConfig.from_json((saved or suited).to_json() | given)
     with shown_progress(f"vae-detail {run} --resume") as reporter:
         train_detail(config, trained, images, resume=resume, reporter=reporter)
 

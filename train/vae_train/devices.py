@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
@@ -62,6 +63,16 @@ def choose_device(name: Device) -> Device:
             "choose one of these with --device, or install another build of PyTorch"
         )
     return name
+
+
+def typical_seconds(step: Callable[[], object]) -> float:
+    """The median time of a step, measured on at least two and at most 49 steps in about two seconds."""
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < 2 and len(times) < 50):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+    return sorted(times[1:])[len(times[1:]) // 2]
 
 
 def costs(vae: VAE, config: TrainConfig) -> Costs:

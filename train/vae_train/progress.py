@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +38,44 @@ class Reporter:
 
 
 QUIET_S = 20.0
-"""After this many seconds without a line, `PlainLines` prints one in the middle of an epoch."""
+"""After this many seconds without a line, one is printed in the middle of an epoch, or while files are decoded."""
+
+
+class Pulse:
+    """Calls a function again and again, from a thread of its own, until its `with` block ends.
+
+    Some work gives no sign of life for minutes: the first step of a compiled network, or an evaluation. A log without
+    a new line for half a minute looks like a program that hangs.
+    """
+
+    def __init__(self, beat: Callable[[], None], seconds: float = 1.0) -> None:
+        self._beat, self._seconds, self._ended = beat, seconds, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._seconds):
+            self._beat()
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
 
 
 class PlainLines(Reporter):
     """Prints a line for each epoch and each note, and one after 20 s without any: for logs and pipes."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last = self._shown = time.monotonic()
+
+    def beat(self) -> None:
+        """Prints a line if there was none for 25 s, which is longer than `step` would wait."""
+        now = time.monotonic()
+        if now - self._shown >= QUIET_S + 5:
+            self._shown = now
+            print(f"still working, {now - self._last:.0f} s after the line above", file=sys.stderr, flush=True)
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
         """Prints a line if the last one is 20 s old."""
@@ -53,7 +84,7 @@ class PlainLines(Reporter):
 
     def note(self, line: str) -> None:
         """Prints the line."""
-        self._last = time.monotonic()
+        self._last = self._shown = time.monotonic()
         print(line, file=sys.stderr, flush=True)
 
     def epoch(self, epochs: int, line: dict[str, Any], seconds: float) -> None:
@@ -108,7 +139,9 @@ def shown_progress(resume_command: str) -> Iterator[Reporter]:
             with Bar() as bar:
                 yield bar
         else:
-            yield PlainLines()
+            lines = PlainLines()
+            with Pulse(lines.beat):
+                yield lines
     except KeyboardInterrupt:
         print(f"stopped; to go on, run: {resume_command}", file=sys.stderr)
         raise
@@ -157,9 +190,19 @@ class DecodingProgress:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._last = time.monotonic()
+        self._line = "looking for pictures"
+        self._ending = contextlib.ExitStack()
 
     def __enter__(self) -> DecodingProgress:
+        if not sys.stderr.isatty():
+            self._ending.enter_context(Pulse(self.beat))
         return self
+
+    def beat(self) -> None:
+        """Prints how far the work is if there was no line for 20 s."""
+        if time.monotonic() - self._last >= QUIET_S:
+            self._last = time.monotonic()
+            print(self._line, file=sys.stderr, flush=True)
 
     def __call__(self, done: int, total: int, skipped: int) -> None:
         """Called when `done` of `total` files are decoded, and `skipped` of them cannot be used."""
@@ -169,18 +212,15 @@ class DecodingProgress:
                 from rich.console import Console
                 from rich.progress import Progress
 
-                self._bar = Progress(console=Console(stderr=True), transient=True)
-                self._bar.start()
+                self._bar = self._ending.enter_context(Progress(console=Console(stderr=True), transient=True))
                 self._task = self._bar.add_task(text, total=total)
             if self._task is not None:
                 self._bar.update(self._task, completed=done, description=text)
-        elif time.monotonic() - self._last >= QUIET_S:
-            self._last = time.monotonic()
-            print(f"{text}: {done} of {total}", file=sys.stderr, flush=True)
+        else:
+            self._line = f"{text}: {done} of {total}"
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._ending.close()
 
 
 def epoch_line(epochs: int, line: dict[str, Any], seconds: float) -> str:

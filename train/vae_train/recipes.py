@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from .config import PRESETS, TrainConfig
+from .config import PRESETS, DetailConfig, TrainConfig
 from .images.loading import Loaded
 
 STEPS = {"reference": 10_000, "flagship": 20_000}
@@ -12,6 +13,16 @@ STEPS = {"reference": 10_000, "flagship": 20_000}
 BATCH = 64
 MOST_VALIDATION, VALIDATION_SHARE = 5000, 10
 """One of ten training images is held out, and at most so many."""
+DETAIL_SHAPE = {
+    "channels": (8, 16, 32, 48, 64),
+    "residual_blocks": (0, 0, 1, 1, 2),
+    "critic_channels": (16, 32, 64, 96, 128),
+}
+"""The detail stage's feature maps from 128 pixels down to 8, for networks of other than two convolutions. A smaller
+network takes the last of them. 64 pixels at full width would take four times as long as 28 pixels do."""
+MOST_TOLD_CLASSES = 256
+"""With more classes than this, the noise of the detail stage does not carry the class, and only the latent does: each
+class takes a number of the noise, and a table in latents.onnx has a row of all of them for each component."""
 MARGIN = 1.15
 """What a run takes over its steps: figures, pictures and checkpoints, measured at 28 to 64 pixels."""
 
@@ -47,6 +58,30 @@ def recipe_for(preset: str, loaded: Loaded) -> TrainConfig:
         batch_size=BATCH,
         kl_warmup_epochs=min(base.kl_warmup_epochs, 2),
         validation_images=held_out,
+    )
+
+
+def detail_recipe(config: TrainConfig, classes: int, base: DetailConfig) -> DetailConfig:
+    """The settings of a detail stage for a run: those of `base`, adapted to the network, the classes and the steps.
+
+    The stage has as many steps as the run; if the run counts epochs, the epochs of `base` stay.
+
+    Args:
+        config: the settings of the run.
+        classes: the number of classes of its data set.
+        base: the settings of a stage for a network of two convolutions and 32 classes.
+    """
+    sizes = len(config.model.feature_sizes)
+    shape: dict[str, Any] = {}
+    if sizes != len(base.channels):
+        shape = {name: widths[-sizes:] for name, widths in DETAIL_SHAPE.items()}
+    told = classes <= MOST_TOLD_CLASSES
+    return replace(
+        base,
+        **shape,
+        noise_dim=max(base.noise_dim, 4 * -(-classes // 4)) if told else base.noise_dim,
+        class_shift=base.class_shift if told else 0.0,
+        steps=config.steps,
     )
 
 

@@ -33,7 +33,7 @@ from torch import nn
 from vae_gen import InputError, UsageError
 from vae_gen.internal.files import Json, replacing_folder, write_file
 
-from .config import Settings, TrainConfig
+from .config import DetailConfig, Settings, TrainConfig
 from .images.image_set import ImageSet
 from .model import VAE
 
@@ -47,6 +47,8 @@ CURVES = "curves.png"
 SAMPLES = "samples"
 TIMING = "timing.json"
 EVALUATION = "evaluation.json"
+DETAIL = "detail"
+"""The key of config.json with the settings of the detail stage that follows."""
 
 Weights = Literal["last", "best"]
 WEIGHTS: dict[Weights, str] = {"last": "weights.safetensors", "best": "best.safetensors"}
@@ -108,7 +110,13 @@ def load_weights(network: nn.Module, file: Path, resume_command: str) -> str:
 
 
 def open_folder(
-    path: Path, config: TrainConfig, data: ImageSet, *, resume: bool, extra_files: Mapping[str, bytes] | None = None
+    path: Path,
+    config: TrainConfig,
+    data: ImageSet,
+    *,
+    resume: bool,
+    extra_files: Mapping[str, bytes] | None = None,
+    detail: DetailConfig | None = None,
 ) -> TrainConfig:
     """Make the folder of a run, or compare the run in it with the settings; returns the settings to train with.
 
@@ -118,19 +126,21 @@ def open_folder(
         data: the data set to train on.
         resume: whether to go on with a run in the folder. More epochs than it was started with extend it.
         extra_files: names and contents of further files for a new folder.
+        detail: the settings of the detail stage that follows, which are kept for a resumed run.
 
     Raises:
         UsageError: a run is there and `resume` is false, or it has other settings.
         InputError: the folder holds something else, or a run on other data.
         OutputError: the folder cannot be made.
     """
+    planned = {} if detail is None else {DETAIL: detail.to_json()}
     try:
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
         raise InputError(f"{path}: expected a readable folder ({error.strerror}); choose another --out") from error
     if not taken:
         with replacing_folder(path) as aside:  # so that no run is without its config.json
-            _write_record(aside / CONFIG, config, data)
+            write_json(aside / CONFIG, _record(config, data) | planned)
             (aside / SAMPLES).mkdir()
             for name, content in (extra_files or {}).items():
                 write_file(aside / name, content)
@@ -143,7 +153,8 @@ def open_folder(
     settled = _settled(saved, config)
     if settled != saved:
         (path / EVALUATION).unlink(missing_ok=True)  # of fewer epochs; removed first, so that a kill cannot keep it
-        write_json(path / CONFIG, record | {"settings": settled.to_json()})
+    if (kept := record | {"settings": settled.to_json()} | planned) != record:
+        write_json(path / CONFIG, kept)
     for leftover in [*path.glob(".*.part"), *(path / SAMPLES).glob(".*.part")]:  # left by a kill during a write
         with contextlib.suppress(OSError):
             leftover.unlink()
@@ -278,15 +289,19 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _write_record(path: Path, config: TrainConfig, data: ImageSet) -> None:
-    record = {
+def planned_detail(record: Mapping[str, Any]) -> DetailConfig | None:
+    """The settings of the detail stage that a run was begun with, from its config.json; None for a run without one."""
+    return DetailConfig.from_json(record[DETAIL]) if DETAIL in record else None
+
+
+def _record(config: TrainConfig, data: ImageSet) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "settings": config.to_json(),
         "versions": versions(),
         "git_commit": _git_commit(),
         "data": {"name": data.name, "class_names": list(data.class_names), "sha256": data.sha256, **data.origin},
     }
-    write_json(path, record)
 
 
 def versions() -> dict[str, str]:

@@ -16,11 +16,12 @@ from vae_gen.internal.command import run_command
 from vae_gen.internal.files import write_file
 
 from . import options
-from .config import PRESETS, Device, ModelConfig, Precision, TrainConfig
+from .config import PRESETS, DetailConfig, Device, ModelConfig, Precision, TrainConfig
 from .images.settings import Fit, ImageSettings
 from .options import IMAGES, MACHINE, OUTPUT, RECIPE, RUN, option
 
 if TYPE_CHECKING:
+    from .images.image_set import ImageSet
     from .images.loading import Loaded
 
 DEFAULT = PRESETS["reference"]
@@ -39,6 +40,11 @@ def train(
         bool,
         option(RUN, "Go on with the run in --out, with its images and settings, from its last checkpoint. More "
                     "--epochs extend it. Without a run there, a new one begins.", "--resume"),
+    ] = False,
+    detail: Annotated[
+        bool,
+        option(RUN, "Train a detail stage too, after the VAE: a second decoder, which adds what the latent can't hold. "
+                    "It needs 2000 images, and takes longer than the VAE.", "--detail"),
     ] = False,
     dry_run: Annotated[
         bool,
@@ -171,7 +177,6 @@ def train(
     from .images.report import REPORT, SHEET, contact_sheet
     from .progress import DecodingProgress, TensorBoard, shown_progress
     from .recipes import recipe_for, steps_in
-    from .training import seconds_a_step
     from .training import train as train_run
 
     choose_device(config.device)
@@ -197,14 +202,19 @@ def train(
     name = FASHION_MNIST if loaded is None else slug(images.name)
     path = out or RUNS / f"{name}-{config.model.latent_dim}d"
     begun = resume and (path / run_folder.CONFIG).exists()
+    stage = None
     if begun:
-        saved, _ = run_folder.read_run_settings(path)
+        saved, record = run_folder.read_run_settings(path)
         config = with_options(saved, given) if preset is None else config
+        stage = run_folder.planned_detail(record)
+    if detail and stage is None:
+        stage = _detail_stage(config, images, path)
     if minutes is not None:
-        length = saved.steps if begun else steps_in(minutes, seconds_a_step(config))
+        length = saved.steps if begun else steps_in(minutes, sum(_seconds_a_step(config, stage, images)))
         config = replace(config, steps=length)
+        stage = stage and replace(stage, steps=length)
     if dry_run and loaded is not None:
-        _end_dry_run(config, loaded)
+        _end_dry_run(config, stage, loaded)
         return
     files = {}
     if loaded is not None:
@@ -213,21 +223,57 @@ def train(
         RUNS.mkdir(exist_ok=True)
     with shown_progress(f"vae-train --out {path} --resume") as reporter:
         shown = TensorBoard(path / "tensorboard", reporter) if log else reporter
-        train_run(config, images, path, resume=resume, reporter=shown, extra_files=files)
+        train_run(config, images, path, resume=resume, reporter=shown, extra_files=files, detail=stage)
 
 
-def _end_dry_run(config: TrainConfig, loaded: Loaded) -> None:
+def _detail_stage(config: TrainConfig, images: ImageSet, path: Path) -> DetailConfig | None:
+    """The settings of the detail stage that --detail asks for; None, with the reason on the screen, for few images."""
+    from .images.settings import FEW
+    from .recipes import detail_recipe
+
+    count = len(images.train_images) + len(images.test_images)
+    if count < FEW:
+        print(
+            f"  detail stage: left out, because it would learn {count} pictures by heart; it needs {FEW}, and "
+            f"vae-detail {path} trains it all the same",
+            file=sys.stderr,
+        )
+        return None
+    return replace(
+        detail_recipe(config, len(images.class_names), DetailConfig()),
+        seed=config.seed, device=config.device, precision=config.precision, threads=config.threads,
+    )  # fmt: skip
+
+
+def _seconds_a_step(config: TrainConfig, stage: DetailConfig | None, images: ImageSet) -> tuple[float, float]:
+    """How long a step takes on this machine: one of the VAE, and one of the detail stage, or 0 without one."""
+    from .detail.training import seconds_a_step as seconds_a_detail_step
+    from .training import seconds_a_step
+
+    of_detail = 0.0 if stage is None else seconds_a_detail_step(stage, config.model, len(images.class_names))
+    return seconds_a_step(config), of_detail
+
+
+def _end_dry_run(config: TrainConfig, stage: DetailConfig | None, loaded: Loaded) -> None:
     """Print how long a training would take and whether it would be refused, and write the files of a dry run."""
     from .images.loading import too_few
     from .images.report import REPORT, SHEET, contact_sheet
     from .recipes import minutes_of
-    from .training import seconds_a_step, with_epochs
 
-    images, config = loaded.images.train_images, with_epochs(config)
-    steps = config.steps or config.epochs * -(-len(images) // config.batch_size)
-    minutes = minutes_of(steps, seconds_a_step(config))
+    images = loaded.images
+    of_vae, of_detail = _seconds_a_step(config, stage, images)
+    steps = config.steps or config.epochs * -(-len(images.train_images) // config.batch_size)
+    minutes = minutes_of(steps, of_vae)
     print(f"  steps: {steps} of {config.batch_size} images, about {minutes:.1f} minutes here", file=sys.stderr)
-    write_file(SHEET, contact_sheet(images.numpy()))
+    if stage is not None:
+        steps = stage.steps or stage.epochs * (len(images.train_images) // stage.batch_size)
+        more = minutes_of(steps, of_detail)
+        print(
+            f"  detail stage: {steps} steps of {stage.batch_size} images, about {more:.1f} minutes more, "
+            f"{minutes + more:.1f} in all",
+            file=sys.stderr,
+        )
+    write_file(SHEET, contact_sheet(images.train_images.numpy()))
     write_file(REPORT, loaded.report.skipped_lines())
     print(f"  wrote {SHEET} and {REPORT}; trained nothing, because of --dry-run", file=sys.stderr)
     if refusal := too_few(loaded.report, loaded.settings):
@@ -263,6 +309,7 @@ app = options.new_app(
     "vae-train",
     "vae-train --data my-icons/ --dry-run",
     "vae-train --data my-icons/ --preset quick --out my-run",
+    "vae-train --data my-icons/ --detail --out my-run",
     "vae-train --out my-run --epochs 60 --seed 2",
     "vae-train --out my-run --resume",
     "vae-train --preset flagship --precision bf16 --compile",

@@ -23,9 +23,10 @@ from vae_gen.internal.files import write_file
 
 from . import run_folder
 from .checkpoint import TrainingState
-from .config import TrainConfig
+from .config import DetailConfig, TrainConfig, with_epochs
 from .data import batches
-from .devices import Costs, choose_device, costs, settled_for_this_machine, use_threads
+from .detail.training import train_detail
+from .devices import Costs, choose_device, costs, settled_for_this_machine, typical_seconds, use_threads
 from .evaluation import Evaluation, evaluate_torch
 from .images.image_set import ImageSet
 from .images.settings import FEW
@@ -46,6 +47,7 @@ def train(
     resume: bool = False,
     reporter: Reporter | None = None,
     extra_files: Mapping[str, bytes] | None = None,
+    detail: DetailConfig | None = None,
 ) -> Run:
     """Train a run to its end, from the start or from where it stopped, and return it.
 
@@ -56,6 +58,7 @@ def train(
         resume: go on with the run that is in the folder, if there is one.
         reporter: receives the progress.
         extra_files: names and contents of further files for the folder of a new run.
+        detail: the settings of a detail stage, which is then trained too, after the VAE. The run remembers them.
 
     Raises:
         UsageError: the folder holds a run and `resume` is false, or the settings contradict the run or the data.
@@ -69,7 +72,7 @@ def train(
     config = with_epochs(config)
     if not (resume and (path / run_folder.CONFIG).exists()):
         config = settled_for_this_machine(config)
-    config = run_folder.open_folder(path, config, data, resume=resume, extra_files=extra_files)
+    config = run_folder.open_folder(path, config, data, resume=resume, extra_files=extra_files, detail=detail)
     with use_threads(config.threads):
         trainer = _Trainer.start(config, data, path, reporter)
         trainer.finish_epochs()
@@ -86,22 +89,9 @@ def train(
             )
             if trainer.validation is not None and len(trainer.training) < FEW:
                 reporter.note(trainer.memorised())
+    if detail is not None:
+        train_detail(detail, run, data, resume=resume, reporter=reporter)
     return run
-
-
-EPOCH_STEPS, MOST_EPOCHS = 250, 20
-"""A recipe in steps has an epoch, with its figures, pictures and checkpoint, every 250 steps; but no more than 20."""
-
-
-def with_epochs(config: TrainConfig) -> TrainConfig:
-    """The settings with `epochs` and `epoch_steps` for their number of steps; unchanged where epochs decide.
-
-    An epoch is then a stretch of steps in which each training image is seen equally often, give or take one.
-    """
-    if not config.steps:
-        return config
-    epochs = max(1, min(MOST_EPOCHS, config.steps // EPOCH_STEPS))
-    return replace(config, epochs=epochs, epoch_steps=-(-config.steps // epochs))
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
@@ -174,12 +164,7 @@ def seconds_a_step(config: TrainConfig) -> float:
         )
         image = torch.rand(config.batch_size, model.channels, model.height, model.width, device=device)
         state.sums = torch.zeros(1, 1, device=device)
-        times: list[float] = []
-        while len(times) < 3 or (sum(times) < 2 and len(times) < 50):
-            started = time.perf_counter()
-            trainer._step(image).cpu()
-            times.append(time.perf_counter() - started)
-    return sorted(times[1:])[len(times[1:]) // 2]
+        return typical_seconds(lambda: trainer._step(image).cpu())
 
 
 @dataclass

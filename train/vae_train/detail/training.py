@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,11 @@ from vae_gen import DivergedError, UsageError, picture_grid, random_words, stand
 from vae_gen.internal.files import write_file
 
 from ..checkpoint import DetailState
-from ..config import DetailConfig
-from ..data import split
-from ..devices import settled_for_this_machine, use_threads
+from ..config import DetailConfig, ModelConfig, with_epochs
+from ..devices import choose_device, settled_for_this_machine, typical_seconds, use_threads
 from ..images.image_set import ImageSet
+from ..images.settings import FEW
+from ..model import VAE, new_vae
 from ..plots import write_png
 from ..progress import Reporter
 from ..run_folder import CHECKPOINT, METRICS, SAMPLES, Run, write_metrics, write_weights
@@ -91,7 +92,7 @@ class Pairs:
         """
         chosen = torch.arange(len(data.train_images))
         if not run.config.full:
-            chosen, _ = split(len(chosen), run.config.validation_images)
+            chosen, _ = data.hold_out(run.config.validation_images)
         images = data.train_images[chosen].to(device)
         posterior = _read_posteriors(cache, len(images))
         if posterior is None:
@@ -136,33 +137,78 @@ def train_detail(
         OutputError: a file cannot be written.
     """
     _check(config, run, data)
-    config = folder.open_folder(run, settled_for_this_machine(config), data, resume=resume)
+    config = folder.open_folder(run, settled_for_this_machine(with_epochs(config)), data, resume=resume)
     with use_threads(config.threads):
-        trainer = _Trainer(config, run, data, reporter or Reporter())
+        trainer = _Trainer.start(config, run, data, reporter or Reporter())
         while trainer.state.epoch < config.epochs:
             trainer.finish_epoch()
     return folder.load_detail(run)
 
 
+def seconds_a_step(config: DetailConfig, model: ModelConfig, classes: int) -> float:
+    """How long a step of a detail stage takes on this machine, measured on made-up images in about two seconds.
+
+    Args:
+        config: the settings of the stage.
+        model: the network of the VAE.
+        classes: the number of classes of the data set.
+    """
+    config = replace(config, device=choose_device(config.device))
+    device, count = torch.device(config.device), config.batch_size
+    made_up = Pairs(
+        images=torch.randint(0, 256, (count, model.channels, model.height, model.width), dtype=torch.uint8).to(device),
+        mean=torch.zeros(count, model.latent_dim, device=device),
+        log_variance=torch.zeros(count, model.latent_dim, device=device),
+        labels=torch.zeros(count, dtype=torch.int64, device=device),
+    )
+    vae = new_vae(model, 0).eval().requires_grad_(False)
+    with use_threads(config.threads):
+        state = DetailState.new(config, model, classes, device)
+        trainer = _Trainer(config, Path(), made_up, _on(device, vae), state, Reporter())
+        batch = next(trainer._batches(1))
+        return typical_seconds(lambda: trainer._step(*batch).cpu())
+
+
+def _on(device: torch.device, vae: VAE) -> VAE:
+    moved: VAE = vae.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
+@dataclass
 class _Trainer:
     """A training of a detail stage: its networks and optimisers in memory, and the pictures that it is trained on."""
 
-    def __init__(self, config: DetailConfig, run: Run, data: ImageSet, reporter: Reporter) -> None:
-        self.config, self.run, self.reporter = config, run, reporter
-        self.path = folder.path_of(run)
-        self.device = torch.device(config.device)
-        self.state = DetailState.new(config, run.config.model, len(data.class_names), self.device)
-        if (self.path / CHECKPOINT).exists():
-            self.state.load(self.path / CHECKPOINT)
-            reporter.note(f"going on with the detail stage of {run.path} after epoch {self.state.epoch}")
-        reporter.note("encoding the training images")
-        self.pairs = Pairs.of(run, data, self.device, self.path / folder.POSTERIOR)
-        self.vae = run.vae.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config: DetailConfig
+    path: Path
+    """the folder of the stage"""
+    pairs: Pairs
+    vae: VAE
+    """the frozen VAE, on the device that trains"""
+    state: DetailState
+    reporter: Reporter
+
+    @classmethod
+    def start(cls, config: DetailConfig, run: Run, data: ImageSet, reporter: Reporter) -> _Trainer:
+        path, device = folder.path_of(run), torch.device(config.device)
+        state = DetailState.new(config, run.config.model, len(data.class_names), device)
+        if (path / CHECKPOINT).exists():
+            state.load(path / CHECKPOINT)
+            reporter.note(f"going on with the detail stage of {run.path} after epoch {state.epoch}")
+        reporter.note("encoding the training images for the detail stage")
+        pairs = Pairs.of(run, data, device, path / folder.POSTERIOR)
+        if (count := len(data.train_images) + len(data.test_images)) < FEW:
+            reporter.note(f"{count} pictures are few for a detail stage, which may learn them by heart")
+        return cls(config, path, pairs, _on(device, run.vae), state, reporter)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that trains."""
+        return torch.device(self.config.device)
 
     @property
     def steps(self) -> int:
         """The number of steps in an epoch. Images that do not fill a last batch are left out of the epoch."""
-        return max(1, len(self.pairs.images) // self.config.batch_size)
+        return self.config.epoch_steps or max(1, len(self.pairs.images) // self.config.batch_size)
 
     def finish_epoch(self) -> None:
         """Do the steps of the next epoch, and write the files of the stage, the checkpoint last."""
@@ -189,7 +235,9 @@ class _Trainer:
         """Yields images, latents, their standard deviations, labels and noise for each step of an epoch."""
         config, pairs = self.config, self.pairs
         for_order, for_noise, _, _ = random_words(config.seed, epoch, 1, 1, EPOCH_STREAM)[0, 0].tolist()
-        order = torch.randperm(len(pairs.images), generator=torch.Generator().manual_seed(for_order))
+        ordering = torch.Generator().manual_seed(for_order)
+        passes = -(-config.epoch_steps * config.batch_size // len(pairs.images)) or 1
+        order = torch.cat([torch.randperm(len(pairs.images), generator=ordering) for _ in range(passes)])
         generator = torch.Generator(self.device).manual_seed(for_noise)
         for step in range(self.steps):
             at = order[step * config.batch_size : (step + 1) * config.batch_size].to(self.device)
@@ -264,7 +312,7 @@ class _Trainer:
         image, latent = self.pairs.images[:SHOWN_IMAGES], self.pairs.mean[:SHOWN_IMAGES]
         columns = [image.cpu().numpy()]
         with torch.no_grad():
-            columns.append(to_grey_levels(self.run.vae.decode(latent).cpu().numpy()))
+            columns.append(to_grey_levels(self.vae.decode(latent).cpu().numpy()))
             for seed in range(SHOWN_PICTURES):
                 noise = torch.from_numpy(standard_normals(seed, 0, len(latent), decoder.noise_dim)).to(self.device)
                 columns.append(to_grey_levels(torch.sigmoid(decoder(latent, noise)).cpu().numpy()))
@@ -279,7 +327,7 @@ def _check(config: DetailConfig, run: Run, data: ImageSet) -> None:
             f"expected {len(sizes)} numbers of channels, one for each size of feature map "
             f"({sizes[0][0]} × {sizes[0][1]} to {sizes[-1][0]} × {sizes[-1][1]}), got {len(config.channels)}"
         )
-    if config.noise_dim < len(data.class_names):
+    if config.class_shift and config.noise_dim < len(data.class_names):
         raise UsageError(
             f"expected noise_dim of at least {len(data.class_names)}, one noise component for each class, "
             f"got {config.noise_dim}"

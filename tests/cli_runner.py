@@ -33,9 +33,9 @@ class Command:
     def __call__(
         self, *arguments: str | Path, stdin: bytes = b"", model: Path | None = None, encoding: str = "utf-8"
     ) -> Outcome:
-        """Run a command; `--model` is added unless the arguments already name one."""
+        """Run a command; `--model` is added unless the arguments already name one, or the command has none."""
         words = [str(argument) for argument in arguments]
-        if words and not words[0].startswith("-") and "--model" not in words:
+        if words and not words[0].startswith("-") and words[0] not in ("models", "install") and "--model" not in words:
             words += ["--model", str(model or self.model)]
         out, err = io.BytesIO(), io.BytesIO()
         streams = {

@@ -83,6 +83,8 @@ def cli(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # where models are installed
+    monkeypatch.delenv("VAE_GEN_MODEL_PATH", raising=False)
     return Command(tiny_model_folder)
 
 

@@ -7,6 +7,7 @@ import inspect
 import re
 import runpy
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def run(cli: Command, lines: list[str], model: Path) -> None:
     cli.succeed("encode", "shirt.jpg", "shoe.png", "-o", "latents.npz", model=model)
     cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "garments.png", model=model)
     Path("my-model").symlink_to(cli.model)
+    shutil.make_archive("my-model", "zip", cli.model)
     for line in lines:
         data = b""
         for part in line.split(" | "):

@@ -29,18 +29,21 @@ class Command(CommandPage, TyperCommand):
 
 
 def complete_model() -> list[str]:
-    """The names of the shipped models, for shell completion."""
-    from vae_gen import shipped_models
+    """The names of the shipped and the installed models, for shell completion."""
+    from vae_gen.internal.model import model_names
 
-    return list(shipped_models())
+    return list(model_names())
 
 
 def complete_label(ctx: typer.Context) -> list[str]:
     """Words that each name one class of the chosen model, for shell completion."""
     from vae_gen import ModelFolder, VaeGenError, find_model
 
+    model = ctx.params.get("model")
+    if model is not None and model.startswith("hf:"):
+        return []  # to ask the Hub would take seconds
     try:
-        names = ModelFolder.open(find_model(ctx.params.get("model"))).manifest.class_names
+        names = ModelFolder.open(find_model(model)).manifest.class_names
     except VaeGenError:
         return []
     words = [word for name in names for word in name.lower().split()]
@@ -73,7 +76,8 @@ Model = Annotated[
     typer.Option(
         "--model", metavar="NAME|DIR", envvar="VAE_GEN_MODEL", rich_help_panel=MODEL, callback=_find_model,
         autocompletion=complete_model, show_default="fashion-mnist-12d",
-        help="The name of a shipped model, or a model folder.",
+        help="The name of a model that `vae-gen models` lists, a model folder, or hf:user/name "
+             "(Hugging Face Hub).",
     ),
 ]
 Threads = Annotated[

@@ -44,14 +44,15 @@ class VAE:
         """Loads a model folder, or the model that ships with the package.
 
         Args:
-            path: a model folder, or the name of a shipped model (`shipped_models()` lists them). A `~` at the beginning
-                stands for the user's home.
+            path: a model folder, the name of a shipped or an installed model (`vae-gen models` lists them), or
+                `hf:user/name` or `hf:user/name@revision` for a model on the Hugging Face Hub, which needs the extra
+                `hub`. A `~` at the beginning stands for the user's home.
             threads: cores for many pictures; by default one below 1024 pictures and all from there on.
             provider: ONNX Runtime's execution provider: cpu, cuda, coreml, directml, openvino, or its full name.
 
         Raises:
-            ModelError: the folder is missing, incomplete or edited.
-            UnavailableError: the provider is not installed (raised when the first graph is opened).
+            ModelError: the folder is missing, incomplete or edited, or the Hub can't be reached.
+            UnavailableError: the provider is not installed (raised when the first graph is opened), or the extra `hub`.
 
         >>> VAE(threads=2)
         VAE(threads=2)

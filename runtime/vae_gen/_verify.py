@@ -44,7 +44,7 @@ def verify(path: str | os.PathLike[str] | None = None, *, provider: str = "cpu")
     """Checks every file of a model folder by its hash, and then every golden vector on this machine.
 
     Args:
-        path: a model folder, or the name of a shipped model; None for the default model.
+        path: a model folder or the name of a model, as in `VAE`; None for the default model.
         provider: ONNX Runtime's execution provider, as in `VAE`.
 
     Returns:

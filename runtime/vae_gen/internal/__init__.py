@@ -13,6 +13,7 @@ Besides these modules, the command line uses two members of a `VAE`:
     command     turns exceptions into exit codes, checks options and shapes help pages, for all commands
     files       replaces files and folders as a whole or not at all; reads JSON with checks
     fitting     makes the model's images of files, Pillow images, arrays and lists
+    hub         models of the Hugging Face Hub
     latents     the outputs of latents.onnx in NumPy
     manifest    manifest.json as frozen values
     model       a model folder on disk, and its graphs; the only place that opens one

@@ -153,6 +153,11 @@ class Manifest:
     """the variance of the Gaussian likelihood of pixels in [0, 1]; None for the Bernoulli likelihood"""
 
     @property
+    def file_names(self) -> tuple[str, ...]:
+        """The names of all files of the model folder besides manifest.json."""
+        return (*(graph.file for graph in self.graphs.values()), *self.other_files)
+
+    @property
     def has_fitted_prior(self) -> bool:
         """Whether the model can sample from a fitted prior (its folder has latents.onnx and prior.json)."""
         return "latents" in self.graphs

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -132,11 +133,15 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     """Finds the folder of a model.
 
     Args:
-        name_or_path: a model folder, the name of a shipped model, or None for the default model. A `~` at the
-            beginning stands for the user's home.
+        name_or_path: a model folder, the name of a shipped or an installed model, `hf:user/name` or
+            `hf:user/name@revision` for a model on the Hugging Face Hub, or None for the default model. A `~` at the
+            beginning of a path stands for the user's home. A name is looked for among the shipped models, in the user's
+            folder of models (`vae-gen models` shows where it lies), and in the folders that the environment variable
+            VAE_GEN_MODEL_PATH lists.
 
     Raises:
-        ModelError: there is neither a folder nor a shipped model of that name.
+        ModelError: there is no such model, or the Hub can't be reached.
+        UnavailableError: a model on the Hub needs the package huggingface_hub, which is not installed.
         UsageError: the argument is neither a text nor a path.
 
     >>> find_model("fashion-mnist-12d-reference").name
@@ -146,17 +151,21 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
         return _shipped() / DEFAULT_MODEL
     if not isinstance(name_or_path, str | os.PathLike):
         raise UsageError(
-            f"expected the path of a model folder or the name of a shipped model, got {name_or_path!r}; "
+            f"expected the path of a model folder or the name of a model, got {name_or_path!r}; "
             "leave it out for the default model"
         )
+    name = str(name_or_path)
+    if name.startswith("hf:"):
+        from .hub import download
+
+        return download(name)
     path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser fails for an unknown user
     if path.is_dir():
         return path
-    if str(name_or_path) in shipped_models():
-        return _shipped() / name_or_path
-    raise ModelError(
-        f"expected a model folder or one of {', '.join(shipped_models()) or 'no shipped models'}, got {name_or_path}"
-    )
+    for folder in named_folders():
+        if folder.name == name:
+            return folder
+    raise ModelError(f"expected a model folder or one of {', '.join(model_names()) or 'no models'}, got {name}")
 
 
 def shipped_models() -> tuple[str, ...]:
@@ -166,6 +175,48 @@ def shipped_models() -> tuple[str, ...]:
     ('fashion-mnist-12d', 'fashion-mnist-12d-reference')
     """
     return tuple(sorted(entry.parent.name for entry in _shipped().glob("*/manifest.json")))
+
+
+def model_names() -> tuple[str, ...]:
+    """The names that `find_model` finds: those of the shipped models, and of the models in the other places.
+
+    >>> "fashion-mnist-12d" in model_names()
+    True
+    """
+    return tuple(dict.fromkeys(folder.name for folder in named_folders()))
+
+
+def named_folders() -> Iterator[Path]:
+    """The model folders that have a name, place by place, each place in alphabetical order.
+
+    A hidden folder is one that is being written, or that a stopped program has left, and is not a model.
+    """
+    for place in model_places():
+        for entry in sorted(place.glob("*/manifest.json")):
+            if not entry.parent.name.startswith("."):
+                yield entry.parent
+
+
+def model_places() -> tuple[Path, ...]:
+    """The folders whose sub-folders are models that have a name, in the order in which a name is looked for."""
+    listed = os.environ.get("VAE_GEN_MODEL_PATH", "").split(os.pathsep)
+    return (_shipped(), installed_models(), *(Path(place) for place in listed if place))
+
+
+def installed_models() -> Path:
+    """The folder of the models that this user has installed. It needn't exist.
+
+    It lies in the place for data that the system's programs use: XDG_DATA_HOME or ~/.local/share, on macOS
+    ~/Library/Application Support, and on Windows LOCALAPPDATA.
+    """
+    home, variable = "~/.local/share", "XDG_DATA_HOME"
+    if sys.platform == "darwin":
+        home = "~/Library/Application Support"
+    elif sys.platform == "win32":
+        home, variable = "~/AppData/Local", "LOCALAPPDATA"
+    chosen = Path(os.environ.get(variable, ""))  # a relative path in it is to be ignored, by the XDG specification
+    base = chosen if chosen.is_absolute() else Path(os.path.expanduser(home))  # noqa: PTH111
+    return base / "vae-gen" / "models"
 
 
 def _shipped() -> Path:

@@ -233,7 +233,9 @@ export class VAE {
     const { graphs, latent, detail: stage } = this.manifest;
     const fitted = Boolean(graphs.latents);
     const index = typeof label === "string" ? findLabel(label, this.classNames) : label ?? -1;
-    const classes = fitted && this.classNames.length ? `one of the classes ${this.classNames.join(", ")}` : "no label";
+    const more = this.classNames.length > 20 ? ` and ${this.classNames.length - 20} more` : "";
+    const classes = fitted && this.classNames.length
+      ? `one of the classes ${this.classNames.slice(0, 20).join(", ")}${more}` : "no label";
     check(index === -1 || (fitted && this.classNames[index]), `${classes}, got the label ${label}`);
     prior ??= index >= 0 ? "fitted" : latent.default_prior ?? "normal";
     const priors = fitted ? ["normal", "fitted"] : ["normal"];

@@ -25,6 +25,10 @@ EXAMPLES = (
 """The files of the examples. A checkout may have npm's node_modules beside them, which are not copied."""
 
 
+UNSPECIFIED = "unspecified"
+"""The licence in the manifest of a model that was exported without one."""
+
+
 def kit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make. It must be new or empty.")],
     model: options.Model = None,
@@ -34,7 +38,7 @@ def kit(
 ) -> None:
     """Make a folder for embedding the model in other programs.
 
-    The folder holds the model with its golden vectors, examples in Python, Node.js and HTML, and the licence.
+    The folder holds the model with its golden vectors, examples in Python, Node.js and HTML, and the licences.
     """
     from vae_gen import ModelFolder, find_model
     from vae_gen.internal.files import replacing_folder
@@ -104,6 +108,28 @@ def read_licence() -> bytes:
     raise UnavailableError("expected the licence in this installation of vae-gen, found none; install it again")
 
 
+def _licences(manifest: Manifest) -> str:
+    """What the licences of the model, its data and the examples are, in Markdown."""
+    data = manifest.document.get("data")
+    data = data if isinstance(data, dict) else {}
+    lines = {
+        f"The model, `model/`, is {_plain(manifest.name)} {_plain(manifest.version)}. Its licence": manifest.licence,
+        f"It was trained on {_plain(data.get('name', 'data without a name'))}. The licence of this data":
+            data.get("licence", UNSPECIFIED),
+    }  # fmt: skip
+    text = "\n".join(f"- {what}: **{_plain(licence)}**." for what, licence in lines.items())
+    text += "\n- `vae.mjs`, `fit.mjs` and the examples are part of vae-gen. Their licence is MIT: see `LICENSE`."
+    if UNSPECIFIED in lines.values():
+        text += "\n\nAsk whoever made the model what an unspecified licence allows, before you pass this folder on."
+    return text
+
+
+def _plain(value: object) -> str:
+    """A text of the manifest as one line of Markdown without markup, because it may come from a stranger."""
+    text = " ".join(str(value).split())
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in text)
+
+
 def readme(manifest: Manifest) -> str:
     """The text of the kit's README.md."""
     channels, height, width = manifest.image.shape
@@ -122,7 +148,7 @@ def readme(manifest: Manifest) -> str:
     if noise:
         graphs += [f"detail.onnx      latent {latent}{noise}  →  image {image}"]
     lines = "\n".join(graphs)
-    return f"""# {manifest.name} {manifest.version} for your app
+    return f"""# {_plain(manifest.name)} {_plain(manifest.version)} for your app
 
 With this folder an app makes pictures on any ONNX Runtime. Nothing else of vae-gen is needed.
 
@@ -132,7 +158,13 @@ With this folder an app makes pictures on any ONNX Runtime. Nothing else of vae-
     python/   an example with NumPy and ONNX Runtime
     node/     an example with vae.mjs and onnxruntime-node
     web/      a page with vae.mjs and onnxruntime-web, which is WebAssembly
-    LICENSE   the licence of the program and its examples; the licence of the model is {manifest.licence}
+    LICENSE   the licence of vae.mjs, fit.mjs and the examples, but not of the model
+
+## Licences
+
+{_licences(manifest)}
+
+## The examples
 
 The examples read the model's manifest, check the SHA-256 of each graph, and sample, decode and encode pictures. Run
 one, then copy what you need:

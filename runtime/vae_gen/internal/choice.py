@@ -196,7 +196,7 @@ def find_label(class_names: Sequence[str], label: int | str) -> int:
     >>> find_label(["T-shirt/top", "Shirt", "Ankle boot"], "boot"), find_label(["Shirt", "Shoe", "Bag"], "shi")
     (2, 0)
     """
-    known = ", ".join(class_names)
+    known = ", ".join(class_names[:20]) + (f" and {len(class_names) - 20} more" if len(class_names) > 20 else "")
     if not class_names:
         raise UsageError(f"expected a model with classes for the label {label}, got one whose data had none")
     if isinstance(label, int | np.integer) and not isinstance(label, bool):

@@ -94,7 +94,7 @@ def test_links_are_followed_out_of_the_folder_but_not_within_it(tmp_path):
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
 def test_metadata_gives_labels_in_place_of_folders(tmp_path, name):
     write_folder(tmp_path / "a", discs(3))
-    rows = [("a/0000.png", "10"), ("a/0001.png", "9")]
+    rows = [("a/0000.png", "10"), ("a/0001.png", "9"), ("a/gone.png", "8")]
     if name.endswith("csv"):
         text = "file_name,size,label\n" + "".join(f"{file},3,{label}\n" for file, label in rows)
     else:
@@ -103,7 +103,9 @@ def test_metadata_gives_labels_in_place_of_folders(tmp_path, name):
     listing = list_pictures(tmp_path)
     assert [label for _, label, _ in names(listing)] == ["10", "9"]
     assert listing.class_names == ("9", "10")  # as numbers
-    assert [(entry.file, entry.reason) for entry in listing.skipped] == [("a/0002.png", f"not in {name}")]
+    assert [(entry.file, entry.reason) for entry in listing.skipped] == [
+        ("a/0002.png", f"not in {name}"), ("a/gone.png", f"in {name}, but there is no such picture"),
+    ]  # fmt: skip
 
 
 def test_captions_are_not_classes(tmp_path):

@@ -18,9 +18,10 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -68,6 +69,41 @@ class Run:
     """the entries of metrics.jsonl, one for each epoch"""
     record: dict[str, Any]
     """the content of config.json: format, settings, versions, git_commit, data"""
+
+
+@contextlib.contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Keeps any other training out of the folder of a run while the `with` block runs.
+
+    It locks a hidden file beside the folder; the system frees the lock when the process ends, however it ends. Where
+    nothing can be locked (on Windows, or in a folder that cannot be written), nothing is kept out.
+
+    Raises:
+        UsageError: another process trains in the folder.
+    """
+    target = Path(os.path.realpath(path))
+    lock = target.with_name(f".{target.name[:60]}.lock")
+    try:
+        import fcntl
+
+        file = lock.open("a")
+    except (ImportError, OSError):
+        yield
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"expected a folder that no other program trains in, got {path}, where one is at work; "
+                "wait for its end, or choose another --out"
+            ) from error
+        except OSError:  # some network file systems have no locks
+            pass
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def load_run(path: Path, weights: Weights = "last") -> Run:

@@ -180,6 +180,7 @@ def train(
     from .training import train as train_run
 
     choose_device(config.device)
+    _refuse_inside(data, Path() if dry_run else out or RUNS, "the current folder" if dry_run else "--out")
     as_it_is = replace(reading, latent_dim=None, strict=False, few=False) == ImageSettings()
     begun = resume and out is not None and (out / run_folder.CONFIG).exists()
     workers, loaded = os.cpu_count() or 1, None
@@ -224,6 +225,15 @@ def train(
     with shown_progress(f"vae-train --out {path} --resume") as reporter:
         shown = TensorBoard(path / "tensorboard", reporter) if log else reporter
         train_run(config, images, path, resume=resume, reporter=shown, extra_files=files, detail=stage)
+
+
+def _refuse_inside(data: str | None, place: Path, what: str) -> None:
+    """Refuse to write into the folder of the images: what a run writes there would be images for the next one."""
+    if data and Path(data).is_dir() and place.resolve().is_relative_to(Path(data).resolve()):
+        raise UsageError(
+            f"expected {what} outside of the folder of the images, because nothing is written there, got "
+            f"{place.resolve()}; {'change to another folder' if what != '--out' else 'choose another --out'}"
+        )
 
 
 def _detail_stage(config: TrainConfig, images: ImageSet, path: Path) -> DetailConfig | None:

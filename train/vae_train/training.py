@@ -70,25 +70,26 @@ def train(
     reporter = reporter or Reporter()
     _check_data(config, data)
     config = with_epochs(config)
-    if not (resume and (path / run_folder.CONFIG).exists()):
-        config = settled_for_this_machine(config)
-    config = run_folder.open_folder(path, config, data, resume=resume, extra_files=extra_files, detail=detail)
-    with use_threads(config.threads):
-        trainer = _Trainer.start(config, data, path, reporter)
-        trainer.finish_epochs()
-        run = run_folder.load_run(path)
-        if (path / run_folder.EVALUATION).exists():
-            reporter.note(f"{path} has its {config.epochs} epochs; train on with more --epochs and --resume")
-        else:
-            evaluation = evaluate_torch(run.vae, data.test_images.numpy())
-            _write_evaluation(run, evaluation, data)
-            reporter.note(
-                f"test -ELBO {evaluation.neg_elbo:.2f} nats (reconstruction {evaluation.reconstruction:.2f}, "
-                f"KL {evaluation.kl:.2f}), PSNR {evaluation.psnr_db:.2f} dB, "
-                f"{evaluation.active_units} of {config.model.latent_dim} units active"
-            )
-            if trainer.validation is not None and len(trainer.training) < FEW:
-                reporter.note(trainer.memorised())
+    with run_folder.alone_in(path):
+        if not (resume and (path / run_folder.CONFIG).exists()):
+            config = settled_for_this_machine(config)
+        config = run_folder.open_folder(path, config, data, resume=resume, extra_files=extra_files, detail=detail)
+        with use_threads(config.threads):
+            trainer = _Trainer.start(config, data, path, reporter)
+            trainer.finish_epochs()
+            run = run_folder.load_run(path)
+            if (path / run_folder.EVALUATION).exists():
+                reporter.note(f"{path} has its {config.epochs} epochs; train on with more --epochs and --resume")
+            else:
+                evaluation = evaluate_torch(run.vae, data.test_images.numpy())
+                _write_evaluation(run, evaluation, data)
+                reporter.note(
+                    f"test -ELBO {evaluation.neg_elbo:.2f} nats (reconstruction {evaluation.reconstruction:.2f}, "
+                    f"KL {evaluation.kl:.2f}), PSNR {evaluation.psnr_db:.2f} dB, "
+                    f"{evaluation.active_units} of {config.model.latent_dim} units active"
+                )
+                if trainer.validation is not None and len(trainer.training) < FEW:
+                    reporter.note(trainer.memorised())
     if detail is not None:
         train_detail(detail, run, data, resume=resume, reporter=reporter)
     return run

@@ -37,7 +37,7 @@ from ..images.settings import FEW
 from ..model import VAE, new_vae
 from ..plots import write_png
 from ..progress import Reporter
-from ..run_folder import CHECKPOINT, METRICS, SAMPLES, Run, write_metrics, write_weights
+from ..run_folder import CHECKPOINT, METRICS, SAMPLES, Run, alone_in, write_metrics, write_weights
 from . import folder
 from .networks import DetailDecoder, critic_loss
 
@@ -137,12 +137,13 @@ def train_detail(
         OutputError: a file cannot be written.
     """
     _check(config, run, data)
-    config = folder.open_folder(run, settled_for_this_machine(with_epochs(config)), data, resume=resume)
-    with use_threads(config.threads):
-        trainer = _Trainer.start(config, run, data, reporter or Reporter())
-        while trainer.state.epoch < config.epochs:
-            trainer.finish_epoch()
-    return folder.load_detail(run)
+    with alone_in(run.path):
+        config = folder.open_folder(run, settled_for_this_machine(with_epochs(config)), data, resume=resume)
+        with use_threads(config.threads):
+            trainer = _Trainer.start(config, run, data, reporter or Reporter())
+            while trainer.state.epoch < config.epochs:
+                trainer.finish_epoch()
+        return folder.load_detail(run)
 
 
 def seconds_a_step(config: DetailConfig, model: ModelConfig, classes: int) -> float:

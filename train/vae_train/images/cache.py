@@ -135,13 +135,17 @@ def _build(
         for start in range(0, len(entries), CHUNK)
     ]
     done = skipped = 0
-    for part, bad in _decoded_chunks(tasks, min(workers, len(tasks))):
-        done += len(part)
-        skipped += len(bad)
-        progress(done, len(entries), skipped)
-        if strict and bad:
-            row, reason = bad[0]
-            raise _strict_error(source, Skipped(part[row].file, reason))
+    try:
+        for part, bad in _decoded_chunks(tasks, min(workers, len(tasks))):
+            done += len(part)
+            skipped += len(bad)
+            progress(done, len(entries), skipped)
+            if strict and bad:
+                row, reason = bad[0]
+                raise _strict_error(source, Skipped(part[row].file, reason))
+    except OutputError as error:
+        reason = str(error).split(";")[0]
+        raise OutputError(f"{reason}; free some space, or set {CACHE_VARIABLE} to another folder") from error
     _join([task[1] for task in tasks], len(entries), frame, folder)
     shutil.rmtree(parts, ignore_errors=True)
 

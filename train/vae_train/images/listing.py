@@ -251,7 +251,8 @@ def _labelled_by_folder(pictures: Sequence[Entry], top: str, *, forced: bool) ->
     """The pictures with their folder's name as their class, where the rules take folders for classes."""
     folders = [_folders(entry, top) for entry in pictures]
     if forced:
-        named = [replace(entry, label=parts[0]) for entry, parts in zip(pictures, folders, strict=True) if parts]
+        placed = zip(pictures, folders, strict=True)
+        named = [replace(entry, label=readable(parts[0])) for entry, parts in placed if parts]
         without = [
             Skipped(entry.file, "in no class folder")
             for entry, parts in zip(pictures, folders, strict=True)
@@ -266,8 +267,17 @@ def _labelled_by_folder(pictures: Sequence[Entry], top: str, *, forced: bool) ->
     names = {parts[-1] for parts in folders}
     if len(names) == 1:
         return list(pictures), [], f"none, because there is only one folder, {names.pop()}"
-    named = [replace(entry, label=parts[-1]) for entry, parts in zip(pictures, folders, strict=True)]
+    named = [replace(entry, label=readable(parts[-1])) for entry, parts in zip(pictures, folders, strict=True)]
     return named, [], f"{len(names)} folders"
+
+
+def readable(name: str) -> str:
+    r"""The name of a file as text for people and for JSON; bytes that are no UTF-8 become a backslash and their number.
+
+    >>> readable("a\udcff"), readable("ä b")
+    ('a\\xff', 'ä b')
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _labelled_by(
@@ -275,7 +285,9 @@ def _labelled_by(
 ) -> tuple[list[Entry], list[Skipped], str]:
     """The pictures that a table of labels lists, with their labels."""
     listed = [replace(entry, label=table[entry.file]) for entry in pictures if entry.file in table]
+    found = {entry.file for entry in pictures}
     unlisted = [Skipped(entry.file, f"not in {origin}") for entry in pictures if entry.file not in table]
+    unlisted += [Skipped(file, f"in {origin}, but there is no such picture") for file in table if file not in found]
     if pictures and not listed:
         raise InputError(
             f"{origin}: expected the paths of pictures in the column file_name, got none of the "

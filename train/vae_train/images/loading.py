@@ -33,7 +33,7 @@ from .choices import (
 )
 from .decoding import Frame, Source, decoded, digest, framed, picture_size
 from .image_set import ImageSet
-from .listing import Entry, Listing, Skipped, list_pictures
+from .listing import Entry, Listing, Skipped, list_pictures, readable
 from .report import DataReport, random_rows
 from .settings import FEW, FEWEST, Choice, ImageSettings, colour_text
 
@@ -272,7 +272,7 @@ def _from_files(path: Path, settings: ImageSettings, workers: int, progress: Pro
     )
     return _assembled(
         source=str(path),
-        name=path.resolve().name.removesuffix(".zip"),
+        name=readable(path.resolve().name.removesuffix(".zip")),
         images=images,
         labels=labels,
         class_names=names,

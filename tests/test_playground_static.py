@@ -16,6 +16,7 @@ from PIL import Image
 
 from browser import served
 from playground import COUNT_SHIFTS, Watched, build, check_gif, watched
+from tiny_model import write_tiny_model
 from vae_gen import VAE, find_model, to_grey_levels
 
 
@@ -85,6 +86,26 @@ def test_a_gif_can_be_saved(page: Watched, tiny_site: Path) -> None:
     with served(tiny_site) as origin:
         page.open(origin)
         check_gif(page)
+        assert page.said == []
+
+
+def test_a_model_in_colour_of_another_shape_is_built_shown_and_animated(page: Watched, tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "m", shape=(3, 12, 20), class_names=[], default_prior="fitted")
+    with served(build(tmp_path / "dist", folder)) as origin:
+        page.open(origin)
+        assert page.verified().startswith("verified, ")
+        page.becomes("playground.levels")
+        with page.page.expect_download() as download:
+            page.page.click("#gif")
+        with Image.open(download.value.path()) as image:
+            assert (image.size, image.n_frames) == ((160, 96), 48)
+            frame = np.asarray(image.convert("RGB"))[::8, ::8].transpose(2, 0, 1).astype(int)
+        latent = np.array(page.latent())
+        model = VAE(folder)
+        latent[model.manifest.latent.order[0]] = -2.5
+        expected = to_grey_levels(model.decode(latent, detail=False))[0]
+        assert np.abs(frame - expected).max() <= 16  # of at most 256 colours
+        assert np.abs(frame - expected).mean() < 3
         assert page.said == []
 
 

@@ -42,8 +42,14 @@ def _facts(folder: ModelFolder) -> Iterator[tuple[str, str]]:
     manifest = folder.manifest
     yield "model", f"{manifest.name}, version {manifest.version}"
     yield "licence", manifest.licence
+    data = manifest.document.get("data")
+    if isinstance(data, dict):
+        yield "data", f"{data.get('name')}, licence: {data.get('licence')}"
     yield "folder", str(folder.path)
     yield "pictures", " × ".join(map(str, manifest.image.shape)) + " (channels, height, width)"
+    prepared = manifest.image.preparation
+    inverted = ", inverted if the border is bright" if prepared.invert_bright else ""
+    yield "preparation", f"{prepared.fit}, on {prepared.background}{inverted}"
     if manifest.class_names:
         yield "classes", ", ".join(manifest.class_names)
     yield "latent", f"{manifest.latent.dimensions} dimensions, {sum(manifest.latent.kl_nats):.2f} nats in all"

@@ -115,6 +115,9 @@ def test_a_stage_in_colour_with_four_sizes_and_forty_classes_is_exported_with_a_
     report, _ = export_run(run, data, Path("model"), name="m", version="1", detail=load_detail(run))
     assert report.misses() == []
     assert [check.name for check in verify(Path("model")) if not check.passed] == []
+    card = Path("model", "README.md").read_text()
+    assert "It was trained for 3 steps against a critic, whose input is the latent, the class, the mean" in card
+    assert "For a picture of a class, 4 is added to the number of the noise" in card
     vae = VAE("model")
     samples = vae.sample(2, seed=1, label="class 39")
     assert samples.shape == (2, 3, 16, 20)

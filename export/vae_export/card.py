@@ -152,14 +152,19 @@ def _detail(manifest: Mapping[str, Any]) -> str:
     if "detail" not in manifest:
         return ""
     spec, recipe = manifest["detail"], manifest["training"]["detail"]["recipe"]
+    classes, told = manifest["class_names"], ""
+    if classes and spec["class_shift"]:
+        told = (
+            f" For a picture of a class, {spec['class_shift']:g} is added to the number of the noise whose index is the class."
+        )
     made = "by default (`--no-detail` turns it off)" if spec["default"] else "only on request (`--detail`)"
     return f"""## Detail stage
 
 `detail.onnx` is a second decoder, which takes {spec["noise"]} numbers of noise besides the latent. It makes one of the pictures that
 a latent can stand for, where `decoder.onnx` makes their mean. It is used for samples {made}. The VAE and the figures
-above do not depend on it. For a picture of a class, {spec["class_shift"]:g} is added to the number of the noise whose index is the class.
+above do not depend on it.{told}
 
-It was trained for {recipe["epochs"]} epochs against a critic, whose input is the latent, the class, the mean picture and the picture
+It was trained for {_length(recipe)} against a critic, whose input is the latent,{" the class," if classes else ""} the mean picture and the picture
 (hinge loss, spectral normalisation). A further loss is {recipe["consistency"]:g} times the squared distance between the latent and the
 posterior mean of the picture, in posterior variances. The weights are a running mean with decay {recipe["average"]:g}. Their SHA-256 is
 `{manifest["training"]["detail"]["weights_sha256"]}`.

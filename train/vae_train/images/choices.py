@@ -180,7 +180,7 @@ def components_for(images: NDArray[np.uint8], share: float) -> int:
     """
     flat = images.reshape(len(images), -1).astype(np.float32) / 255
     flat -= flat.mean(0)
-    total = float((flat.astype(np.float64) ** 2).sum())
+    total = sum(float(np.square(part, dtype=np.float64).sum()) for part in np.array_split(flat, 64))  # little memory
     if total == 0:
         return 1
     wanted = LARGEST_LATENT + 1

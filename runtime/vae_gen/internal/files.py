@@ -7,8 +7,10 @@ the old one as it was.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+
+MOST_JSON_BYTES = 64 << 20
+"""The largest JSON document that is read."""
+MOST_JSON_VALUES = 1_000_000
+"""The most values in a JSON document. Each takes up to a hundred bytes of memory, and two in the file are enough."""
 
 LARGEST = 1e300
 """No number in a document of this project is nearly so large; whole numbers beyond it don't even fit a float."""
@@ -139,6 +146,39 @@ def filling_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+HUB_LINK = re.compile(r"(\.\./){2,}blobs/[0-9a-f]{40,64}")
+"""Where the links in a snapshot of the Hugging Face cache point to; all other links in a folder are refused."""
+
+
+def read_regular(path: str | os.PathLike[str], most: int, *, links: bool = False) -> bytes:
+    """Reads a file that may come from a stranger, if it is an ordinary file of at most `most` bytes.
+
+    A pipe, a device or a file that grows while it is read would hang the program or fill its memory, and a link could
+    make it read another file of the user.
+
+    Args:
+        path: the file.
+        most: the largest number of bytes.
+        links: whether the file may be a symbolic link to anywhere.
+
+    Raises:
+        OSError: the file can't be read, or is not ordinary; `strerror` is the reason.
+    """
+    place = Path(path)
+    if not links and place.is_symlink() and not HUB_LINK.fullmatch(place.readlink().as_posix()):
+        raise OSError(errno.ELOOP, "it is a symbolic link; copy the folder with its links followed, as cp -rL does")
+    # A pipe is opened without waiting for its other end.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - of a descriptor
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, not an ordinary file")
+        content = file.read(min(status.st_size, most) + 1)
+        if len(content) > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+        return content
+
+
 def cannot_open(expected: str, error: OSError) -> InputError:
     """The error for a file that can't be opened: what it should be, and the system's reason."""
     return InputError(f"expected {expected}, cannot open it ({error.strerror or error}); check its name")
@@ -169,8 +209,11 @@ class Json:
         """Reads a whole document.
 
         Raises:
-            error: the text is not JSON.
+            error: the text is not JSON, or has more than a million values.
         """
+        content = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        if len(content) > MOST_JSON_BYTES or sum(content.count(sign) for sign in b",[{") > MOST_JSON_VALUES:
+            raise error(f"{where}: expected at most {MOST_JSON_VALUES} values in the document, found more; {advice}")
         try:
             return cls(json.loads(text), where, error, advice)
         except (ValueError, RecursionError) as reason:

@@ -31,6 +31,13 @@ SPAN, STEPS = 2.5, 41
 MAPPED = 2000
 """How many test images the map shows."""
 
+FEWEST_MAPPED = 5
+"""With fewer points than this, t-SNE has no neighbourhoods to keep."""
+
+TSNE_STEPS, TSNE_ANGLE = 500, 0.8
+"""These take a third of the time of scikit-learn's 1000 and 0.5 (7 against 21 CPU-seconds for 2000 points), and the
+trustworthiness of neighbourhoods of 12 stays at 0.978."""
+
 
 def step_ratio(points: NDArray[Any]) -> NDArray[np.float64]:
     """The length of the largest step divided by that of the mean step of each row, float64 [rows].
@@ -113,14 +120,18 @@ def tsne(points: Floats) -> Floats:
     """Points [n, dimensions] on a plane, float32 [n, 2], by t-SNE (van der Maaten and Hinton 2008).
 
     It starts from the first two principal components. Neighbours on the plane were neighbours; the distances between
-    groups and the sizes of groups mean little. On one machine and version the same points give the same plane.
+    groups and the sizes of groups mean little. On one machine and version the same points give the same plane. Too few
+    points for t-SNE, and points that do not differ in two directions, keep their first two dimensions.
     """
+    if len(points) < FEWEST_MAPPED or np.linalg.matrix_rank(points - points.mean(0)) < 2:
+        return np.pad(points[:, :2], ((0, 0), (0, max(0, 2 - points.shape[1])))).astype(np.float32)
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     perplexity = min(30, (len(points) - 1) / 3)
     with threadpool_limits(1):  # several threads would sum in an order that changes
-        plane = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(points)
+        cost = {"max_iter": TSNE_STEPS, "angle": TSNE_ANGLE}
+        plane = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1, **cost).fit_transform(points)
     return np.asarray(plane, np.float32)
 
 

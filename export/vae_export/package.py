@@ -222,7 +222,7 @@ def _header(
 
 def _files(
     header: dict[str, Any], graphs: Graphs, run: Run, data: ImageSet, means: Floats, report: Report,
-    measured: Evaluation, prior_facts: Mapping[str, float | int], detail: Detail | None,
+    measured: Evaluation, prior_facts: Mapping[str, float | int | str], detail: Detail | None,
 ) -> dict[str, bytes]:
     """The contents of all files of the model folder."""
     # `deterministic` sorts maps, so that the same weights give the same bytes.
@@ -246,7 +246,7 @@ def _files(
         },
         "export": report.to_json(),
         "fitted_prior": {
-            "family": "Gaussian mixtures, full covariances",
+            "family": prior_facts["family"],
             "components": list(graphs.prior.sizes),
             **prior_facts,
         },

@@ -161,8 +161,8 @@ def squared_errors(decoded: NDArray[np.float32], image: NDArray[np.float32]) -> 
     return _sums((decoded.astype(np.float64) - image) ** 2)
 
 
-def gaussian_cost(squared_error: float, pixels: int, variance: float) -> float:
-    """−log p(x|z) in nats of an image with this squared error, summed over pixels, for this variance."""
+def gaussian_cost(squared_error: Any, pixels: int, variance: float) -> Any:
+    """−log p(x|z) in nats of images with these squared errors, numbers or arrays, which are sums over `pixels`."""
     return squared_error / (2 * variance) + 0.5 * pixels * math.log(2 * math.pi * variance)
 
 

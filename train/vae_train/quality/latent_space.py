@@ -14,6 +14,9 @@ from ..images.image_set import ImageSet
 from .classifiers import describe
 from .scores import Judge
 
+MOST_BASES = 10
+"""How many test images traversals start from at most: one of each of the first classes."""
+
 Floats = NDArray[np.float32]
 
 PATH_STREAM = 2**32 - 6
@@ -54,13 +57,14 @@ def step_ratio(points: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def traversal_smoothness(model: VAE, data: ImageSet, judges: Sequence[Judge]) -> dict[str, Any]:
-    """The `step_ratio` of traversals along each latent dimension, in pixels and in the features of each classifier.
+    """The `step_ratio` of traversals along each latent dimension, in pixels and in the features of each judge.
 
-    The traversals start from the mean of the prior, and from the posterior mean of the first test image of each class.
+    The traversals start from the mean of the prior, and from the posterior mean of the first test image of each class,
+    or of the first test images if there are no classes; at most ten of them.
     """
     width = model.manifest.latent.dimensions
-    labels = data.test_labels.numpy()
-    first = [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)]
+    labels = data.test_labels.numpy() if data.class_names else np.arange(len(data.test_images))
+    first = [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)[:MOST_BASES]]
     bases = [np.zeros(width, np.float32), *model.encode(data.test_images.numpy()[first]).mean]
     ratios: dict[str, list[NDArray[np.float64]]] = {}
     for base in bases:
@@ -80,7 +84,7 @@ def traversal_smoothness(model: VAE, data: ImageSet, judges: Sequence[Judge]) ->
 
 
 def path_length(model: VAE, judge: Judge, seed: int, paths: int = PATHS) -> dict[str, float]:
-    """The perceptual path length in a classifier's features f (Karras et al. 2019, arXiv:1812.04948, section 4.1).
+    """The perceptual path length in a judge's features f (Karras et al. 2019, arXiv:1812.04948, section 4.1).
 
     E[‖f(slerp(a, b; t + ε)) − f(slerp(a, b; t))‖² / ε²] over a, b ~ N(0, I) and t in [0, 1), with the decoder's mean
     picture before any rounding to grey levels. As in the paper, `mean` leaves out the lowest and the highest hundredth;

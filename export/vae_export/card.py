@@ -8,6 +8,7 @@ from typing import Any
 
 from vae_train.evaluation import likelihood_of
 from vae_train.images.settings import FEW
+from vae_train.prior import NORMAL
 
 UNSPECIFIED = "unspecified"
 """The licence of a model, or of a data set, for which none was named."""
@@ -255,11 +256,14 @@ def _prior(fitted: Mapping[str, Any]) -> str:
     components = sorted(set(fitted["components"]))
     each = str(components[0]) if len(components) == 1 else f"{components[0]} to {components[-1]}"
     has_classes = len(fitted["components"]) > 1
-    mixtures = f"For each class it is a mixture of {each}" if has_classes else f"It is a mixture of {each}"
+    kind = "one Gaussian with a full covariance" if each == "1" else f"a mixture of {each} Gaussians with full covariances"
+    mixtures = f"For each class it is {kind}" if has_classes else f"It is {kind}"
+    mixtures += f",\nfitted to posterior samples of {fitted['images']} training images."
+    if fitted["family"] == NORMAL:
+        mixtures = f"Here it is {NORMAL}."
     value = f"{fitted['held_out_nats_fitted_of_class']:.2f}"
     of_class = f"\n| under the fitted prior, given the class | {value} |" if has_classes else ""
-    return f"""The fitted prior is a density of the latents of real images. {mixtures} Gaussians with full covariances,
-fitted to posterior samples of {fitted["images"]} training images. The options `--prior fitted`, `--label` and `--temperature` of `vae-gen sample`
+    return f"""The fitted prior is a density of the latents of real images. {mixtures} The options `--prior fitted`, `--label` and `--temperature` of `vae-gen sample`
 use it.
 
 | mean log-density of posterior samples of {fitted["held_out_images"]} held-out images | nats |

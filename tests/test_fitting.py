@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from cli_runner import Command
-from vae_gen import ImageSpec, InputError
+from vae_gen import VAE, ImageSpec, InputError, find_model
 from vae_gen.internal.fitting import FORMATS, fit_pictures
+from vae_gen.internal.manifest import Manifest, Preparation
+from vae_gen.internal.trimming import find_content
+from vae_train.images.choices import choose_fill
 
 GREY, COLOUR = ImageSpec(1, 28, 28), ImageSpec(3, 28, 28)
 
@@ -209,3 +212,192 @@ def test_nothing_is_said_when_quiet_and_no_warning_leaks(cli: Command) -> None:
     outcome = cli.succeed("encode", "large.png", "-o", "-", "--quiet")
     assert outcome.err == ""
     assert len(json.loads(outcome.out)["mean"]) == 1
+
+
+def boot(side: int = 280) -> Image.Image:
+    """A bright shape on black, longer than wide, that touches all edges of its picture of `side` × 25/28 `side`."""
+    image = Image.new("L", (250, 280))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, 110, 170), fill=250)
+    draw.polygon([(0, 170), (150, 140), (249, 220), (249, 279), (0, 279)], fill=190)
+    return image.resize((round(side * 25 / 28), side), Image.Resampling.BICUBIC)
+
+
+def shop_photo(share: float = 0.7, at: tuple[int, int] | None = None) -> Image.Image:
+    """The boot dark on a white page of 280 × 280 pixels, as long as a share of the page, with its corner at `at`."""
+    page, cut = Image.new("L", (280, 280), 255), boot(round(280 * share))
+    page.paste(Image.eval(cut, lambda level: 255 - level), at or ((280 - cut.width) // 2, (280 - cut.height) // 2))
+    return page
+
+
+def fitted(
+    image: Image.Image, spec: ImageSpec = GREY, invert: str = "auto", trim: bool = True
+) -> tuple[np.ndarray, str]:
+    """Levels [channels, height, width] and the steps."""
+    pictures = fit_pictures(image, spec, invert, trim)
+    return np.rint(pictures.images[0] * 255).astype(int), ", ".join(step for _, done in pictures.steps for step in done)
+
+
+@pytest.fixture(scope="module")
+def filling() -> np.ndarray:
+    """The boot where it fills the frame, grey levels [28, 28]."""
+    framed = Image.new("L", (28, 28))
+    framed.paste(boot().resize((25, 28), Image.Resampling.LANCZOS), (1, 0))
+    return np.asarray(framed).astype(int)
+
+
+@pytest.mark.parametrize(("share", "at"), [(1, None), (0.7, None), (0.57, None), (0.4, (5, 160)), (0.3, (190, 3))])
+def test_margins_do_not_matter(filling: np.ndarray, share: float, at: tuple[int, int] | None) -> None:
+    found, said = fitted(shop_photo(share, at))
+    assert np.abs(found[0] - filling).mean() < 10
+    if share < 1:
+        assert np.abs(fitted(shop_photo(share, at), trim=False)[0] - filling).mean() > 30
+    assert "made negative because its object is darker than the ground" in said
+    assert ("trimmed from 280 × 280 to its object of " in said) == (share < 1 or at is not None)
+
+
+def test_no_trim_leaves_the_margins() -> None:
+    found, said = fitted(shop_photo(), trim=False)
+    assert found[0, :3].max() <= 2
+    assert said == "made negative because its border is bright, scaled from 280 × 280 to 28 × 28"
+
+
+def noisy(page: np.ndarray) -> np.ndarray:
+    return page * 0.95 + np.random.default_rng(0).normal(0, 6, page.shape)
+
+
+def uneven(page: np.ndarray) -> np.ndarray:
+    y, x = np.mgrid[-0.5:0.5:280j, -0.5:0.5:280j]
+    return page * (0.96 - 0.12 * np.hypot(y, x))
+
+
+def shaded(page: np.ndarray) -> np.ndarray:
+    thrown = Image.fromarray(np.where(np.roll(page, (12, 10), (0, 1)) < 215, 50, 0).astype(np.uint8))
+    return np.minimum(page, 255.0 - np.asarray(thrown.filter(ImageFilter.GaussianBlur(14))))
+
+
+def specked(page: np.ndarray) -> np.ndarray:
+    page = page.copy()
+    page[5, 5], page[270, 12:14] = 0, 60
+    return page
+
+
+@pytest.mark.parametrize("change", [noisy, uneven, shaded, specked, lambda page: 225 - (255 - page) * 0.4])
+def test_ground_that_is_not_quite_white_does_not_matter(
+    filling: np.ndarray, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    pixels = change(np.asarray(shop_photo(), np.float64))
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(tmp_path / "a.jpg", quality=80)
+    with Image.open(tmp_path / "a.jpg") as image:
+        found, said = fitted(image)
+    assert "trimmed from 280 × 280 to its object of " in said
+    assert np.abs(found[0] - filling).mean() < 10
+
+
+def test_contrast_is_stretched_only_where_it_is_low() -> None:
+    faint = Image.eval(shop_photo(), lambda level: 225 - (255 - level) // 3)
+    found, said = fitted(faint)
+    assert said.endswith("contrast stretched")
+    assert found.max() > 240
+    assert found[0, 0, -1] == 0
+    assert "contrast" not in fitted(shop_photo())[1]
+    assert "contrast" not in fitted(faint, trim=False)[1]
+    off_white, said = fitted(Image.eval(shop_photo(), lambda level: level * 235 // 255))
+    assert said.endswith("ground made black")
+    assert off_white[0, 0, -1] == 0
+
+
+def test_a_dark_cut_out_is_not_lost_on_black(filling: np.ndarray) -> None:
+    visible = Image.eval(shop_photo(), lambda level: 255 * (level < 200))
+    dark = Image.merge("LA", (Image.new("L", (280, 280), 30), visible))
+    found, said = fitted(dark)
+    assert said.startswith("laid on white where it is transparent, made grey, made negative")
+    assert (np.abs(found[0] - np.where(filling > 100, 225, 0)) < 60).mean() > 0.95
+    pale = Image.merge("LA", (Image.new("L", (280, 280), 210), visible))
+    found, said = fitted(pale)
+    assert said.startswith("laid on black where it is transparent, made grey, trimmed from 280 × 280")
+    assert (np.abs(found[0] - np.where(filling > 100, 210, 0)) < 60).mean() > 0.95
+
+
+def test_what_has_no_object_on_a_plain_ground_is_left() -> None:
+    rough = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60), np.uint8))
+    for image in (rough, Image.new("L", (90, 60), 200), Image.new("L", (90, 60), 0), boot().resize((28, 28))):
+        np.testing.assert_array_equal(fitted(image)[0], fitted(image, trim=False)[0])
+    small_boot = np.asarray(shop_photo().resize((28, 28)))
+    np.testing.assert_array_equal(fit_pictures(small_boot, GREY).images[0, 0] * 255, small_boot)  # an array
+    other_set = ImageSpec(1, 28, 28, Preparation(fill=None))
+    np.testing.assert_array_equal(fitted(shop_photo(), other_set)[0], fitted(shop_photo(), trim=False)[0])
+    kept, said = fitted(shop_photo(), invert="no")  # on black, a white page would have an edge
+    assert said == "scaled from 280 × 280 to 28 × 28"
+    assert kept[0, 0, 0] == 255
+
+
+def test_other_sets_have_their_own_place_and_ground() -> None:
+    smaller = ImageSpec(1, 28, 28, Preparation(fill=0.5))
+    rows = np.flatnonzero((fitted(shop_photo(), smaller)[0][0] > 20).any(1))
+    assert (rows[0], rows[-1]) == (7, 20)
+    on_white = ImageSpec(3, 28, 28, Preparation("pad", "white", False, 1.0))
+    page = Image.new("RGB", (200, 100), (245, 250, 240))
+    page.paste((200, 20, 30), (40, 30, 90, 80))
+    found, said = fitted(page, on_white)
+    assert said == "trimmed from 200 × 100 to its object of 50 × 50, scaled from 50 × 50 to 28 × 28, ground made white"
+    np.testing.assert_array_equal(found[:, 14, 14], [208, 20, 32])  # 255 / 245 and so on of the colours
+    page = Image.new("RGB", (200, 100), (60, 90, 240))
+    page.paste((200, 20, 30), (40, 30, 90, 80))
+    assert "trimmed" not in fitted(page, on_white)[1]
+
+
+def test_the_place_of_objects_is_measured() -> None:
+    random = np.random.default_rng(0)
+    images = np.zeros((50, 1, 28, 28), np.uint8)
+    for image in images:
+        width = random.integers(8, 20)
+        image[0, 4:24, 14 - width // 2 : 14 + width // 2] = 90
+    assert choose_fill(images, (0, 0, 0)) == pytest.approx(20 / 28, abs=1e-4)
+    assert choose_fill(255 - images, (255, 255, 255)) == pytest.approx(20 / 28, abs=1e-4)
+    assert choose_fill(images, (255, 255, 255)) is None
+    assert choose_fill(np.roll(images, 3, 3), (0, 0, 0)) is None  # not in the middle
+    sizes = images.copy()
+    sizes[::4, :, 12:] = 0
+    assert choose_fill(sizes, (0, 0, 0)) is None  # several lengths
+    assert choose_fill(random.integers(0, 256, (50, 3, 12, 16), np.uint8), (0, 0, 0)) is None
+    assert choose_fill(np.zeros((9, 1, 8, 8), np.uint8), (0, 0, 0)) is None
+
+
+def test_large_pictures_are_searched_in_blocks() -> None:
+    page = np.full((1500, 2600, 1), 250, np.uint8)
+    page[700:1000, 90:1200] = 40
+    content = find_content(page)
+    assert content is not None
+    assert np.abs(np.subtract(content.box, (90, 700, 1200, 1000))).max() <= 11
+    assert (content.ground, content.darker, content.extreme) == ((250,), True, 210)
+
+
+def test_what_the_model_was_not_trained_on_gets_a_warning(cli: Command) -> None:
+    random = np.random.default_rng(0)
+    vae = VAE("fashion-mnist-12d-reference")
+    samples = vae.sample(20, seed=1).grey_levels()[:, 0]
+    strange = [np.zeros((28, 28), np.uint8), random.integers(0, 256, (28, 28), np.uint8), 255 - samples[0],
+               np.full((28, 28), 128, np.uint8)]  # fmt: skip
+    assert not vae.losses(strange).familiar.any()
+    assert vae.losses(samples).familiar.mean() > 0.8
+    np.save("strange.npy", np.stack([samples[0], *strange]))
+    for command in ("encode", "reconstruct"):
+        outcome = cli.succeed(command, "strange.npy", "--model", "fashion-mnist-12d-reference", "--json", "-o",
+                              "a.png" if command == "reconstruct" else "a.npz")  # fmt: skip
+        warned = [line.partition(": ")[0] for line in outcome.err.splitlines() if "does not resemble" in line]
+        assert warned == [f"strange.npy[{at}]" for at in range(1, 5)]
+        result = json.loads(outcome.out)
+        rows = result["familiar"] if command == "encode" else [row["familiar"] for row in result["pictures"]]
+        assert rows == [True, False, False, False, False]
+
+
+def test_a_folder_from_before_limits_were_measured_gives_no_warning() -> None:
+    document = json.loads((find_model() / "manifest.json").read_bytes())
+    assert Manifest.parse(json.dumps(document)).familiar is not None
+    del document["metrics"]["test"]["familiar"]
+    assert Manifest.parse(json.dumps(document)).familiar is None
+    del document["preparation"]["fill"]
+    assert Manifest.parse(json.dumps(document)).image.preparation.fill is None
+    del document["preparation"]  # before own images could be trained on, all models were of Fashion-MNIST
+    assert Manifest.parse(json.dumps(document)).image.preparation.fill == 1

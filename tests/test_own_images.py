@@ -69,7 +69,7 @@ def test_colour_pictures_go_from_a_folder_to_a_model_that_verifies(capsys: pytes
     assert manifest["model"]["licence"] == "CC0-1.0"
     assert manifest["data"]["licence"] == "Apache-2.0"
     assert manifest["likelihood"] == "gaussian"
-    assert manifest["preparation"] == {"fit": "pad", "background": "black", "invert_bright": False}
+    assert manifest["preparation"] == {"fit": "pad", "background": "black", "invert_bright": False, "fill": None}
     assert manifest["class_names"] == ["b", "ä"]
     text = "".join(path.read_text() for path in (Path("model", "README.md"), Path("model", "manifest.json")))
     for foreign in ("garment", "Fashion", "MIT", str(Path.cwd())):
@@ -83,7 +83,7 @@ def test_colour_pictures_go_from_a_folder_to_a_model_that_verifies(capsys: pytes
     assert call(eval_command, "model") == 2
     assert "expected --data with the images that this model was trained on (my pictures)" in capsys.readouterr().err
     assert call(eval_command, "model", "--quality") == 2
-    assert "expected --data with the images" in capsys.readouterr().err
+    assert "leave --quality out" in capsys.readouterr().err
 
 
 def test_an_exported_model_sees_a_picture_as_its_training_did(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def encode(
     images: options.Images,
     invert: options.Invert = "auto",
+    trim: options.Trim = True,
     output: Annotated[str | None, options.output("latents.npz", "an archive (.npz), JSON (.json)")] = None,
     format_name: Annotated[Literal["npz", "json"] | None, options.FORMAT] = None,
     model: options.Model = None,
@@ -38,14 +39,15 @@ def encode(
 
     import numpy as np
 
+    from vae_gen.internal.losses import losses_of
     from vae_gen.internal.saving import maker, write_entry
 
-    from .inputs import read_pictures
+    from .inputs import read_pictures, warn_of_unfamiliar
 
-    vae = options.load(model, threads, provider, "encoder")
-    pictures = read_pictures(images, vae.manifest.image, invert, console)
+    vae = options.load(model, threads, provider, "encoder", "decoder")
+    pictures = read_pictures(images, vae.manifest.image, invert, trim, console)
     with target.open() as file:
-        mean, log_variance = vae.encode(pictures.images)
+        mean, log_variance = posterior = vae.encode(pictures.images)
         if target.format == "npz":
             with zipfile.ZipFile(file, "w") as archive:
                 write_entry(archive, "mean", mean)
@@ -57,8 +59,12 @@ def encode(
             document |= {"files": pictures.names, "model": out.model_facts(vae.manifest)}
             file.write(f"{json.dumps(document)}\n".encode())
 
+    made, manifest = vae.decode(mean, detail=False), vae.manifest
+    losses = losses_of(pictures.images, made, posterior, manifest.pixel_variance, manifest.familiar)
+    warn_of_unfamiliar(pictures.names, losses.familiar, console)
     console.message(f"{out.counted(len(mean), 'latent')} → {target.name}")
-    console.result("encode", vae.manifest, {"count": len(mean), "files": pictures.names, **target.facts})
+    facts = {"count": len(mean), "files": pictures.names, "familiar": losses.familiar.tolist(), **target.facts}
+    console.result("encode", vae.manifest, facts)
 
 
 def _rows(values: NDArray[np.float32]) -> list[list[float]]:

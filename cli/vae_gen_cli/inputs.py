@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import VAE, ImageSpec, InputError, Samples
-from vae_gen.internal.array_files import NPY, NPZ, Npz, damage_as_input_error, read_npy
 from vae_gen.internal.arrays import as_latents
 from vae_gen.internal.choice import Choice, check_range
 from vae_gen.internal.command import standard_input
@@ -25,37 +24,48 @@ from .output import Console
 KEYS = ("latents", "latent", "mean")
 """The names under which an archive or a JSON object may have latents; the first one that is there counts."""
 
-MOST_NAMES = 5
-"""How many names an error lists."""
+DAMAGED = (ValueError, TypeError, KeyError, OSError, EOFError, MemoryError, ArithmeticError, zipfile.BadZipFile)
+"""What NumPy and zipfile raise when they read a file that was damaged or made to harm."""
 
-PICKLE = b"\x80"
-"""The first byte of a pickle."""
+MOST_WARNINGS = 10
+"""So many pictures are named that do not resemble the training images."""
 
-MOST_PIPED_BYTES = 512 << 20
-"""The most bytes that are read from a pipe or a device, which may have no end."""
-MOST_JSON_VALUES = 5_000_000
-"""The most values in a JSON document of latents; each takes up to a hundred bytes of memory."""
+NPY, ZIP, PICKLE = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
 
 
-def read_pictures(paths: Sequence[str], spec: ImageSpec, invert: str, console: Console) -> Fitted:
+def read_pictures(paths: Sequence[str], spec: ImageSpec, invert: str, trim: bool, console: Console) -> Fitted:
     """Reads all pictures of all files in order, and prints what was done to fit them to the model.
 
     Raises:
         InputError: a file cannot be read, is not a picture, or is too large.
     """
-    pictures = fit_pictures(list(paths), spec, invert)
+    pictures = fit_pictures(list(paths), spec, invert, trim)
     for name, steps in pictures.steps:
         console.message(f"{name}: {', '.join(steps)}")
     return pictures
 
 
-def read_one_latent(path: str, vae: VAE, invert: Literal["auto", "yes", "no"], console: Console) -> NDArray[np.float32]:
+def warn_of_unfamiliar(names: Sequence[str], familiar: NDArray[np.bool_], console: Console) -> None:
+    """Prints a warning for each picture that does not resemble the training images, or for ten and their number."""
+    strange = [name for name, fits in zip(names, familiar.tolist(), strict=True) if not fits]
+    for name in strange[:MOST_WARNINGS]:
+        console.message(
+            f"{name}: warning: this picture does not resemble those that the model was trained on, "
+            "so its latent and its loss mean little"
+        )
+    if len(strange) > MOST_WARNINGS:
+        console.message(f"warning: {len(strange) - MOST_WARNINGS} more of the {len(names)} pictures do not, either")
+
+
+def read_one_latent(
+    path: str, vae: VAE, invert: Literal["auto", "yes", "no"], trim: bool, console: Console
+) -> NDArray[np.float32]:
     """Reads the one picture in a file, and returns the mean of its posterior, float32 [dimensions].
 
     Raises:
         InputError: the file cannot be read, or has several pictures.
     """
-    pictures = read_pictures([path], vae.manifest.image, invert, console)
+    pictures = read_pictures([path], vae.manifest.image, invert, trim, console)
     if len(pictures.images) != 1:
         raise InputError(f"{path}: expected one picture, got {len(pictures.images)}")
     mean: NDArray[np.float32] = vae.encode(pictures.images).mean[0]
@@ -86,11 +96,9 @@ def read_latents(
     made_with: dict[str, str] = {}
     try:
         if content.startswith(NPY):
-            with damage_as_input_error("; save the latents again"):
-                value = read_npy(io.BytesIO(content), len(content))
-        elif content.startswith(NPZ):
-            with damage_as_input_error("; save the latents again"):
-                archive = Npz(content)
+            value = np.load(io.BytesIO(content), allow_pickle=False)
+        elif content.startswith(ZIP):
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 value = _first(archive, "an array called")
                 rows = as_latents(value, dimensions).reshape(-1, dimensions)
                 made_with = _made_with(json.loads(str(archive["model"]))) if "model" in archive else {}
@@ -103,26 +111,16 @@ def read_latents(
         return as_latents(value, dimensions).reshape(-1, dimensions), made_with
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    except DAMAGED as error:
+        reason = "it holds pickled objects, which could run code" if "pickle" in str(error) else "it is damaged"
+        raise InputError(f"{name}: expected an array of numbers, but {reason}; save the latents again") from error
 
 
 def _read(path: str) -> bytes:
     try:
-        if path == "-":
-            return _limited(standard_input())
-        with Path(path).open("rb") as file:
-            return file.read() if Path(path).is_file() else _limited(file)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # a ValueError for a path with a null character
-        reason = error if isinstance(error, OSError) else OSError(0, str(error))
-        raise InputError(f"{path}: {cannot_open('latents', reason)}") from error
-
-
-def _limited(file: BinaryIO) -> bytes:
-    content = file.read(MOST_PIPED_BYTES + 1)
-    if len(content) > MOST_PIPED_BYTES:
-        raise InputError(f"expected at most {MOST_PIPED_BYTES} bytes of latents from a pipe, got more; use a file")
-    return content
+        return standard_input().read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {cannot_open('latents', error)}") from error
 
 
 def _first(found: Any, what: str) -> Any:
@@ -130,8 +128,7 @@ def _first(found: Any, what: str) -> Any:
     for key in KEYS:
         if key in found:
             return found[key]
-    names = ", ".join(itertools.islice(found, MOST_NAMES)) + (", …" if len(list(found)) > MOST_NAMES else "")
-    raise InputError(f"expected {what} {', '.join(KEYS)}, got {names or 'none'}")
+    raise InputError(f"expected {what} {', '.join(KEYS)}, got {', '.join(found) or 'none'}")
 
 
 def _made_with(model: Any) -> dict[str, str]:
@@ -143,8 +140,6 @@ def _made_with(model: Any) -> dict[str, str]:
 
 def _from_json(content: bytes) -> tuple[Any, dict[str, str]]:
     """The latents of a JSON document, and what it records of its model."""
-    if sum(content.count(sign) for sign in b",[{") > MOST_JSON_VALUES:
-        raise InputError(f"expected at most {MOST_JSON_VALUES} numbers in JSON, got more; save them as .npy")
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError

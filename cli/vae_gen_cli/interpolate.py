@@ -57,6 +57,7 @@ def interpolate(
         ),
     ] = None,
     invert: options.Invert = "auto",
+    trim: options.Trim = True,
     latents: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +122,8 @@ def interpolate(
     if anyway and latents is None:
         raise UsageError("--anyway only applies to a file of --latents; leave it out")
     if not images:
-        options.refuse_idle(context, "--invert", "pictures of an --image")
+        for option in ("--invert", "--trim"):
+            options.refuse_idle(context, option, "pictures of an --image")
 
     import numpy as np
 
@@ -139,7 +141,10 @@ def interpolate(
     vae.open(choice.decoder)
     ends: list[End] = []
     if not pairs:
-        ends = _of_images(vae, images, invert, console) if images else _of_latents(vae, str(latents), anyway, console)
+        if images:
+            ends = _of_images(vae, images, invert, trim, console)
+        else:
+            ends = _of_latents(vae, str(latents), anyway, console)
     number = len(pairs or ends)
     shape = read_method(method)
     ways = [(at, (at + 1) % number) for at in range(number - (0 if loop else 1))]
@@ -259,11 +264,11 @@ def _of_seeds(
     return ends
 
 
-def _of_images(vae: VAE, images: Sequence[str], invert: str, console: out.Console) -> list[End]:
+def _of_images(vae: VAE, images: Sequence[str], invert: str, trim: bool, console: out.Console) -> list[End]:
     """The means of the posteriors of pictures."""
     from .inputs import read_pictures
 
-    pictures = read_pictures(images, vae.manifest.image, invert, console)
+    pictures = read_pictures(images, vae.manifest.image, invert, trim, console)
     return [End(name, mean) for name, mean in zip(pictures.names, vae.encode(pictures.images).mean, strict=True)]
 
 

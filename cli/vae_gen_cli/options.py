@@ -192,7 +192,15 @@ Invert = Annotated[
     Literal["auto", "yes", "no"],
     typer.Option(
         "--invert", rich_help_panel=MAKE,
-        help="Invert the pictures that are read. With auto this is done to pictures with a bright border.",
+        help="Invert the pictures that are read. With auto this is done to objects that are darker than their "
+             "ground, and to pictures with a bright border.",
+    ),
+]
+Trim = Annotated[
+    bool,
+    typer.Option(
+        "--trim/--no-trim", rich_help_panel=MAKE,
+        help="Find the object in a picture with a plain ground, and place it as the training pictures have theirs.",
     ),
 ]
 Dtype = Annotated[

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from . import options
 from . import output as out
 
-ROW = ("file", "loss_nats", "reconstruction_nats", "kl_nats", "psnr_db")
+ROW = ("file", "loss_nats", "reconstruction_nats", "kl_nats", "psnr_db", "unexplained", "familiar")
 """The keys of a picture in the JSON."""
 
 
 def reconstruct(
     images: options.Images,
     invert: options.Invert = "auto",
+    trim: options.Trim = True,
     detail: options.Detail = None,
     output: Annotated[str | None, options.output("reconstruction.png", "a sheet (.png, .webp)")] = None,
     format_name: Annotated[Literal["png", "webp"] | None, options.FORMAT] = None,
@@ -43,18 +44,20 @@ def reconstruct(
     from vae_gen.internal.choice import resolve_detail
     from vae_gen.internal.losses import losses_of
 
-    from .inputs import read_pictures
+    from .inputs import read_pictures, warn_of_unfamiliar
     from .sheets import cards, preview
 
     vae = options.load(model, threads, provider, "encoder", "decoder")
     detail = resolve_detail(vae.manifest, detail)
-    pictures = read_pictures(images, vae.manifest.image, invert, console)
+    pictures = read_pictures(images, vae.manifest.image, invert, trim, console)
     count = len(pictures.images)
     out.check_size(2 * count, vae.manifest.image, scale)
     with target.open() as file:
         posterior = vae.encode(pictures.images)
         mean_pictures = vae.decode(posterior.mean, detail=False)
-        losses = losses_of(pictures.images, mean_pictures, posterior, vae.manifest.pixel_variance)
+        losses = losses_of(
+            pictures.images, mean_pictures, posterior, vae.manifest.pixel_variance, vae.manifest.familiar
+        )
         made = vae.decode(posterior.mean, detail=True) if detail else mean_pictures
         stacked = to_grey_levels(np.stack([pictures.images, made], axis=1))  # [n, 2, channels, height, width]
         labels = [f"{nats:.1f} nats\n{psnr:.1f} dB" for nats, psnr in zip(losses.nats, losses.psnr_db, strict=True)]
@@ -66,10 +69,11 @@ def reconstruct(
 
     average = f"{losses.nats.mean():.1f} nats and a PSNR of {losses.psnr_db.mean():.1f} dB on average"
     console.message(f"{out.counted(count)}, {average} → {target.name}")
-    columns_of_row = losses.nats, losses.reconstruction_nats, losses.kl_nats, losses.psnr_db
+    warn_of_unfamiliar(pictures.names, losses.familiar, console)
+    columns_of_row = losses.nats, losses.reconstruction_nats, losses.kl_nats, losses.psnr_db, losses.unexplained
     rows = [
-        dict(zip(ROW, (name, *(round(float(number), 3) for number in numbers)), strict=True))
-        for name, *numbers in zip(pictures.names, *columns_of_row, strict=True)
+        dict(zip(ROW, (name, *(round(float(number), 3) for number in numbers), bool(familiar)), strict=True))
+        for name, familiar, *numbers in zip(pictures.names, losses.familiar, *columns_of_row, strict=True)
     ]
     facts = {"pictures": rows, "count": count, **target.facts, "detail": detail}
     console.result("reconstruct", vae.manifest, facts)

@@ -48,6 +48,7 @@ def traverse(
         ),
     ] = None,
     invert: options.Invert = "auto",
+    trim: options.Trim = True,
     prior: options.Prior = None,
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
@@ -92,7 +93,8 @@ def traverse(
         for option in ("--start", "--prior", "--label", "--temperature"):
             options.refuse_idle(context, option, "the picture of a --seed")
     if image is None:
-        options.refuse_idle(context, "--invert", "the picture of an --image")
+        for option in ("--invert", "--trim"):
+            options.refuse_idle(context, option, "the picture of an --image")
     if span > LARGEST_SPAN:
         raise UsageError(f"expected a span of at most {LARGEST_SPAN} standard deviations, got {span:g}")
 
@@ -120,7 +122,7 @@ def traverse(
         **asdict(choice),
     }
     vae.open(choice.decoder)
-    centre = None if image is None else read_one_latent(image, vae, invert, console)
+    centre = None if image is None else read_one_latent(image, vae, invert, trim, console)
     with target.open() as file:
         sample = None if seed is None else next(vae._sampler(choice, seed).stream(start, 1))
         made = vae.traverse(

@@ -319,20 +319,26 @@ class VAE:
         return detail_noise(spec, seed, start, n, None if labels is None else np.asarray(labels, np.int64))
 
     def encode(
-        self, images: Picture | Sequence[object], *, invert: Literal["auto", "yes", "no"] | bool = "auto"
+        self,
+        images: Picture | Sequence[object],
+        *,
+        invert: Literal["auto", "yes", "no"] | bool = "auto",
+        trim: bool = True,
     ) -> Posterior:
         """Finds the latents of pictures: mean and log-variance of the posterior q(z|x), each float32 [n, dimensions].
 
         A file and a Pillow image may have any size and mode: it is rotated or mirrored according to its EXIF data, made
-        grey or RGB, made negative if its border is bright (Fashion-MNIST's garments lie on black), scaled to fit, and
-        padded with black. An array must have the model's shape, because the meaning of its axes can't be guessed; for
-        an array of another size pass `PIL.Image.fromarray(array)`.
+        grey or RGB, made negative if it is darker than its ground (Fashion-MNIST's garments lie on black), trimmed to
+        the object on a plain ground, scaled to fit, and padded with black. An array must have the model's shape,
+        because the meaning of its axes can't be guessed; for an array of another size pass
+        `PIL.Image.fromarray(array)`.
 
         Args:
             images: a path (.png, .jpg, …, .npy, .npz), a Pillow image, an array, `Samples`, or a list of these. Arrays
                 are uint8 in 0 … 255 or floats in [0, 1], [..., channels, height, width]; the channel axis may be
                 missing if the model has one channel.
             invert: "auto" as above, "yes" or True to make all pictures negative, "no" or False for none.
+            trim: False leaves the margins of pictures, and their contrast.
 
         Raises:
             InputError: a file that can't be read, or an array of another shape, dtype or range.
@@ -344,7 +350,7 @@ class VAE:
         """
         from .internal.fitting import fit_pictures
 
-        pictures = fit_pictures(images, self.manifest.image, invert).images
+        pictures = fit_pictures(images, self.manifest.image, invert, trim).images
         blocks = [{"image": pictures[at : at + BLOCK]} for at in range(0, len(pictures), BLOCK)]
         session = self._graphs["encoder"]
         parts = in_order(
@@ -359,6 +365,7 @@ class VAE:
         noise: ArrayLike | None = None,
         detail: bool | None = None,
         invert: Literal["auto", "yes", "no"] | bool = "auto",
+        trim: bool = True,
     ) -> NDArray[np.float32]:
         """Encodes pictures and decodes their posterior means, float32 [n, channels, height, width] in [0, 1].
 
@@ -367,6 +374,7 @@ class VAE:
             noise: as in `decode`.
             detail: as in `decode`; a loss needs the mean pictures, which False gives.
             invert: as in `encode`.
+            trim: as in `encode`.
 
         Raises:
             InputError: as in `encode`.
@@ -375,12 +383,17 @@ class VAE:
         >>> VAE("fashion-mnist-12d-reference").reconstruct(np.zeros((28, 28))).shape
         (1, 1, 28, 28)
         """
-        return self.decode(self.encode(images, invert=invert).mean, noise=noise, detail=detail)
+        return self.decode(self.encode(images, invert=invert, trim=trim).mean, noise=noise, detail=detail)
 
     def losses(
-        self, images: Picture | Sequence[object], *, invert: Literal["auto", "yes", "no"] | bool = "auto"
+        self,
+        images: Picture | Sequence[object],
+        *,
+        invert: Literal["auto", "yes", "no"] | bool = "auto",
+        trim: bool = True,
     ) -> Losses:
-        """Measures how well the model describes pictures: the loss of each in nats, its two parts, and the PSNR.
+        """Measures how well the model describes pictures: the loss of each in nats, its two parts, and the PSNR; and
+        whether the picture resembles those that the model was trained on (`familiar`).
 
         The loss is the negative ELBO at the mean of the picture's posterior, with the decoder's mean picture. Nats of
         grey pictures are a cross-entropy, and nats of pictures in colour are those of a Gaussian, which may be below 0;
@@ -389,6 +402,7 @@ class VAE:
         Args:
             images: as in `encode`.
             invert: as in `encode`.
+            trim: as in `encode`.
 
         Raises:
             InputError: as in `encode`.
@@ -402,9 +416,10 @@ class VAE:
         from .internal.fitting import fit_pictures
         from .internal.losses import losses_of
 
-        pictures = fit_pictures(images, self.manifest.image, invert).images
+        pictures = fit_pictures(images, self.manifest.image, invert, trim).images
         posterior = self.encode(pictures)
-        return losses_of(pictures, self.decode(posterior.mean, detail=False), posterior, self.manifest.pixel_variance)
+        made, manifest = self.decode(posterior.mean, detail=False), self.manifest
+        return losses_of(pictures, made, posterior, manifest.pixel_variance, manifest.familiar)
 
     def traverse(
         self,

@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import vae_gen
 from vae_gen import InputError, standard_normals
+from vae_gen.internal.manifest import Familiar
 
 if TYPE_CHECKING:
     from .model import VAE
@@ -43,6 +44,9 @@ SMALLEST = 2.0**-24
 
 SMALLEST_VARIANCE = 1 / (12 * 255**2)
 """The smallest variance of the Gaussian likelihood: that of rounding to 256 levels, as in objective.py."""
+
+OUTSIDE = 0.005
+"""The share of the images beyond each limit of `Familiar`, so that at most 1.5 % of them would get a warning."""
 
 Encode = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Maps images, float32 [n, channels, height, width] in [0, 1], to mean and log-variance, each [n, latent]."""
@@ -75,6 +79,8 @@ class Evaluation:
     """the entropy of the pixels, below which no reconstruction can be; None with the Gaussian likelihood"""
     psnr_db: float
     """the peak signal-to-noise ratio of the images that posterior means are decoded to, from the mean squared error"""
+    familiar: Familiar
+    """the limits between which the loss and the unexplained share of nearly all images lie, at their posterior means"""
     pixel_variance: float | None = None
     """the variance of the Gaussian likelihood: the mean squared error of one random latent of each image; or None"""
 
@@ -93,13 +99,16 @@ def evaluate(encode: Encode, decode: Decode, cost: Cost | None, images: NDArray[
             squared error over all these images.
         images: uint8 [n, channels, height, width].
     """
-    costs, floors, kls, means, errors = [], [], [], [], []
+    costs, floors, kls, means, errors, at_mean, variations = [], [], [], [], [], [], []
     for start, image, mean, log_variance in encoded(encode, images):
         noise = standard_normals(NOISE_SEED, start, len(image), mean.shape[1], NOISE_STREAM)
         latent = mean + np.exp(np.float32(0.5) * log_variance) * noise
         costs.append(cost(latent, image) if cost is not None else squared_errors(decode(latent), image))
         floors.append(cost_of_probabilities(image, image))
-        errors.append(squared_errors(decode(mean), image))
+        made = decode(mean)
+        errors.append(squared_errors(made, image))
+        at_mean.append(errors[-1] if cost is None else cost_of_probabilities(made, image))
+        variations.append(_sums((image - image.mean((1, 2, 3), np.float64, keepdims=True)) ** 2))
         mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
         kls.append(0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance))  # the formula is in objective.py
         means.append(mean)
@@ -110,6 +119,7 @@ def evaluate(encode: Encode, decode: Decode, cost: Cost | None, images: NDArray[
     if cost is None:
         pixel_variance = max(reconstruction / pixels, SMALLEST_VARIANCE)
         reconstruction = gaussian_cost(reconstruction, pixels, pixel_variance)
+        at_mean = [gaussian_cost(squared, pixels, pixel_variance) for squared in at_mean]
     return Evaluation(
         images=len(images),
         neg_elbo=reconstruction + kl,
@@ -120,8 +130,18 @@ def evaluate(encode: Encode, decode: Decode, cost: Cost | None, images: NDArray[
         posterior_mean_variance=variance.tolist(),
         floor_nats=float(np.concatenate(floors).mean()) if cost is not None else None,
         psnr_db=psnr_db(float(np.concatenate(errors).mean()) / pixels),
+        familiar=_limits(
+            (np.concatenate(at_mean) + np.concatenate(kls).sum(1)) / pixels,
+            np.concatenate(errors) / np.maximum(np.concatenate(variations), SMALLEST),
+        ),
         pixel_variance=pixel_variance,
     )
+
+
+def _limits(nats_per_pixel: NDArray[np.float64], unexplained: NDArray[np.float64]) -> Familiar:
+    """The limits between which nearly all images lie, rounded to six digits after the point."""
+    lowest, highest = (round(float(value), 6) for value in np.quantile(nats_per_pixel, [OUTSIDE, 1 - OUTSIDE]))
+    return Familiar((lowest, highest), round(float(np.quantile(unexplained, 1 - OUTSIDE)), 6))
 
 
 def encoded(
@@ -161,8 +181,11 @@ def squared_errors(decoded: NDArray[np.float32], image: NDArray[np.float32]) -> 
     return _sums((decoded.astype(np.float64) - image) ** 2)
 
 
-def gaussian_cost(squared_error: Any, pixels: int, variance: float) -> Any:
-    """−log p(x|z) in nats of images with these squared errors, numbers or arrays, which are sums over `pixels`."""
+Numbers = TypeVar("Numbers", float, NDArray[np.float64])
+
+
+def gaussian_cost(squared_error: Numbers, pixels: int, variance: float) -> Numbers:
+    """−log p(x|z) in nats of images with this squared error, summed over pixels, for this variance."""
     return squared_error / (2 * variance) + 0.5 * pixels * math.log(2 * math.pi * variance)
 
 

@@ -8,10 +8,9 @@ guessed.
 
 from __future__ import annotations
 
-import itertools
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
@@ -19,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import InputError, UsageError
-from .array_files import NPY, NPZ, Npz, damage_as_input_error, read_npy
 from .arrays import as_images
 from .files import cannot_open
 from .manifest import ImageSpec
+from .trimming import CLOSE, FAINT, VISIBLE, Content, find_content, is_in_place, stretched
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,8 +35,17 @@ MAX_MEGAPIXELS = 25
 BRIGHT = 0.5
 """A border is bright if the median of its pixels is above this, on a scale from 0 to 1."""
 
+DARK = 64
+"""A cut-out whose visible pixels are darker than this on average, of 255, would be lost on black."""
+
+NEAR_GROUND = 64
+"""Grey levels by which the ground of a picture in colour may differ from the model's background."""
+
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "AVIF", "JPEG2000", "PCX")
 """The formats that are opened. Pillow reads more, but EPS would start Ghostscript, and few people need the rest."""
+
+NPY, NPZ = b"\x93NUMPY", b"PK\x03\x04"
+"""The first bytes of an .npy file and of an .npz file."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Fitted:
     """for each file, image or array that was changed: its name, and the changes in words, in order"""
 
 
-def fit_pictures(pictures: Any, spec: ImageSpec, invert: str | bool = "auto") -> Fitted:
+def fit_pictures(pictures: Any, spec: ImageSpec, invert: str | bool = "auto", trim: bool = True) -> Fitted:
     """Converts pictures to the model's size, channels and range of values.
 
     Args:
@@ -62,8 +70,10 @@ def fit_pictures(pictures: Any, spec: ImageSpec, invert: str | bool = "auto") ->
             of an .npz file the array `images` is read.
         spec: the model's images, and how the images that it was trained on were prepared.
         invert: "yes" or True makes all pictures negative, and "no" or False none. "auto" makes those image files and
-            Pillow images negative whose border is bright, if the model's training data has a dark background; it never
-            changes arrays, `Samples` or .npy files.
+            Pillow images negative whose border is bright, or whose object is darker than the ground, if the model's
+            training data has a dark background; it never changes arrays, `Samples` or .npy files.
+        trim: whether the object in image files and Pillow images is found and placed as in the training pictures,
+            if these have one object of a certain size on a plain ground. Pictures of the model's own size are left.
 
     Raises:
         InputError: a picture can't be read, has another shape than the model's images as an array, or is too large.
@@ -77,7 +87,7 @@ def fit_pictures(pictures: Any, spec: ImageSpec, invert: str | bool = "auto") ->
     images, names, steps = [], [], []
     for name, picture in named:
         try:
-            read, done = _fit(picture, spec, mode)
+            read, done = _fit(picture, spec, mode, trim)
         except InputError as error:
             raise InputError(f"{name}: {error}" if name else str(error)) from error.__cause__
         images.append(read)
@@ -114,15 +124,15 @@ def _name(value: Any) -> str:
     return os.fspath(value) if isinstance(value, str | os.PathLike) else ""
 
 
-def _fit(picture: Any, spec: ImageSpec, invert: Invert) -> tuple[Floats, list[str]]:
+def _fit(picture: Any, spec: ImageSpec, invert: Invert, trim: bool) -> tuple[Floats, list[str]]:
     if isinstance(picture, str | os.PathLike) and not _is_array_file(picture):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd files; what matters is checked here
             with open_picture(picture) as image:
-                return _fit_image(image, spec, invert)
+                return _fit_image(image, spec, invert, trim)
     if _is_pillow(picture):
         _check_size(picture)
-        return _fit_image(picture, spec, invert)
+        return _fit_image(picture, spec, invert, trim)
     images = _load(picture, spec) if isinstance(picture, str | os.PathLike) else as_images(picture, spec)
     return (np.float32(1) - images, ["made negative"]) if invert == "yes" else (images, [])
 
@@ -140,16 +150,18 @@ def _is_array_file(path: str | os.PathLike[str]) -> bool:
 
 
 def _load(path: str | os.PathLike[str], spec: ImageSpec) -> Floats:
-    with damage_as_input_error("; save the pictures again"), Path(path).open("rb") as file:
-        if file.read(len(NPY)) == NPY:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            return as_images(read_npy(file, size), spec)
-        file.seek(0)
-        found = Npz(file)
-        if "images" in found:
-            return as_images(found["images"], spec)
-        names = ", ".join(itertools.islice(found, 5)) or "no arrays"
+    try:
+        with Path(path).open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return as_images(found, spec)
+            if "images" in found:
+                return as_images(found["images"], spec)
+            names = ", ".join(found) or "no arrays"
+    except InputError:
+        raise
+    except Exception as error:  # NumPy and zlib raise almost anything for a damaged file
+        raise InputError("expected an array of pictures, got a damaged or pickled one") from error
     raise InputError(f"expected an archive with an array called images, got one with {names}")
 
 
@@ -190,11 +202,11 @@ def _check_size(image: Image.Image) -> None:
         raise InputError("expected a picture with pixels, got an empty one")
 
 
-def _fit_image(image: Image.Image, spec: ImageSpec, invert: Invert) -> tuple[Floats, list[str]]:
+def _fit_image(image: Image.Image, spec: ImageSpec, invert: Invert, trim: bool) -> tuple[Floats, list[str]]:
     """The picture as the model takes it, float32 [1, channels, height, width] in [0, 1], and what was done to it."""
     done: list[str] = []
     try:
-        return _fitted(upright(image, done), spec, invert, done), done
+        return _fitted(upright(image, done), spec, invert, trim, done), done
     # Decoders of damaged files raise almost anything: OSError, SyntaxError, ValueError, struct.error, …
     except Exception as error:
         reason = " ".join(str(error).split())[:100]
@@ -218,22 +230,119 @@ def upright(image: Image.Image, done: list[str]) -> Image.Image:
     return turned
 
 
-def _fitted(image: Image.Image, spec: ImageSpec, invert: Invert, done: list[str]) -> Floats:
+def _fitted(image: Image.Image, spec: ImageSpec, invert: Invert, trim: bool, done: list[str]) -> Floats:
     from PIL import ImageOps
 
-    preparation = spec.preparation
-    flat = flattened(eight_bits(image, done), preparation.rgb, done)
+    preparation, size = spec.preparation, (spec.width, spec.height)
+    image = eight_bits(image, done)
+    alpha, paper = _opacity(image), preparation.rgb
+    dark = alpha is not None and preparation.invert_bright and _is_dark(image, alpha)
+    if invert == "yes" or (invert == "auto" and dark):  # transparent parts must show the background in the end
+        paper = (255 - paper[0], 255 - paper[1], 255 - paper[2])
+    flat = flattened(image, paper, done)
     mode = "L" if spec.channels == 1 else "RGB"
     if flat.mode != mode:
         if mode == "L" and flat.mode != "1":
             done.append("made grey")
         flat = flat.convert(mode)
-    if invert == "yes" or (invert == "auto" and preparation.invert_bright and _has_bright_border(flat)):
-        done.append("made negative" + (" because its border is bright" if invert == "auto" else ""))
+    searched = trim and preparation.fill is not None and flat.size != size
+    content = find_content(_levels(flat), alpha) if searched else None
+    negative = invert == "yes"
+    if invert == "auto" and preparation.invert_bright:
+        negative = _has_bright_border(flat) if content is None else content.darker
+    if negative:
+        bright = "its border is bright" if content is None else "its object is darker than the ground"
+        done.append("made negative" + (f" because {bright}" if invert == "auto" else ""))
         flat = ImageOps.invert(flat)
-    framed = fitted_into(flat, (spec.width, spec.height), preparation.fit, preparation.rgb, done)
-    levels = np.asarray(framed, np.float32).reshape(spec.height, spec.width, spec.channels)
-    return (levels / np.float32(255)).transpose(2, 0, 1)[None]
+        if content is not None:
+            content = replace(content, ground=tuple(255 - level for level in content.ground), darker=not content.darker)
+    if content is not None and _fits_background(content, spec):
+        framed = _placed(flat, content, spec, done)
+    else:
+        framed = fitted_into(flat, size, preparation.fit, preparation.rgb, done)
+    return (_levels(framed).astype(np.float32) / np.float32(255)).transpose(2, 0, 1)[None]
+
+
+def _levels(flat: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of a picture of mode L or RGB, uint8 [height, width, channels]."""
+    return np.asarray(flat, np.uint8).reshape(flat.height, flat.width, -1)
+
+
+def _opacity(image: Image.Image) -> NDArray[np.uint8] | None:
+    """The opacity of each pixel, uint8 [height, width]; None if no part of the picture is transparent."""
+    if not image.has_transparency_data:
+        return None
+    alpha: NDArray[np.uint8] = np.asarray(image.convert("RGBA"))[..., 3]
+    return None if alpha.min() == 255 else alpha
+
+
+def _is_dark(image: Image.Image, alpha: NDArray[np.uint8]) -> bool:
+    """Whether the visible pixels of a picture with transparent parts would be lost on black."""
+    visible = np.asarray(image.convert("RGBA").convert("L"))[alpha > VISIBLE]
+    return visible.size > 0 and int(visible.sum(dtype=np.int64)) < DARK * visible.size
+
+
+def _fits_background(content: Content, spec: ImageSpec) -> bool:
+    """Whether an object may be cut out and laid on the model's background without a visible edge.
+
+    The ground of a grey picture becomes black or white later, so only the direction counts.
+    """
+    background = spec.preparation.rgb
+    if spec.channels == 1 and background in ((0, 0, 0), (255, 255, 255)):
+        return content.darker == (background[0] == 255)
+    return max(abs(level - wanted) for level, wanted in zip(content.ground, background, strict=False)) <= NEAR_GROUND
+
+
+def _placed(flat: Image.Image, content: Content, spec: ImageSpec, done: list[str]) -> Image.Image:
+    """The object of a picture alone, as long as the objects of the training pictures, in the middle of the background.
+
+    Its ground becomes the background, and a faint object gets the contrast of the training pictures.
+    """
+    from PIL import Image
+
+    preparation, size = spec.preparation, (spec.width, spec.height)
+    if preparation.fill is None or is_in_place(content.box, flat.size, size, preparation.fill):
+        inner = fitted_into(flat, size, preparation.fit, preparation.rgb, done)
+    else:
+        cut = flat.crop(content.box)
+        done.append(f"trimmed from {flat.width} × {flat.height} to its object of {cut.width} × {cut.height}")
+        scale = preparation.fill * min(size[0] / cut.width, size[1] / cut.height)
+        inner_size = (max(1, int(cut.width * scale + 0.5)), max(1, int(cut.height * scale + 0.5)))
+        if inner_size != cut.size:
+            done.append(f"scaled from {cut.width} × {cut.height} to {inner_size[0]} × {inner_size[1]}")
+        inner = cut.resize(inner_size, Image.Resampling.LANCZOS)
+    inner = _with_ground(inner, content, spec, done)
+    if inner.size == size:
+        return inner
+    framed = Image.new("RGB", size, preparation.rgb).convert(inner.mode)
+    framed.paste(inner, ((size[0] - inner.width) // 2, (size[1] - inner.height) // 2))
+    return framed
+
+
+def _with_ground(inner: Image.Image, content: Content, spec: ImageSpec, done: list[str]) -> Image.Image:
+    """Moves the levels of each channel so that the ground has the colour of the background, if that is black or white.
+
+    The other end of the scale stays, unless a grey object is faint: then its own contrast fills the scale.
+    """
+    from PIL import Image
+
+    levels, words = _levels(inner).copy(), []
+    for channel, ground in enumerate(content.ground):
+        wanted = spec.preparation.rgb[channel]
+        if wanted not in (0, 255):
+            continue
+        low = abs(ground - wanted)  # from here on as on black
+        top = 255
+        if spec.channels == 1 and content.extreme > CLOSE and 255 * content.extreme < FAINT * (255 - low):
+            top = low + content.extreme
+            words.append("contrast stretched")
+        elif low:
+            words.append("ground made " + ("black" if wanted == 0 else "white"))
+        plane = levels[..., channel] if wanted == 0 else 255 - levels[..., channel]
+        moved = stretched(plane, low, top)
+        levels[..., channel] = moved if wanted == 0 else 255 - moved
+    done += dict.fromkeys(words)
+    return Image.fromarray(levels[..., 0] if spec.channels == 1 else levels)
 
 
 def fitted_into(

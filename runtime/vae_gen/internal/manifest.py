@@ -25,9 +25,6 @@ SCHEMA_VERSION = 1
 GRAPH_NAMES = ("encoder", "decoder", "generator")
 """The graphs of every model. A model with a fitted prior also has `latents`, and one with a detail stage `detail`."""
 
-LARGEST_SIDE, LARGEST_IMAGE = 4096, 1 << 23
-"""The longest axis of images, latents and noise, and the most numbers in an image. No trained model comes near."""
-
 PRIOR_FILE = "prior.json"
 """The file with the tables of the fitted prior, in a model that has one."""
 
@@ -83,12 +80,25 @@ class Preparation:
     """the colour behind transparent pixels and around padded pictures: black, white or #rrggbb"""
     invert_bright: bool = True
     """whether a picture with a bright border should be inverted, because the pictures lie on a dark ground"""
+    fill: float | None = 1.0
+    """the share of the frame that the longer side of each picture's object takes, in the middle of a plain ground; None
+    if the pictures have no such object, so that pictures must not be trimmed"""
 
     @property
     def rgb(self) -> tuple[int, int, int]:
         """The background as red, green and blue."""
         text = self.background
         return COLOURS.get(text) or (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16))
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """The limits of two measures between which nearly all test images lie. A picture outside is unlike them."""
+
+    nats_per_pixel: tuple[float, float]
+    """the lowest and the highest loss (see `VAE.losses`), divided by channels × height × width"""
+    unexplained: float
+    """the largest share of a picture's variation that its reconstruction misses"""
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,8 @@ class Manifest:
     """the whole JSON document, with the keys that this library doesn't use"""
     pixel_variance: float | None = None
     """the variance of the Gaussian likelihood of pixels in [0, 1]; None for the Bernoulli likelihood"""
+    familiar: Familiar | None = None
+    """what the test images are like; None in a folder that was written before this was measured"""
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -277,6 +289,7 @@ def _manifest(root: Json) -> Manifest:
         detail=detail,
         document=root.mapping(),
         pixel_variance=_pixel_variance(root),
+        familiar=_familiar(root),
     )
 
 
@@ -313,10 +326,7 @@ def _image(node: Json, root: Json) -> ImageSpec:
     if node["range"].items(Json.number) != (0.0, 1.0):
         raise node["range"].wrong("[0, 1]")
     preparation = _preparation(root["preparation"]) if "preparation" in root else Preparation()
-    channels, height, width = (node[name].whole(1, LARGEST_SIDE) for name in ("channels", "height", "width"))
-    if channels * height * width > LARGEST_IMAGE:
-        raise node.wrong(f"at most {LARGEST_IMAGE} numbers in an image")
-    return ImageSpec(channels, height, width, preparation)
+    return ImageSpec(node["channels"].whole(1), node["height"].whole(1), node["width"].whole(1), preparation)
 
 
 def _pixel_variance(root: Json) -> float | None:
@@ -329,17 +339,31 @@ def _pixel_variance(root: Json) -> float | None:
     return variance.number()
 
 
+def _familiar(node: Json) -> Familiar | None:
+    for key in ("metrics", "test", "familiar"):
+        if key not in node:
+            return None
+        node = node[key]
+    limits = node["nats_per_pixel"].items(Json.number)
+    if len(limits) != 2 or limits[0] > limits[1]:
+        raise node["nats_per_pixel"].wrong("the lowest and the highest number")
+    return Familiar((limits[0], limits[1]), node["unexplained"].number(0))
+
+
 def _preparation(node: Json) -> Preparation:
     fit, background = node["fit"], node["background"]
     if fit.text() not in ("pad", "crop", "stretch"):
         raise fit.wrong("pad, crop or stretch")
     if background.text() not in COLOURS and not re.fullmatch("#[0-9a-fA-F]{6}", background.text()):
         raise background.wrong("black, white or #rrggbb")
-    return Preparation(fit.text(), background.text(), node["invert_bright"].flag())
+    fill = node["fill"].number(0, 1) if "fill" in node and node["fill"].value is not None else None
+    if fill == 0:
+        raise node["fill"].wrong("a number above 0, or null")
+    return Preparation(fit.text(), background.text(), node["invert_bright"].flag(), fill)
 
 
 def _latent(node: Json) -> LatentSpec:
-    dimensions = node["dimensions"].whole(1, LARGEST_SIDE)
+    dimensions = node["dimensions"].whole(1)
     kl, order = node["kl_nats"].items(Json.number), node["order"].items(Json.whole)
     if len(kl) != dimensions:
         raise node["kl_nats"].wrong(f"{dimensions} numbers")
@@ -357,7 +381,7 @@ def _detail(root: Json) -> DetailSpec:
     node = root["detail"]
     if "latents" not in root["graphs"]:
         raise node.wrong("nothing, because graphs has no latents, which computes the noise")
-    spec = DetailSpec(node["noise"].whole(1, LARGEST_SIDE), node["class_shift"].number(), node["default"].flag())
+    spec = DetailSpec(node["noise"].whole(1), node["class_shift"].number(), node["default"].flag())
     if len(root["class_names"].items(Json.text)) > spec.noise:
         raise node["noise"].wrong("at least as many numbers as there are class_names")
     return spec

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vae_gen.internal.trimming import CLOSE, NEAR_PLACE
+
 from .settings import LARGEST_SIDE, SMALLEST_SIDE, Choice, ImageSettings, colour_text
 
 AUTO_LARGEST = 64
@@ -30,6 +32,8 @@ PALE = 0.75
 VARIANCE_SHARE = 0.74
 """What 12 principal components hold of Fashion-MNIST, for which 12 latents are right."""
 LARGEST_LATENT = 128
+IN_PLACE = 0.9
+"""If the objects of this share of the pictures have one length and lie in the middle, other pictures are trimmed."""
 
 
 @dataclass(frozen=True)
@@ -208,3 +212,30 @@ def network_for(height: int, width: int) -> tuple[int, ...]:
     longer = max(height, width)
     channels = (32, 64) if longer <= 32 else (16, 32, 64) if longer <= 64 else (16, 32, 64, 96)
     return channels[: min(height, width).bit_length() - 1]  # a side of 8 pixels can be halved three times
+
+
+def choose_fill(images: NDArray[np.uint8], background: tuple[int, int, int]) -> float | None:
+    """The share of the frame that the longer side of each picture's object takes; None if there are no such objects.
+
+    That is so if the ground is not plain, or the objects have several lengths or do not lie in the middle.
+
+    Args:
+        images: uint8 [n, channels, height, width], the training pictures, or some thousands of them at random.
+        background: red, green and blue of the ground.
+    """
+    ground = np.array(background[: images.shape[1]], np.int16)[:, None, None]
+    found = (np.abs(images.astype(np.int16) - ground) > CLOSE).any(1)  # [n, height, width]
+    border = np.concatenate([found[:, 0], found[:, -1], found[:, 1:-1, 0], found[:, 1:-1, -1]], axis=1)
+    plain = (border.mean(1) <= 0.5) & found.any((1, 2))
+    lengths, offsets = np.zeros(len(found)), np.zeros(len(found))
+    for axis in (1, 2):
+        filled = found.any(axis)  # [n, side]
+        side = filled.shape[1]
+        first, past = filled.argmax(1), side - filled[:, ::-1].argmax(1)
+        lengths = np.maximum(lengths, (past - first) / side)
+        offsets = np.maximum(offsets, np.abs(first + past - side) / (2 * side))
+    if not plain.any():
+        return None
+    fill = float(np.median(lengths[plain]))
+    placed = plain & (np.abs(lengths - fill) <= NEAR_PLACE) & (offsets <= NEAR_PLACE)
+    return round(fill, 4) if placed.mean() >= IN_PLACE else None

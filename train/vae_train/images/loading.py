@@ -27,6 +27,7 @@ from .choices import (
     Sample,
     choose_background,
     choose_channels,
+    choose_fill,
     choose_latent_dim,
     choose_size,
     network_for,
@@ -174,9 +175,9 @@ def images_of_model(
     from .. import data as fashion
 
     name, image, preparation = data_name(manifest), manifest["image"], manifest.get("preparation", {})
-    if data is None and name != fashion.NAME:
-        raise UsageError(f"expected --data with the images that this model was trained on ({name}), got none")
-    if data is None and (image["channels"], image["height"], image["width"]) == (1, 28, 28):
+    if data is None:
+        if name != fashion.NAME:
+            raise UsageError(f"expected --data with the images that this model was trained on ({name}), got none")
         return fashion.load_fashion_mnist(root)
     settings = ImageSettings.of(
         image_size=f"{image['height']}x{image['width']}",
@@ -187,8 +188,7 @@ def images_of_model(
         few=True,
         latent_dim=str(manifest["latent"]["dimensions"]),
     )
-    source = data or FASHION_MNIST  # at another size than its own
-    return load_images(source, settings, root=root, workers=workers, progress=progress, refuse_few=False).images
+    return load_images(data, settings, root=root, workers=workers, progress=progress, refuse_few=False).images
 
 
 def data_name(manifest: Mapping[str, Any]) -> str:
@@ -472,6 +472,7 @@ def _assembled(
         fit=frame.fit,
         background=colour_text(frame.background),
         invert_bright=frame.channels == 1 and _bright_borders(some) <= BRIGHT_BORDERS,
+        fill=choose_fill(some, frame.background) if frame.fit == "pad" else None,
     )
     hasher = hashlib.sha256(json.dumps([list(images.shape), list(counts), list(class_names)]).encode())
     hasher.update("".join(digests).encode() + labels.tobytes())

@@ -91,7 +91,7 @@ def test_the_examples_show_pictures_of_any_shape(cli: Command, shape: tuple[int,
 def test_the_examples_page_shows_and_encodes_colours(cli: Command) -> None:
     white = {"fit": "pad", "background": "white", "invert_bright": False}
     cli.succeed("kit", "kit", "--model", write_tiny_model(Path("m"), shape=(3, 12, 20), preparation=white))
-    Image.new("RGBA", (10, 10), (200, 30, 20, 255)).save("a.png")
+    Image.new("RGBA", (10, 10), (240, 230, 40, 255)).save("a.png")  # bright, on a white ground
     with example_drivers.example_page(Path("kit")) as page:
         read_first = """(place) => Array.from(
             document.querySelector(`${place} canvas`).getContext("2d").getImageData(0, 0, 20, 12).data)"""
@@ -102,7 +102,7 @@ def test_the_examples_page_shows_and_encodes_colours(cli: Command) -> None:
         page.wait_for_selector("#reconstruction canvas >> nth=1")
         own = np.reshape(page.evaluate(read_first, "#reconstruction"), (12, 20, 4))[..., :3]
         assert own[0, 0].tolist() == [255, 255, 255]
-        assert own[6, 10].tolist() == [200, 30, 20]
+        assert own[6, 10].tolist() == [240, 230, 40]
 
 
 def test_a_folder_with_something_in_it_is_left_alone(cli: Command) -> None:

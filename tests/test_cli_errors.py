@@ -297,7 +297,7 @@ COMMANDS: list[tuple[str, int, str]] = [
         "decode objects.npy",
         5,
         "objects.npy: expected an array of numbers, but it holds pickled objects, which could run code; save "
-        "the latents again",
+        "numbers",
     ),
     (
         "decode latents.pkl",

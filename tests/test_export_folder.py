@@ -8,7 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,17 +40,20 @@ from tiny_proof import (
     tiny_pictures,
     unit_pictures,
 )
-from vae_export import command, package
+from vae_export import command, package, stages
 from vae_export.graphs import Graphs
 from vae_export.package import export_run
+from vae_export.stages import Stages
 from vae_gen import (
     VAE,
     ExportMismatchError,
+    InputError,
     ModelFolder,
     picture_grid,
     random_words,
     standard_normals,
     to_grey_levels,
+    verify,
 )
 from vae_gen.internal.latents import detail_noise
 from vae_train.evaluation import evaluate_torch
@@ -149,7 +156,7 @@ def test_a_miss_of_a_value_or_of_the_structure_leaves_the_old_folder_as_it_was(
 ) -> None:  # fmt: skip
     before = {path.name: path.read_bytes() for path in exported.iterdir()}
     use(spoil)
-    assert vae_export("--out", exported, "--quiet") == 6
+    assert vae_export("--out", exported, "--quiet", "--force") == 6
     assert capsys.readouterr().err == (
         f"vae-export: expected graphs that agree with PyTorch, got a miss in {name}"
         f"{'; ' + name if name.startswith('encoder') else ''}; nothing was written\n"
@@ -411,20 +418,120 @@ def test_the_options_of_the_command_reach_the_export(
     out = tmp_path / "my-model"
     for options in ((), ("--name", "n", "--model-version", "3", "--weights", "best", "--prior", "normal"),
                     ("--detail", "available"), ("--detail", "none"),
-                    ("--licence", "MIT", "--data-licence", "CC0-1.0")):  # fmt: skip
+                    ("--licence", "MIT", "--data-licence", "CC0-1.0"), ("--force",)):  # fmt: skip
         assert vae_export("--out", out, *options) == 6
-    assert weights == ["last", "best", "last", "last", "last"]
+    assert weights == ["last", "best", "last", "last", "last", "last"]
     assert all(arguments == (RUN, DATA, out) for arguments, _ in calls)
+    assert all(isinstance(options.pop("progress"), Stages) for _, options in calls)
     plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "detail": DETAIL,
-             "details_by_default": True, "licence": "unspecified", "data_licence": None}  # fmt: skip
+             "details_by_default": True, "licence": "unspecified", "data_licence": None, "force": False}  # fmt: skip
     assert [options for _, options in calls] == [
         plain,
         {**plain, "name": "n", "version": "3", "default_prior": "normal"},
         {**plain, "details_by_default": False},
         {**plain, "detail": None, "details_by_default": False},
         {**plain, "licence": "MIT", "data_licence": "CC0-1.0"},
+        {**plain, "force": True},
     ]  # fmt: skip
     weights.clear()
     monkeypatch.setattr("vae_train.images.settings.FEW", 2000)  # the images are fewer, so the best epoch is exported
     assert vae_export("--out", out) == 6
     assert weights == ["last", "best"]
+
+
+def test_a_model_is_replaced_only_with_force_and_never_together_with_other_files(
+    use: Callable[..., None], exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use()
+    out = tmp_path / "my model"
+    shutil.copytree(exported, out)
+    assert vae_export("--out", out) == 2
+    assert capsys.readouterr().err == (
+        f"vae-export: expected a new folder, got {out}, which holds a model; add --force to replace it, or choose "
+        "another --out\n"
+    )
+    assert document(out) == document(exported)
+    assert vae_export("--out", out, "--force", "--name", "second") == 0
+    assert document(out)["model"]["name"] == "second"
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1] == f"next: vae-gen sample -n 50 --model '{out}' -o samples.png"
+    for stage in ("loading PyTorch", "building the other graphs", "comparing the graphs with PyTorch"):
+        assert re.search(rf"^ +\d+\.\d s  {stage}", error, re.MULTILINE)
+    (out / "notes.txt").write_text("dear")
+    assert vae_export("--out", out, "--force") == 7
+    assert "found notes.txt" in capsys.readouterr().err
+    assert document(out)["model"]["name"] == "second"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_appears_during_the_export_is_not_lost(
+    use: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    use()
+    out, golden = tmp_path / "model", package.golden_vectors
+
+    def meanwhile(*arguments: Any) -> dict[str, Any]:
+        out.mkdir()
+        (out / "thesis.tex").write_text("dear")
+        return golden(*arguments)
+
+    monkeypatch.setattr(package, "golden_vectors", meanwhile)
+    assert vae_export("--out", out, "--quiet", *(["--force"] if force else [])) == 7
+    assert f"cannot write {out}: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "thesis.tex"]
+
+
+def test_the_place_is_checked_before_pytorch_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("dear")
+    program = (
+        "import sys; from vae_export import command; code = command.main(); "
+        "print(code, [name for name in ('torch', 'sklearn', 'onnx') if name in sys.modules])"
+    )
+    words = [sys.executable, "-c", program, "run", "--out", str(tmp_path / "file" / "model")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "7 []\n"
+    assert done.stderr.startswith(f"vae-export: cannot write {tmp_path / 'file' / 'model'}: there is no folder ")
+
+
+def test_a_long_stage_shows_signs_of_life(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(stages, "QUIET_S", 0.02)
+    with Stages() as shown:
+        shown("waiting")
+        deadline = time.monotonic() + 30
+        lines = ""
+        while "still" not in lines and time.monotonic() < deadline:
+            time.sleep(0.01)
+            lines += capsys.readouterr().err
+    assert re.match(r"   0\.\d s  waiting\n +\d+\.\d s  still waiting\n", lines)
+    with Stages(quiet=True) as silent:
+        silent("waiting")
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("images", "classes"), [(2, 2), (3, 0), (150, 1), (150, 130)])
+def test_sets_of_few_images_and_of_one_or_many_classes_export(
+    use: Callable[..., None], tmp_path: Path, images: int, classes: int
+) -> None:
+    few = tiny_pictures(images)
+    labels = torch.arange(images) % max(classes, 1) if classes else torch.full((images,), -1)
+    names = tuple(f"class {at}" for at in range(classes))
+    data = replace(few, train_labels=labels, test_labels=labels, class_names=names)
+    use(data=data)
+    report, measured = export_run(RUN, data, tmp_path / "model", name="m", version="1")
+    assert report.misses() == []
+    assert measured.images == images
+    assert [check.detail for check in verify(tmp_path / "model") if not check.passed] == []
+    assert "NaN" not in (tmp_path / "model" / "manifest.json").read_text()
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"which has {images} pictures for\ntraining and validation" in card
+    assert f"{images} pictures are few" in card
+    assert ("The pictures have no classes" in card) == (classes == 0)
+
+
+def test_a_set_of_one_image_is_refused_in_one_sentence(use: Callable[..., None], tmp_path: Path) -> None:
+    data = tiny_pictures(1)
+    use(data=data)
+    with pytest.raises(InputError, match="expected at least 2 training images to fit a prior to, got 1; add images"):
+        export_run(RUN, data, tmp_path / "model", name="m", version="1")

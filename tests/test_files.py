@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vae_gen import OutputError
-from vae_gen.internal.files import replacing, replacing_folder, write_file
+from vae_gen.internal.files import check_folder_can_be_made, filling_folder, replacing, replacing_folder, write_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions, links and devices")
 
@@ -78,14 +78,69 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "model"
     with replacing_folder(target) as folder:
         (folder / "a").write_text("1")
-    with pytest.raises(RuntimeError), replacing_folder(target) as folder:
+    with pytest.raises(RuntimeError), replacing_folder(target, accept) as folder:
         (folder / "b").write_text("2")
         raise RuntimeError
     assert [entry.name for entry in target.iterdir()] == ["a"]
-    with replacing_folder(target) as folder:
+    with replacing_folder(target, accept) as folder:
         (folder / "b").write_text("2")
     assert [entry.name for entry in target.iterdir()] == ["b"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def accept(folder: Path) -> None:
+    """Lets any folder be replaced."""
+
+
+def refuse(folder: Path) -> None:
+    raise OutputError(f"expected no {sorted(entry.name for entry in folder.iterdir())}")
+
+
+def appears(target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    (target / "thesis.tex").write_text("dear")
+
+
+def test_a_folder_that_appears_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with pytest.raises(OutputError, match="a folder with files appeared there"), replacing_folder(target):
+        appears(target)
+    with pytest.raises(OutputError, match=r"expected no \['thesis.tex'\]"), replacing_folder(target, refuse):
+        appears(target)
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {"model", "model/thesis.tex"}
+
+
+def test_an_empty_folder_that_appears_meanwhile_is_no_hindrance_and_a_file_is_one(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "model") as folder:
+        (folder / "a").write_text("1")
+        (tmp_path / "model").mkdir()
+    assert (tmp_path / "model" / "a").exists()
+    with pytest.raises(OutputError), replacing_folder(tmp_path / "other") as folder:
+        (folder / "a").write_text("1")
+        (tmp_path / "other").write_text("dear")
+    assert (tmp_path / "other").read_text() == "dear"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_two_that_fill_the_same_new_folder_at_once_lose_no_file(tmp_path: Path) -> None:
+    target = tmp_path / "shard"
+    with filling_folder(target) as first:
+        (first / "0").write_text("0")
+        with filling_folder(target) as second:
+            (second / "1").write_text("1")
+        appears(target)
+    assert sorted(path.name for path in target.iterdir()) == ["0", "1", "thesis.tex"]
+    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
+
+
+def test_a_trial_leaves_nothing_behind_and_names_what_is_in_the_way(tmp_path: Path) -> None:
+    check_folder_can_be_made(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="a file of that name is in the way"):
+        check_folder_can_be_made(tmp_path / "file")
+    with pytest.raises(OutputError, match="there is no folder .*; create it first"):
+        check_folder_can_be_made(tmp_path / "no" / "model")
 
 
 def test_a_folder_whose_replacement_and_restoration_both_fail_is_kept_and_named(
@@ -96,14 +151,14 @@ def test_a_folder_whose_replacement_and_restoration_both_fail_is_kept_and_named(
     (target / "a").write_text("1")
     rename, calls = Path.replace, []
 
-    def fails_from_the_second(self: Path, other: Path) -> Path:
+    def fails_from_the_third(self: Path, other: Path) -> Path:
         calls.append(other)
-        if len(calls) > 1:
+        if len(calls) > 2:
             raise OSError(5, "Input/output error")
         return rename(self, other)
 
-    monkeypatch.setattr(Path, "replace", fails_from_the_second)
-    with pytest.raises(OutputError, match="the old folder is now in ") as raised, replacing_folder(target):
+    monkeypatch.setattr(Path, "replace", fails_from_the_third)
+    with pytest.raises(OutputError, match="the old folder is now in ") as raised, replacing_folder(target, accept):
         pass
     kept = Path(str(raised.value).rsplit(" is now in ", 1)[1])
     assert (kept / "model" / "a").read_text() == "1"

@@ -40,7 +40,7 @@ SHAPE = "expected images of shape [n, 1, 28, 28], got shape"
         (7, f"expected images as an array of numbers, got the single number 7; {KINDS}"),
         ("none.png", MISSING),
         (Path("none.png"), MISSING),
-        ("a\0b", "a\0b: expected the path of a picture, got a text that is not a path"),
+        ("a\0b", "a?b: expected the path of a picture, got a text that is not a path"),
         (["none.png", "b.png"], MISSING),
         ({"image": 1}, f"expected images as an array of numbers, got {{'image': 1}}; {KINDS}"),
         (b"x", f"expected images as an array of numbers, got b'x'; {KINDS}"),

@@ -75,6 +75,6 @@ def test_the_changelog_opens_with_the_version_of_the_package() -> None:
 
 def test_errors_are_one_short_line_without_control_characters() -> None:
     text = str(UsageError("a\n b\x1b[2J\u202e" + "x" * 10_000))
-    assert text.startswith("a b?[2J?xx")
+    assert text.startswith("a  b?[2J?xx")
     assert 500 < len(text) <= 600
     assert text.isprintable()

@@ -381,7 +381,7 @@ def test_the_bound_falls_with_more_draws_from_the_elbo_towards_the_log_likelihoo
     assert bounds[2] > -model.log_likelihood(images).mean() - 0.01
 
 
-@pytest.mark.parametrize("chunk", [4096, 13])  # all images at once, and two
+@pytest.mark.parametrize("chunk", [4096, 36])  # all images at once, and two
 def test_weights_are_the_ratio_of_the_joint_density_to_the_proposal_with_the_contracts_noise(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

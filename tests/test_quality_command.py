@@ -194,7 +194,7 @@ def test_a_bound_does_not_depend_on_how_many_images_are_decoded_at_once(
 ) -> None:
     model, images = vae_gen.VAE(tiny_model_folder), DATA.test_images.numpy()[:7].astype(np.float32) / 255
     whole = importance_bound(model, images, 6)
-    monkeypatch.setattr("vae_train.quality.likelihood.CHUNK", 13)  # two images at a time
+    monkeypatch.setattr("vae_train.quality.likelihood.CHUNK", 13 * 784)  # two images at a time
     parts = importance_bound(model, images, 6)
     assert parts.iwae == pytest.approx(whole.iwae, abs=1e-4)
     assert importance_bound(model, images, 6, proposal=images).iwae == parts.iwae

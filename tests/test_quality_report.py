@@ -372,7 +372,7 @@ def test_each_column_of_the_page_holds_the_figure_that_it_is_named_after(
         "read as label %": "90.1", "CAS %": "77.7 ± 1.1",
     }  # fmt: skip
     plain = tables("Samples, in the features of the plain classifier")["set 10"]
-    assert (plain["Fréchet"], plain["share"], plain["read as label %"]) == ("10.01 ± 0.50", "–", "–")
+    assert (plain["Fréchet"], plain["share"], "read as label %" in plain) == ("10.01 ± 0.50", "–", False)
     for name, accuracy, sure in (("residual", "92.38 %", "87.1 %"), ("plain", "93.04 %", "88.2 %")):
         text = page.partition(f"features of the {name} classifier")[2].partition("|")[0]
         assert text.index(accuracy) < text.index(sure)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +17,14 @@ from vae_gen import FittedPrior, standard_normals
 from vae_gen.internal.prior import Mixture
 from vae_train.prior import (
     NOISE_STREAM,
+    NORMAL,
     fit_mixture,
     fit_prior,
     fit_to_training_images,
     log_density,
     normal_log_density,
     posterior_samples,
+    shrunk_gaussian,
 )
 
 WIDTH = 3
@@ -173,12 +177,14 @@ def test_the_fit_to_a_data_set_by_hand() -> None:
     mean, _ = encode(data.train_images.numpy() / np.float32(255))
     latents = np.stack([mean + 0.3 * standard_normals(seed, 0, 200, WIDTH, 2**32 - 8) for seed in range(4)])
     labels = data.train_labels.numpy()
-    expected = fit_prior(latents[:, training].astype(np.float32), labels[training], 2, components=2)
+    z = latents[0, held_out].astype(np.float32)
+    choices = [fit_prior(latents[:, training].astype(np.float32), labels[training], 2, size) for size in (2, 1)]
+    expected = max(choices, key=lambda choice: log_density(choice, z).mean())
     np.testing.assert_allclose(prior.means, expected.means, atol=1e-3)
     np.testing.assert_allclose(prior.factors, expected.factors, atol=1e-3)
     np.testing.assert_array_equal(prior.class_thresholds, expected.class_thresholds)
-    z = latents[0, held_out].astype(np.float32)
     assert facts == {
+        "family": "Gaussian mixtures, full covariances",
         "images": 150,
         "held_out_images": 50,
         "held_out_nats_normal": pytest.approx(-0.5 * (z**2 + np.log(2 * np.pi)).sum(1).mean(), abs=1e-4),
@@ -193,3 +199,126 @@ def test_at_most_5000_images_are_held_out_of_the_fit() -> None:
     data = dataclasses.replace(tiny_data(), train_images=images, train_labels=torch.zeros(20_400, dtype=torch.int64))
     _, facts = fit_to_training_images(lambda x: (x.reshape(-1, 1), np.zeros((len(x), 1), np.float32)), data, 1)
     assert (facts["images"], facts["held_out_images"]) == (15_400, 5000)
+
+
+def covariances(prior: FittedPrior) -> np.ndarray:
+    """Those of the classes, without N(0, I), in float64."""
+    factors = prior.factors[1:].astype(float)
+    return factors @ factors.transpose(0, 2, 1)
+
+
+def latents_of_classes(sizes: list[int], width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Four draws of latents, [4, n, width], around a centre for each class, and the labels: together about N(0, I)."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    means = random.normal(0, 0.6, (len(sizes), width))[labels] + random.normal(0, 0.7, (len(labels), width))
+    return (means + random.normal(0, 0.4, (4, len(labels), width))).astype(np.float32), labels
+
+
+def test_a_class_of_three_images_borrows_the_spread_of_the_others() -> None:
+    width = 40
+    sizes = [60] * 20 + [3]
+    latents, labels = latents_of_classes(sizes, width)
+    prior = fit_prior(latents, labels, len(sizes))
+    assert prior.sizes == (1,) * 21
+    assert np.isfinite(prior.factors).all()
+    own = np.linalg.eigvalsh(covariances(prior)[20])
+    assert own[0] > 0.2  # not flat where three images say nothing
+    # Other images of the same class are described better than by N(0, I), and far better than by the three alone.
+    random = np.random.default_rng(0)
+    centre = random.normal(0, 0.6, (21, width))[20]
+    others = (centre + random.normal(0, np.hypot(0.7, 0.4), (500, width))).astype(np.float32)
+    nats, of_normal = log_density(prior, others, np.full(500, 20)).mean(), normal_log_density(others).mean()
+    alone = FittedPrior.of([1], [fit_mixture(latents[:, labels == 20], 1)], labelled=False)
+    assert nats > of_normal + 0.5 > log_density(alone, others).mean() + 100
+
+
+def test_a_shrunk_gaussian_lies_between_its_images_and_what_is_typical() -> None:
+    latents = (standard_normals(5, 0, 12, WIDTH) + 2).reshape(3, 4, WIDTH)
+    centre, typical = np.array([1.0, 0, -1]), np.diag([1.0, 2, 3])
+    mixture = shrunk_gaussian(latents, centre, typical)
+    flat = latents.reshape(12, WIDTH).astype(float)
+    own = np.cov(flat.T, bias=True)
+    np.testing.assert_allclose(mixture.means[0], (4 * flat.mean(0) + centre) / 5, atol=1e-5)
+    expected = (4 * own + 3 * typical) / 7 * 1.2 + 1e-4 * np.eye(3)
+    np.testing.assert_allclose(mixture.factors[0] @ mixture.factors[0].T, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("classes", "width", "most"), [(10, 12, 20), (200, 40, 1), (200, 12, 16), (3, 40, 20)])
+def test_tables_of_many_classes_stay_small(
+    classes: int, width: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def fit(latents: np.ndarray, components: int) -> Mixture:
+        asked.append(components)
+        return Mixture(np.ones(1), np.zeros((1, width), np.float32), np.eye(width, dtype=np.float32)[None])
+
+    monkeypatch.setattr("vae_train.prior.fit_mixture", fit)
+    fit_prior(np.zeros((1, classes * 900, width), np.float32), np.arange(classes * 900) % classes, classes)
+    assert set(asked) == {most}
+
+
+def coded(latents: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Any, Any]:
+    """An encoder that gives these means [n, width] with narrow posteriors, and the set that it belongs to."""
+    count, width = latents.shape
+    index = np.arange(count)
+    images = np.stack([index % 256, index // 256], 1).astype(np.uint8).reshape(count, 1, 1, 2)
+    data = dataclasses.replace(
+        tiny_data(), train_images=torch.from_numpy(images), train_labels=torch.from_numpy(labels),
+        class_names=tuple(map(str, range(classes))),
+    )  # fmt: skip
+
+    def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        at = np.round(image.reshape(-1, 2) * 255).astype(int) @ [1, 256]
+        return latents[at], np.full((len(at), width), -2, np.float32)
+
+    return encode, data
+
+
+@pytest.mark.parametrize(
+    ("sizes", "labelled"), [([150], False), ([3] * 50, True), ([40, 40, 3], True), ([12] * 200, True), ([900], False)]
+)
+def test_forty_dimensions_fit_few_images_and_many_classes_no_worse_than_the_normal(
+    sizes: list[int], labelled: bool
+) -> None:
+    latents, labels = latents_of_classes(sizes, 40)
+    encode, data = coded(latents[0], labels if labelled else labels * 0 - 1, len(sizes) if labelled else 0)
+    prior, facts = fit_to_training_images(encode, data)
+    assert np.isfinite([value for value in facts.values() if not isinstance(value, str)]).all()
+    assert facts["held_out_nats_fitted"] >= facts["held_out_nats_normal"] - 1e-9
+    assert np.isfinite(prior.latents(0, 0, 500)[0]).all()
+    assert prior.classes == (len(sizes) if labelled else 0)
+    assert FittedPrior.parse(json.dumps(prior.to_json(data.class_names))).sizes == prior.sizes
+
+
+def test_what_is_no_better_than_the_normal_is_replaced_by_it_and_said() -> None:
+    # Eight training images in a narrow place, held-out ones all around: whatever is fitted misses them.
+    _, held_out = by_hand.split(32, 8)
+    latents = np.full((32, 2), 3, np.float32) + 0.01 * standard_normals(0, 0, 32, 2)
+    latents[held_out] = standard_normals(1, 0, 8, 2)
+    encode, data = coded(latents.astype(np.float32), np.arange(32) % 2, 2)
+    prior, facts = fit_to_training_images(encode, data)
+    assert facts["family"] == NORMAL
+    assert facts["held_out_nats_fitted"] == pytest.approx(facts["held_out_nats_normal"], abs=1e-6)
+    assert (prior.means == 0).all()
+    assert set(prior.draw_labels(0, 0, 100)) == {0, 1}
+
+
+def test_one_gaussian_is_kept_where_a_mixture_describes_new_images_worse() -> None:
+    latents = standard_normals(0, 0, 60, 2) @ np.array([[1, 0.5], [0, 0.5]], np.float32)
+    encode, data = coded(latents.astype(np.float32), np.full(60, -1), 0)
+    prior, facts = fit_to_training_images(encode, data, components=9)
+    assert prior.sizes == (1,)
+    assert facts["held_out_nats_fitted"] > facts["held_out_nats_normal"]
+
+
+def test_images_without_a_class_are_left_out_of_the_figure_given_the_class() -> None:
+    latents, labels = latents_of_classes([40, 40], 2)
+    encode, data = coded(latents[0], np.where(np.arange(80) % 3 == 0, -1, labels), 2)
+    prior, facts = fit_to_training_images(encode, data, components=1)
+    held_out = by_hand.split(80, 20)[1]
+    z = posterior_samples(encode, data.train_images.numpy())[0, held_out]
+    y = data.train_labels.numpy()[held_out]
+    expected = log_density(prior, z[y >= 0], y[y >= 0]).mean()
+    assert facts["held_out_nats_fitted_of_class"] == pytest.approx(expected, abs=1e-6)

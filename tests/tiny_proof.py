@@ -56,6 +56,8 @@ class LinearVae(nn.Module):
         flat = image.flatten(1)
         return flat @ self.mean, flat @ self.log_variance
 
+    encoder = encode  # there is no refinement
+
     def decoder(self, latent: Tensor) -> Tensor:
         """Logits."""
         return (latent @ self.pixels).unflatten(1, IMAGE)

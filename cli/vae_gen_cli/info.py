@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from vae_gen import ModelFolder
 
+LONGEST_BAR_NATS = 9
+"""A longer bar would not fit on a line; trained models have at most 4 nats in a dimension."""
+
 
 def info(
     model: options.Model = None,
@@ -63,7 +66,7 @@ def _facts(folder: ModelFolder) -> Iterator[tuple[str, str]]:
         yield "priors", "normal"
     for row in manifest.latent.order:
         kl = manifest.latent.kl_nats[row]
-        yield f"  z{row}", f"{kl:5.2f} nats  {'#' * round(10 * kl)}"
+        yield f"  z{row}", f"{kl:5.2f} nats  {'#' * round(10 * min(max(kl, 0), LONGEST_BAR_NATS))}"
     for name, graph in manifest.graphs.items():
         yield name, f"{graph.file}, {graph.bytes:,} bytes, opset {graph.opset}, sha256 {graph.sha256[:12]}…"
     yield "seeds", f"contract version {manifest.seed_contract_version}"

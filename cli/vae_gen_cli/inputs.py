@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import VAE, ImageSpec, InputError, Samples
+from vae_gen.internal.array_files import NPY, NPZ, Npz, damage_as_input_error, read_npy
 from vae_gen.internal.arrays import as_latents
 from vae_gen.internal.choice import Choice, check_range
 from vae_gen.internal.command import standard_input
@@ -24,13 +25,19 @@ from .output import Console
 KEYS = ("latents", "latent", "mean")
 """The names under which an archive or a JSON object may have latents; the first one that is there counts."""
 
-DAMAGED = (ValueError, TypeError, KeyError, OSError, EOFError, MemoryError, ArithmeticError, zipfile.BadZipFile)
-"""What NumPy and zipfile raise when they read a file that was damaged or made to harm."""
+MOST_NAMES = 5
+"""How many names an error lists."""
 
 MOST_WARNINGS = 10
 """So many pictures are named that do not resemble the training images."""
 
-NPY, ZIP, PICKLE = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
+PICKLE = b"\x80"
+"""The first byte of a pickle."""
+
+MOST_PIPED_BYTES = 512 << 20
+"""The most bytes that are read from a pipe or a device, which may have no end."""
+MOST_JSON_VALUES = 5_000_000
+"""The most values in a JSON document of latents; each takes up to a hundred bytes of memory."""
 
 
 def read_pictures(paths: Sequence[str], spec: ImageSpec, invert: str, trim: bool, console: Console) -> Fitted:
@@ -96,9 +103,11 @@ def read_latents(
     made_with: dict[str, str] = {}
     try:
         if content.startswith(NPY):
-            value = np.load(io.BytesIO(content), allow_pickle=False)
-        elif content.startswith(ZIP):
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            with damage_as_input_error("; save the latents again"):
+                value = read_npy(io.BytesIO(content), len(content))
+        elif content.startswith(NPZ):
+            with damage_as_input_error("; save the latents again"):
+                archive = Npz(content)
                 value = _first(archive, "an array called")
                 rows = as_latents(value, dimensions).reshape(-1, dimensions)
                 made_with = _made_with(json.loads(str(archive["model"]))) if "model" in archive else {}
@@ -111,16 +120,26 @@ def read_latents(
         return as_latents(value, dimensions).reshape(-1, dimensions), made_with
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
-    except DAMAGED as error:
-        reason = "it holds pickled objects, which could run code" if "pickle" in str(error) else "it is damaged"
-        raise InputError(f"{name}: expected an array of numbers, but {reason}; save the latents again") from error
 
 
 def _read(path: str) -> bytes:
     try:
-        return standard_input().read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {cannot_open('latents', error)}") from error
+        if path == "-":
+            return _limited(standard_input())
+        with Path(path).open("rb") as file:
+            return file.read() if Path(path).is_file() else _limited(file)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a ValueError for a path with a null character
+        reason = error if isinstance(error, OSError) else OSError(0, str(error))
+        raise InputError(f"{path}: {cannot_open('latents', reason)}") from error
+
+
+def _limited(file: BinaryIO) -> bytes:
+    content = file.read(MOST_PIPED_BYTES + 1)
+    if len(content) > MOST_PIPED_BYTES:
+        raise InputError(f"expected at most {MOST_PIPED_BYTES} bytes of latents from a pipe, got more; use a file")
+    return content
 
 
 def _first(found: Any, what: str) -> Any:
@@ -128,7 +147,8 @@ def _first(found: Any, what: str) -> Any:
     for key in KEYS:
         if key in found:
             return found[key]
-    raise InputError(f"expected {what} {', '.join(KEYS)}, got {', '.join(found) or 'none'}")
+    names = ", ".join(itertools.islice(found, MOST_NAMES)) + (", …" if len(list(found)) > MOST_NAMES else "")
+    raise InputError(f"expected {what} {', '.join(KEYS)}, got {names or 'none'}")
 
 
 def _made_with(model: Any) -> dict[str, str]:
@@ -140,6 +160,8 @@ def _made_with(model: Any) -> dict[str, str]:
 
 def _from_json(content: bytes) -> tuple[Any, dict[str, str]]:
     """The latents of a JSON document, and what it records of its model."""
+    if sum(content.count(sign) for sign in b",[{") > MOST_JSON_VALUES:
+        raise InputError(f"expected at most {MOST_JSON_VALUES} numbers in JSON, got more; save them as .npy")
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from vae_train.evaluation import likelihood_of
+from vae_train.images.settings import FEW
+from vae_train.prior import NORMAL
+
+UNSPECIFIED = "unspecified"
+"""The licence of a model, or of a data set, for which none was named."""
+PROOF_IMAGES = 1000
+"""How many test images the proof uses, and worst.png is chosen from."""
+WORST_PICTURES = 10
+"""How many pictures worst.png shows."""
+SHOWN_CLASSES = 20
+"""How many class names the card lists."""
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
@@ -26,18 +38,18 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         output: max(check["max"] for check in manifest["export"]["values"] if check["output"] == output)
         for output in ("image", "mean", "log_variance", "latent")
     }
-    return f"""# {model["name"]} {model["version"]}
+    return f"""# {_plain(model["name"])} {_plain(model["version"])}
 
-This is a convolutional variational autoencoder (VAE) of {manifest["data"]["name"]}. It makes a picture of
-{image["height"]} × {image["width"]} pixels{_CHANNELS[image["channels"]]} from a latent of {latent["dimensions"]} numbers, and finds the latent of a picture. The
-model's licence is {model["licence"]}; the data set's licence is {manifest["data"]["licence"]}.{_classes(manifest)}
+This is a convolutional variational autoencoder (VAE) of the data set {_plain(manifest["data"]["name"])}, which has {_counted(_training_images(manifest), "picture")} for
+training and validation. The model makes a picture of {image["height"]} × {image["width"]} pixels{_CHANNELS[image["channels"]]} from a latent of {_counted(latent["dimensions"], "number")},
+and finds the latent of a picture. {_licences(manifest)}{_classes(manifest)}
 
 ![Fifty samples of seed 0](preview.png)
 
 The picture above is the output of `vae-gen sample -n 50 --seed 0` with this model. Its samples come from {_DEFAULT[latent["default_prior"]]}
 by default{_and_details(manifest)}.
 
-## Figures on the {test["images"]} test images
+## Figures on {_counted(test["images"], "test image")}
 
 | figure | nats per image |
 |---|---|
@@ -81,12 +93,13 @@ pictures in [0, 1], {worst["mean"]:.1e} on posterior means, {worst["log_variance
 
 ![Test images above their reconstructions](worst.png)
 
-The upper row shows ten test images, the worst of the first 1000: their reconstructions, in the lower row, {_WORST[likelihood]}.
+The upper row shows {_worst(test)}: their reconstructions, in the lower row,
+{_WORST[likelihood]}.
 
 - Some samples from N(0, I) (`--prior normal`) are blends of two pictures, because they lie between the latents
   of real pictures more often than samples from the fitted prior do.
 - {_looks(manifest)}
-- The model was made for pictures of {image["height"]} × {image["width"]} pixels that are like those of {manifest["data"]["name"]}. {_prepared(manifest)}
+- The model was made for pictures of {image["height"]} × {image["width"]} pixels that are like those of {_plain(manifest["data"]["name"])}. {_prepared(manifest)}{_by_heart(manifest)}
 """
 
 
@@ -95,16 +108,57 @@ _LOSS = {
     "bernoulli": "binary cross-entropy summed over pixels",
     "gaussian": "negative log-density of a Gaussian whose variance is the mean squared error",
 }
-_WORST = {"bernoulli": "are furthest\nabove the floor of the image", "gaussian": "have the\nlargest squared error"}
+_WORST = {"bernoulli": "are furthest above the floor of the image", "gaussian": "have the largest squared error"}
 _DEFAULT = {"normal": "N(0, I)", "fitted": "its fitted prior"}
 
 
+def _plain(text: str) -> str:
+    """A name as Markdown that shows it as it is: on one line, with a backslash before each sign that has a meaning."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", " ".join(text.split()))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _training_images(manifest: Mapping[str, Any]) -> int:
+    return int(manifest["fitted_prior"]["images"] + manifest["fitted_prior"]["held_out_images"])
+
+
+def _licences(manifest: Mapping[str, Any]) -> str:
+    named = {"model": manifest["model"]["licence"], "data set": manifest["data"]["licence"]}
+    missing = [what for what, licence in named.items() if licence == UNSPECIFIED]
+    sentences = [f"The licence of the {what} is {_plain(named[what])}." for what in named if what not in missing]
+    if missing:
+        sentences.append(f"Nobody has named a licence of the {' or of the '.join(missing)}.")
+    return " ".join(sentences)
+
+
 def _classes(manifest: Mapping[str, Any]) -> str:
-    names = manifest["class_names"]
+    names = [_plain(name) for name in manifest["class_names"]]
     if not names:
-        return " The data set has no classes."
-    more = f", and {len(names) - 20} more" if len(names) > 20 else ""
-    return f"\n\nThe classes are {', '.join(names[:20])}{more}."
+        return " The pictures have no classes."
+    if len(names) == 1:
+        return f"\n\nAll pictures have the class {names[0]}."
+    more = f", and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
+    return f"\n\nThe {len(names)} classes are {', '.join(names[:SHOWN_CLASSES])}{more}."
+
+
+def _worst(test: Mapping[str, Any]) -> str:
+    images = test["images"]
+    if images <= WORST_PICTURES:
+        return "the test images, the worst first"
+    of = f"the first {PROOF_IMAGES}" if images > PROOF_IMAGES else f"all {images}"
+    return f"{WORST_PICTURES} test images, the worst of {of}"
+
+
+def _by_heart(manifest: Mapping[str, Any]) -> str:
+    if (images := _training_images(manifest)) >= FEW:
+        return ""
+    return (
+        f"\n- {_counted(images, 'picture')} are few. The model may have learnt some of them by heart, so compare its samples with them\n"
+        "  before you call a sample new."
+    )
 
 
 def _floor(test: Mapping[str, Any]) -> str:
@@ -120,7 +174,7 @@ def _psnr(test: Mapping[str, Any]) -> str:
 
 
 def _length(recipe: Mapping[str, Any]) -> str:
-    return f"{recipe['steps']} steps" if recipe.get("steps") else f"{recipe['epochs']} epochs"
+    return _counted(recipe["steps"], "step") if recipe.get("steps") else _counted(recipe["epochs"], "epoch")
 
 
 def _prepared(manifest: Mapping[str, Any]) -> str:
@@ -141,9 +195,9 @@ def _looks(manifest: Mapping[str, Any]) -> str:
         f"{'Twelve' if width == 12 else width} numbers describe the large shapes and shades of a picture, but not its details."
     )
     if "detail" not in manifest:
-        return f"{smooth} So\n  pictures are smoother than photographs."
+        return f"{smooth} So\n  its pictures are smoother than those it was trained on."
     return (
-        f"{smooth}\n  Without the detail stage (`--no-detail`) pictures are smoother than photographs. With it such details are invented:\n"
+        f"{smooth}\n  Without the detail stage (`--no-detail`) pictures are smoother than the training images. With it such details are invented:\n"
         "  the same latent with other noise gives other details."
     )
 
@@ -186,6 +240,10 @@ def _extras(recipe: Mapping[str, Any]) -> str:
         found.append(f"The weight of the KL rises from 0 in the first {recipe['kl_warmup_epochs']} epochs.")
     if recipe.get("free_nats"):
         found.append(f"Up to {recipe['free_nats']:g} nats of a dimension's KL are not charged for in the loss.")
+    if recipe.get("flip"):
+        found.append("Half of the images were mirrored at random.")
+    if recipe.get("shift"):
+        found.append(f"Images were moved at random, by up to {_counted(recipe['shift'], 'pixel')} in each direction.")
     if recipe["average"]:
         found.append(f"The weights are a running mean with decay {recipe['average']:g}.")
     if recipe["model"]["refinement_steps"]:
@@ -198,11 +256,14 @@ def _prior(fitted: Mapping[str, Any]) -> str:
     components = sorted(set(fitted["components"]))
     each = str(components[0]) if len(components) == 1 else f"{components[0]} to {components[-1]}"
     has_classes = len(fitted["components"]) > 1
-    mixtures = f"For each class it is a mixture of {each}" if has_classes else f"It is a mixture of {each}"
+    kind = "one Gaussian with a full covariance" if each == "1" else f"a mixture of {each} Gaussians with full covariances"
+    mixtures = f"For each class it is {kind}" if has_classes else f"It is {kind}"
+    mixtures += f",\nfitted to posterior samples of {fitted['images']} training images."
+    if fitted["family"] == NORMAL:
+        mixtures = f"Here it is {NORMAL}."
     value = f"{fitted['held_out_nats_fitted_of_class']:.2f}"
     of_class = f"\n| under the fitted prior, given the class | {value} |" if has_classes else ""
-    return f"""The fitted prior is a density of the latents of real images. {mixtures} Gaussians with full covariances,
-fitted to posterior samples of {fitted["images"]} training images. The options `--prior fitted`, `--label` and `--temperature` of `vae-gen sample`
+    return f"""The fitted prior is a density of the latents of real images. {mixtures} The options `--prior fitted`, `--label` and `--temperature` of `vae-gen sample`
 use it.
 
 | mean log-density of posterior samples of {fitted["held_out_images"]} held-out images | nats |

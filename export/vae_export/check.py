@@ -70,7 +70,8 @@ def prove(graphs: Graphs, vae: VAE, test_images: Floats, stage: DetailDecoder | 
     """
     models, expected = graphs.by_name(), _signatures(graphs, test_images)
     structure = [check for name, model in models.items() for check in _structure(name, model, expected[name])]
-    values = [check for level in LEVELS for check in _values(graphs, level, vae, test_images, stage)]
+    posterior = torch_encode(vae, test_images)
+    values = [check for level in LEVELS for check in _values(graphs, level, vae, test_images, posterior, stage)]
     return Report(tuple(structure), tuple(values))
 
 
@@ -109,11 +110,12 @@ def _is_random(operator: str) -> bool:
 
 
 def _values(
-    graphs: Graphs, level: str, vae: VAE, test_images: Floats, stage: DetailDecoder | None
+    graphs: Graphs, level: str, vae: VAE, test_images: Floats, expected: tuple[Floats, Floats],
+    stage: DetailDecoder | None,
 ) -> Iterator[ValueCheck]:
+    """The checks at one optimisation level; `expected` is the posterior of the test images by PyTorch."""
     sessions = open_sessions(graphs.by_name(), level)
     dimensions = graphs.prior.dimensions
-    expected = torch_encode(vae, test_images)
     encode = partial(_run, sessions["encoder"], ["mean", "log_variance"])
     for output, found, wanted in zip(("mean", "log_variance"), encode(test_images), expected, strict=True):
         yield compare("encoder on test images", output, level, found, wanted, POSTERIOR_TOLERANCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,9 +22,11 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run of vae-train.")],
     out: Annotated[
         Path,
-        option(OUTPUT, "The model folder to write. A model folder that is there is replaced.", "--out", "-o",
-               metavar="DIR"),
+        option(OUTPUT, "The model folder to write. The folder above it must exist.", "--out", "-o", metavar="DIR"),
     ],
+    force: Annotated[
+        bool, option(OUTPUT, "Replace a model folder that is there. A folder with other files stays.", "--force")
+    ] = False,
     as_json: Annotated[bool, option(OUTPUT, "Print the report as JSON on standard output.", "--json")] = False,
     quiet: Annotated[bool, option(OUTPUT, "Print nothing but errors.", "--quiet", "-q")] = False,
     name: Annotated[
@@ -61,33 +64,42 @@ def export(
     nothing is written, and the exit code is 6.
     """
     options.require_train_extra("onnx", "onnxscript", "sklearn")
-    from vae_train.detail.folder import load_detail, saved_settings
-    from vae_train.images.loading import images_of_run
-    from vae_train.images.settings import FEW
-    from vae_train.progress import DecodingProgress
-    from vae_train.run_folder import load_run
+    from .place import check_place
+    from .stages import Stages
 
-    from .package import export_run, refuse_strangers
+    check_place(out, force=force)  # in the first second: PyTorch is not imported yet
+    with Stages(quiet=quiet) as stages:
+        stages("loading PyTorch and the run")
+        from vae_train.detail.folder import load_detail, saved_settings
+        from vae_train.images.loading import images_of_run
+        from vae_train.images.settings import FEW
+        from vae_train.progress import DecodingProgress
+        from vae_train.run_folder import load_run
 
-    refuse_strangers(out)
-    loaded = load_run(run, weights=weights or "last")
-    with DecodingProgress() as progress:
-        images = images_of_run(loaded.record, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress)
-    if weights is None and len(images.train_images) < FEW and not loaded.config.full:
-        loaded = load_run(run, weights="best")
-    has_stage = detail != "none" and saved_settings(loaded) is not None
-    report, measured = export_run(
-        loaded,
-        images,
-        out,
-        name=name or out.resolve().name,
-        version=version,
-        default_prior=prior,
-        detail=load_detail(loaded) if has_stage else None,
-        details_by_default=detail == "default",
-        licence=licence,
-        data_licence=data_licence,
-    )
+        from .package import export_run
+
+        loaded = load_run(run, weights=weights or "last")
+        with DecodingProgress() as progress:
+            images = images_of_run(
+                loaded.record, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress
+            )
+        if weights is None and len(images.train_images) < FEW and not loaded.config.full:
+            loaded = load_run(run, weights="best")
+        has_stage = detail != "none" and saved_settings(loaded) is not None
+        report, measured = export_run(
+            loaded,
+            images,
+            out,
+            name=name or out.resolve().name,
+            version=version,
+            default_prior=prior,
+            detail=load_detail(loaded) if has_stage else None,
+            details_by_default=detail == "default",
+            licence=licence,
+            data_licence=data_licence,
+            force=force,
+            progress=stages,
+        )
     if not quiet:
         for line in report.lines():
             typer.echo(line, err=True)
@@ -100,9 +112,10 @@ def export(
     if not quiet:
         typer.echo(
             f"{out}: test −ELBO {measured.neg_elbo:.2f} nats, PSNR {measured.psnr_db:.2f} dB, "
-            f"{measured.active_units} active units; make pictures with: vae-gen sample --model {out}",
+            f"{measured.active_units} active units",
             err=True,
         )
+        typer.echo(f"next: vae-gen sample -n 50 --model {shlex.quote(str(out))} -o samples.png", err=True)
 
 
 app = options.new_app(

@@ -70,27 +70,34 @@ def _replaced(
     node: NodeProto, graph: GraphProto, weights: dict[str, Floats], shapes: dict[str, list[int]]
 ) -> Iterator[NodeProto]:
     """Yields the nodes that replace a node, which may be itself, and adds their new weights to the graph."""
-    kernel = weights.get(node.input[1]) if len(node.input) == 3 else None
-    if kernel is None or node.input[2] not in weights:
+    kernel = weights.get(node.input[1]) if len(node.input) > 1 else None
+    if kernel is None or any(bias not in weights for bias in node.input[2:]):
         yield node
     elif node.op_type == "ConvTranspose" and kernel.shape[1] >= BLOCK and _is(node, kernel, size=4, stride=2):
         yield from _as_phases(node, graph, kernel, shapes[node.output[0]])
-    elif node.op_type == "Conv" and kernel.shape[0] < FEW and _is(node, kernel, size=3, stride=1):
-        turned = np.ascontiguousarray(kernel.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])  # [in, out, 3, 3]
+    elif _is_turned(node, kernel):
+        turned = np.ascontiguousarray(kernel.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
         name = _add(graph, f"{node.input[1]}_turned", turned)
         yield helper.make_node(
-            "ConvTranspose", [node.input[0], name, node.input[2]], node.output, node.name,
-            kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1],
+            "ConvTranspose" if node.op_type == "Conv" else "Conv", [node.input[0], name, *node.input[2:]],
+            node.output, node.name, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1],
         )  # fmt: skip
     else:
         yield node
+
+
+def _is_turned(node: NodeProto, kernel: Floats) -> bool:
+    """Whether a 3 × 3 convolution is faster the other way round: ordinary to few channels, or transposed to many."""
+    narrow = node.op_type == "Conv" and kernel.shape[0] < FEW
+    wide = node.op_type == "ConvTranspose" and kernel.shape[1] >= BLOCK
+    return (narrow or wide) and _is(node, kernel, size=3, stride=1)
 
 
 def _as_phases(
     node: NodeProto, graph: GraphProto, kernel: Floats, shape: list[int]
 ) -> Iterator[NodeProto]:
     _, channels, height, width = shape
-    result, bias = node.output[0], node.input[2]
+    result = node.output[0]
     kernels = phase_kernels(kernel)
     rows = _add(graph, f"{result}_rows", np.array([0, 0, 0, 2, -1]))
     whole = _add(graph, f"{result}_whole", np.array([-1, height, width, channels]))
@@ -104,7 +111,7 @@ def _as_phases(
         name = f"phase_{odd_row}{odd_column}"
         own = _add(graph, f"{node.input[1]}_{name}", kernels[odd_row, odd_column])
         sides = [1 - odd_row, 1 - odd_column, odd_row, odd_column]  # top, left, bottom, right
-        yield step("Conv", [node.input[0], own, bias], name, kernel_shape=[2, 2], pads=sides)
+        yield step("Conv", [node.input[0], own, *node.input[2:]], name, kernel_shape=[2, 2], pads=sides)
     # h and w are half the height and the width; a and b are 0 for even rows and columns, 1 for odd ones.
     yield step("Concat", [f"{result}_phase_{a}{b}" for a, b in phases], "phases", axis=1)  # [batch, a · b · out, h, w]
     yield step("Transpose", [f"{result}_phases"], "channels_last", perm=[0, 2, 3, 1])  # [batch, h, w, a · b · out]
@@ -128,8 +135,9 @@ def _is(node: NodeProto, kernel: Floats, *, size: int, stride: int) -> bool:
 
 
 def _add(graph: GraphProto, name: str, values: NDArray[Any]) -> str:
-    """Add a constant to a graph, and return its name."""
-    graph.initializer.append(numpy_helper.from_array(values, name))
+    """Add a constant to a graph unless it has it already, and return its name."""
+    if all(tensor.name != name for tensor in graph.initializer):
+        graph.initializer.append(numpy_helper.from_array(values, name))
     return name
 
 

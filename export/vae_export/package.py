@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 
 from vae_gen import (
     DetailSpec,
     ExportMismatchError,
-    Manifest,
-    ModelError,
-    OutputError,
     verify,
 )
 from vae_gen.internal.files import replacing_folder
@@ -35,25 +34,29 @@ from vae_train.evaluation import (
     to_unit_range,
 )
 from vae_train.images.image_set import ImageSet
+from vae_train.model import VAE
 from vae_train.prior import fit_to_training_images
 from vae_train.run_folder import Run
 
-from .card import model_card
+from .card import PROOF_IMAGES, UNSPECIFIED, model_card
 from .check import open_sessions, prove, signature
 from .golden import golden_vectors
 from .graphs import Graphs, build_encoder, build_graphs, describe
 from .latent_graphs import IR_VERSION, OPSET
 from .pictures import POINTS, latent_map, preview, worst_reconstructions
+from .place import check_place, refuse_strangers
 from .report import Report, StructureCheck
 
-UNSPECIFIED = "unspecified"
-"""The licence of a model for which none was named."""
-PROOF_IMAGES = 1000
-"""How many test images the proof uses."""
+COMPARED_IMAGES = 2000
+"""On how many test images the −ELBO in ONNX Runtime is compared with that in PyTorch, which needs 10 ms to refine the
+posterior of an image. Both take the same images and the same noise, so with more of them the two would be as close. The
+number is a multiple of the batches of an evaluation."""
 EVALUATION_TOLERANCE_NATS = 0.01
-"""The largest difference that is allowed between the test −ELBO in ONNX Runtime and in PyTorch."""
+"""The largest difference that is allowed between the two."""
 MOST_MAPPED_CLASSES = 127
 """map.json has a byte for a class, so with more classes its points have none."""
+
+Floats = NDArray[np.float32]
 
 
 def export_run(
@@ -68,6 +71,8 @@ def export_run(
     details_by_default: bool = True,
     licence: str = UNSPECIFIED,
     data_licence: str | None = None,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Report, Evaluation]:
     """Write the model folder of a run, unless a check of the proof fails.
 
@@ -75,7 +80,7 @@ def export_run(
         run: the trained run.
         data: the data set. The prior is fitted to its training images; proof, golden vectors and figures use the test
             images.
-        out: the model folder; an older model folder there is replaced.
+        out: the model folder.
         name: the name of the model.
         version: the version of the model.
         default_prior: the prior that the generator's samples come from. `latents.onnx` has both priors in any case.
@@ -83,18 +88,26 @@ def export_run(
         details_by_default: whether the detail stage makes the generator's pictures.
         licence: the licence of the model, for example MIT.
         data_licence: the licence of the data set; None takes the one that the data set itself names.
+        force: replace a model folder that is there.
+        progress: called with a few words when a stage of the work begins.
 
     Returns:
         The report of the proof and the test figures. If the report has misses, nothing was written.
 
     Raises:
+        UsageError: a model folder is there, and `force` is false.
         OutputError: the folder cannot be written, or `out` holds something that is no model folder.
         ExportMismatchError: the folder was written, but its verification failed.
     """
-    refuse_strangers(out)
-    images = np.ascontiguousarray(data.test_images.numpy())
-    encoder = build_encoder(run.vae, images.shape[1:])
-    prior, prior_facts = fit_to_training_images(_encode_with(encoder), data)
+    check_place(out, force=force)
+    images = data.test_images.numpy()
+    progress("building the encoder's graph")
+    encoder = build_encoder(run.vae, data.shape)
+    progress(f"encoding {len(data.train_images)} training images, and fitting the prior to them")
+    prior, prior_facts = fit_to_training_images(
+        _encoder_alone(run.vae), data, measure_with=_encode_with(encoder) if run.config.model.refinement_steps else None
+    )
+    progress("building the other graphs")
     stage = None if detail is None else detail.decoder
     spec = None
     if detail is not None:
@@ -102,18 +115,25 @@ def export_run(
     graphs = build_graphs(
         run.vae, encoder, prior, default_prior, None if stage is None or spec is None else (stage, spec)
     )
-    measured = _measure(graphs, data, run.config.model.likelihood)
+    progress(f"measuring the graphs on {len(data.test_images)} test images")
+    posteriors = [(mean, log_variance) for _, _, mean, log_variance in encoded(_encode_with(encoder), images)]
+    measured = _measure(graphs, images, posteriors, run.config.model.likelihood)
     licences = licence, data_licence or data.licence
     header = _header(run, data, name, version, measured, default_prior, licences)
     if spec is not None:
         header["detail"] = asdict(spec)
     describe(graphs.by_name(), {**essentials(header), "data": data.name, "weights_sha256": run.weights_sha256})
 
+    progress("comparing the graphs with PyTorch")
     report = prove(graphs, run.vae, _proof_images(data), stage)
-    report = _with_evaluation(report, measured, evaluate_torch(run.vae, data.test_images.numpy()))
+    few = images[:COMPARED_IMAGES]
+    on_few = measured if len(few) == len(images) else _measure(graphs, few, posteriors, run.config.model.likelihood)
+    report = _with_evaluation(report, on_few, evaluate_torch(run.vae, few))
     if report.passed:
-        files = _files(header, graphs, run, data, report, measured, prior_facts, detail)
-        with replacing_folder(out) as folder:
+        progress("drawing the map and the pictures of the model card")
+        means = np.concatenate([mean for mean, _ in posteriors])
+        files = _files(header, graphs, run, data, means, report, measured, prior_facts, detail)
+        with replacing_folder(out, partial(refuse_strangers, name=out) if force else None) as folder:
             for file, content in files.items():
                 (folder / file).write_bytes(content)
             failed = [check for check in verify(folder) if not check.passed]
@@ -122,37 +142,29 @@ def export_run(
     return report, measured
 
 
-def refuse_strangers(out: Path) -> None:
-    """Refuse to replace a folder that holds anything but a model.
-
-    Raises:
-        OutputError: `out` holds other files.
-    """
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    try:
-        manifest = Manifest.parse((out / "manifest.json").read_bytes())
-        own = {"manifest.json", *manifest.other_files, *(graph.file for graph in manifest.graphs.values())}
-    except (OSError, ModelError):  # other programs have a manifest.json, too
-        own = set()
-    strangers = sorted({entry.name for entry in out.iterdir()} - own)
-    if strangers:
-        raise OutputError(
-            f"cannot write {out}: expected a model folder or an empty one there, found {strangers[0]}; "
-            "choose another --out"
-        )
-
-
-def _measure(graphs: Graphs, data: ImageSet, likelihood: str) -> Evaluation:
-    """The test figures of the graphs in ONNX Runtime."""
+def _measure(
+    graphs: Graphs, images: NDArray[np.uint8], posteriors: Iterable[tuple[Floats, Floats]], likelihood: str
+) -> Evaluation:
+    """The test figures of the graphs in ONNX Runtime, for images whose posteriors the encoder has made, in batches."""
     decoder = open_sessions({"decoder": graphs.decoder}, "default")["decoder"]
+    made = iter(posteriors)
 
-    def decode(latents: NDArray[np.float32]) -> NDArray[np.float32]:
+    def decode(latents: Floats) -> Floats:
         (decoded,) = decoder.run(["image"], {"latent": latents})
         return np.asarray(decoded)
 
-    cost = bernoulli_cost(decode, likelihood)
-    return evaluate(_encode_with(graphs.encoder), decode, cost, data.test_images.numpy())
+    return evaluate(lambda _: next(made), decode, bernoulli_cost(decode, likelihood), images)
+
+
+def _encoder_alone(vae: VAE) -> Encode:
+    """The VAE's encoder by PyTorch without refinement: it makes the posteriors that the decoder was trained with."""
+
+    def encode(images: Floats) -> tuple[Floats, Floats]:
+        with torch.inference_mode():
+            mean, log_variance = vae.encoder(torch.from_numpy(images))
+        return mean.numpy(), log_variance.numpy()
+
+    return encode
 
 
 def _encode_with(encoder: onnx.ModelProto) -> Encode:
@@ -209,8 +221,8 @@ def _header(
 
 
 def _files(
-    header: dict[str, Any], graphs: Graphs, run: Run, data: ImageSet, report: Report, measured: Evaluation,
-    prior_facts: Mapping[str, float | int], detail: Detail | None,
+    header: dict[str, Any], graphs: Graphs, run: Run, data: ImageSet, means: Floats, report: Report,
+    measured: Evaluation, prior_facts: Mapping[str, float | int | str], detail: Detail | None,
 ) -> dict[str, bytes]:
     """The contents of all files of the model folder."""
     # `deterministic` sorts maps, so that the same weights give the same bytes.
@@ -234,7 +246,7 @@ def _files(
         },
         "export": report.to_json(),
         "fitted_prior": {
-            "family": "Gaussian mixtures, full covariances",
+            "family": prior_facts["family"],
             "components": list(graphs.prior.sizes),
             **prior_facts,
         },
@@ -245,21 +257,19 @@ def _files(
     others = {
         "golden.json": _json(golden),
         PRIOR_FILE: _json(graphs.prior.to_json(data.class_names)),
-        "map.json": _json(_map(graphs, data)),
+        "map.json": _json(_map(means, data)),
         "preview.png": preview(graphs),
-        "worst.png": worst_reconstructions(graphs, _proof_images(data), run.config.model.likelihood),
+        "worst.png": worst_reconstructions(graphs, _proof_images(data), means, run.config.model.likelihood),
         "README.md": model_card(manifest).encode(),
     }
     manifest["files"] = {file: _file_entry(content) for file, content in others.items()}
     return {**onnx_files, **others, "manifest.json": _json(manifest)}
 
 
-def _map(graphs: Graphs, data: ImageSet) -> dict[str, Any]:
-    encode = _encode_with(graphs.encoder)
-    images, labels = data.test_images[:POINTS].numpy(), data.test_labels[:POINTS].numpy()
-    means = np.concatenate([mean for _, _, mean, _ in encoded(encode, images)])
+def _map(means: Floats, data: ImageSet) -> dict[str, Any]:
+    labels = data.test_labels[:POINTS].numpy()
     shown = 0 < len(data.class_names) <= MOST_MAPPED_CLASSES
-    return latent_map(means, labels if shown else np.full(len(means), ANY_CLASS))
+    return latent_map(means[:POINTS], labels if shown else np.full(len(labels), ANY_CLASS))
 
 
 def _proof_images(data: ImageSet) -> NDArray[np.float32]:

@@ -26,11 +26,11 @@ from vae_train.evaluation import cost_of_probabilities, squared_errors
 from vae_train.plots import png
 from vae_train.quality.latent_space import tsne
 
+from .card import WORST_PICTURES
 from .check import open_sessions
 from .graphs import Graphs
 
 PREVIEW_PICTURES, PREVIEW_COLUMNS, PREVIEW_SCALE = 50, 10, 3
-WORST_PICTURES = 10
 
 POINTS = 2000
 """How many test images the map has."""
@@ -47,7 +47,9 @@ def preview(graphs: Graphs) -> bytes:
     return _grid(images)
 
 
-def worst_reconstructions(graphs: Graphs, images: NDArray[np.float32], likelihood: Likelihood) -> bytes:
+def worst_reconstructions(
+    graphs: Graphs, images: NDArray[np.float32], means: NDArray[np.float32], likelihood: Likelihood
+) -> bytes:
     """The images whose cost is furthest above their floor, above their reconstructions, as the content of a PNG file.
 
     With the Gaussian likelihood, which has no floor, these are the images with the largest squared error.
@@ -55,11 +57,11 @@ def worst_reconstructions(graphs: Graphs, images: NDArray[np.float32], likelihoo
     Args:
         graphs: the graphs of the model.
         images: float32 [n, channels, height, width] in [0, 1].
+        means: the posterior means of these and of further images, [n or more, dimensions].
         likelihood: the likelihood of the model's pixels.
     """
-    sessions = open_sessions({"encoder": graphs.encoder, "decoder": graphs.decoder}, "default")
-    (mean,) = sessions["encoder"].run(["mean"], {"image": images})
-    (decoded,) = sessions["decoder"].run(["image"], {"latent": mean})
+    decoder = open_sessions({"decoder": graphs.decoder}, "default")["decoder"]
+    (decoded,) = decoder.run(["image"], {"latent": means[: len(images)]})
     if likelihood == "gaussian":
         excess = squared_errors(decoded, images)
     else:

@@ -26,13 +26,13 @@ def one_line(text: str) -> str:
     Names and contents of files may come from a stranger, so question marks replace control characters, with which a
     text could move the cursor, change the window's title or reverse the direction of writing.
 
-    >>> one_line(f"a {chr(10)} b {chr(27)}[2J")
+    >>> one_line(f"a{chr(10)}b {chr(27)}[2J")
     'a b ?[2J'
     """
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE - 200]} … {text[-197:]}"
     if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+        text = "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)
     return text
 
 

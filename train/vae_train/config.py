@@ -24,6 +24,9 @@ Likelihood = Literal["bernoulli", "gaussian"]
 QUALITY_PARTS = ("likelihood", "samples", "latent")
 """The parts of what `vae-eval --quality` measures."""
 
+FEWEST_SAMPLES = 6
+"""The fewest pictures in a set that it measures: more than the 5 neighbours of precision and recall."""
+
 
 class Settings:
     """Base of the frozen dataclasses below: turns them into JSON and back, and checks their numbers."""
@@ -239,7 +242,7 @@ class QualitySettings(Settings):
             if part not in QUALITY_PARTS:
                 raise UsageError(f"expected parts among {', '.join(QUALITY_PARTS)}, got {part}")
         self._at_least(1, "seeds", "iwae_k", "iwae_images", "cas_epochs")
-        self._at_least(6, "samples")  # more than the 5 neighbours of precision and recall
+        self._at_least(FEWEST_SAMPLES, "samples")
 
 
 def _as_json(value: Any) -> Any:

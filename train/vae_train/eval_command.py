@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from vae_gen.internal.command import run_command
 from vae_gen.internal.files import write_file
 
 from . import options
-from .config import QUALITY_PARTS, QualitySettings
+from .config import FEWEST_SAMPLES, QUALITY_PARTS, QualitySettings
 from .options import MACHINE, OUTPUT, RUN, option
 
 if TYPE_CHECKING:
@@ -73,7 +74,11 @@ def evaluate(
         str | None, option(QUALITY, "A second model to compare with, or none.", metavar="MODEL", default=REFERENCE)
     ] = None,
     seeds: Annotated[int | None, quality_number("seeds", "The number of seeds, whose spread is reported.")] = None,
-    samples: Annotated[int | None, quality_number("samples", "The number of pictures in a set.")] = None,
+    samples: Annotated[
+        int | None,
+        option(QUALITY, "The number of pictures in a set.", metavar="N",
+               default=f"{QualitySettings().samples}, or the number of test images if they are your own and fewer"),
+    ] = None,
     iwae_k: Annotated[
         int | None, quality_number("iwae_k", "The latents per image for the importance-weighted bound.")
     ] = None,
@@ -97,7 +102,7 @@ def evaluate(
     if is_run:
         figures, page = _measure_run(path, data, data_dir, threads, weights)
     elif quality:
-        figures, page = _measure_quality(path, data_dir, threads, given, report)
+        figures, page = _measure_quality(path, data, data_dir, threads, given, report)
     else:
         figures, page = _measure_model(path, data, data_dir, threads)
     text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
@@ -165,33 +170,38 @@ def _measure_model(path: Path, data: str | None, data_dir: Path | None, threads:
 
 
 def _measure_quality(
-    path: Path, data_dir: Path | None, threads: int | None, given: dict[str, Any], report: Path | None
+    path: Path, data: str | None, data_dir: Path | None, threads: int | None, given: dict[str, Any],
+    report: Path | None,
 ) -> Figures:
     from vae_gen import VAE, shipped_models
 
-    from .data import NAME, load_fashion_mnist
     from .devices import use_threads
-    from .images.loading import data_name
-    from .quality.measure import measure_quality
+    from .images.loading import images_of_model
+    from .progress import DecodingProgress
+    from .quality.measure import for_shipped_judges, measure_quality
     from .quality.report import markdown, write_report
 
     reference = given.get("reference")
     numbers = {name: value for name, value in given.items() if name in ("seeds", "samples", "iwae_k", "iwae_images")}
     parts = tuple(part.strip() for part in given["only"].split(",")) if "only" in given else QUALITY_PARTS
     settings = QualitySettings(parts, **numbers)
-    if reference is None and REFERENCE in shipped_models():
-        reference = REFERENCE
     model = VAE(path, threads=threads)
-    if (name := data_name(model.manifest.document)) != NAME:
-        raise UsageError(
-            f"expected a model of {NAME} for --quality, whose classifiers were trained on garments, got one of {name}; "
-            "leave --quality out"
-        )
+    shipped_judges = for_shipped_judges(model.manifest)
+    if reference is None and shipped_judges and REFERENCE in shipped_models():
+        reference = REFERENCE
     other = None if reference in (None, "none") else VAE(reference, threads=threads)
-    data = load_fashion_mnist(data_dir)
-    header = {**_header(model, data), "reference": None if other is None else other.manifest.name}
+    with DecodingProgress() as progress:
+        images = images_of_model(
+            model.manifest.document, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress
+        )
+    if not shipped_judges and "samples" not in numbers:
+        settings = replace(settings, samples=max(FEWEST_SAMPLES, min(settings.samples, len(images.test_images))))
+    known = model.manifest.document.get("data", {}).get("sha256", images.sha256)
+    if known != images.sha256:
+        typer.echo(f"note: {images.name} is not exactly the set that the model was trained on", err=True)
+    header = {**_header(model, images), "reference": None if other is None else other.manifest.name}
     with use_threads(threads):
-        quality = measure_quality(model, data, settings, other, lambda line: typer.echo(line, err=True))
+        quality = measure_quality(model, images, settings, other, lambda line: typer.echo(line, err=True))
     figures = header | quality.figures
     if report is not None:
         write_report(report, figures, quality.pictures)
@@ -238,7 +248,7 @@ app = options.new_app(
     "vae-eval my-run",
     "vae-eval my-model --json",
     "vae-eval my-model --data my-icons/",
-    "vae-eval my-model --quality --report my-report",
+    "vae-eval my-model --quality --data my-icons/ --report my-report",
     "vae-eval my-model --quality --only likelihood --iwae-k 5000",
 )
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SAMPLE_SEED = 0
 SAMPLES = 100
 COLUMNS = 10
+MOST_IN_LEGEND = 20
 
 
 def png(pixels: NDArray[np.uint8], *, optimize: bool = False) -> bytes:
@@ -72,7 +73,10 @@ def curves(history: Sequence[dict[str, Any]]) -> bytes:
 
 
 def latent_map(points: NDArray[np.float32], labels: NDArray[np.int64], class_names: Sequence[str]) -> bytes:
-    """Points [n, 2] on a plane, coloured by their class, as the bytes of a PNG file."""
+    """Points [n, 2] on a plane, coloured by their class, as the bytes of a PNG file.
+
+    Points without a class are grey. With more than 20 classes there is no legend, and classes share colours.
+    """
     from matplotlib import colormaps
 
     figure = _figure(8, 7)
@@ -80,8 +84,12 @@ def latent_map(points: NDArray[np.float32], labels: NDArray[np.int64], class_nam
     for label, name in enumerate(class_names):
         own = points[labels == label]
         panel.scatter(own[:, 0], own[:, 1], s=6, color=colormaps["tab10"](label % 10), label=name)
+    others = points[labels < 0] if class_names else points
+    if len(others):
+        panel.scatter(others[:, 0], others[:, 1], s=6, color="grey")
     panel.set(title=f"Posterior means of {len(points)} test images (t-SNE)", xticks=[], yticks=[])
-    panel.legend(markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+    if 0 < len(class_names) <= MOST_IN_LEGEND:
+        panel.legend(markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
     return _figure_png(figure)
 
 

@@ -43,42 +43,31 @@ def run_command(app: Callable[..., Any], name: str) -> int:
         app: the Typer application.
         name: the name of the command, with which each line begins.
     """
-    with _usable_streams():
-        signals: list[int] = []
-        try:
-            with _raising_at_signals(signals):
-                code = _run(app, name, signals)
-        except KeyboardInterrupt:  # arrived after the work
-            code = INTERRUPTED
-        return 128 + signals[0] if signals else code
-
-
-def _run(app: Callable[..., Any], name: str, signals: list[int]) -> int:
     debug = "--debug" in sys.argv
-    try:
-        # Outside its standalone mode, Typer returns the code of a `typer.Exit` and raises every other error.
-        code = app(args=sys.argv[1:], prog_name=name, standalone_mode=False)
-        if code == INTERRUPTED:  # newer Typers return this code after Ctrl-C, and print nothing
-            _print_line(f"{name}: interrupted")
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except SystemExit as error:
-        # Typer handles a broken pipe itself, by sys.exit(1).
-        if not isinstance(error.__context__, BrokenPipeError):
-            raise
-        _silence(sys.stdout)
-        return 0
-    except KeyboardInterrupt:
-        _print_line(f"{name}: interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        _silence(sys.stdout)
-        return 0
-    except Exception as error:
-        if signals:  # libraries in C turn an interruption into errors of their own, such as ImportError
-            _print_line(f"{name}: interrupted")
-            return INTERRUPTED
-        return _report(error, name, debug)
+    signals: list[int] = []
+    with _usable_streams(), _raising_at_signals(signals):
+        try:
+            # Outside its standalone mode, Typer returns the code of a `typer.Exit` and raises every other error.
+            code = app(args=sys.argv[1:], prog_name=name, standalone_mode=False)
+            if code == INTERRUPTED:  # newer Typers return this code after Ctrl-C, and print nothing
+                raise KeyboardInterrupt
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+        except SystemExit as error:
+            # Typer handles a broken pipe itself, by sys.exit(1).
+            if not isinstance(error.__context__, BrokenPipeError):
+                raise
+            _silence(sys.stdout)
+            return 0
+        except BrokenPipeError:
+            _silence(sys.stdout)
+            return 0
+        except (Exception, KeyboardInterrupt) as error:
+            # Libraries in C turn an interruption into errors of their own, such as ImportError.
+            if signals or isinstance(error, KeyboardInterrupt):
+                _print_line(f"{name}: interrupted")
+                return 128 + signals[0] if signals else INTERRUPTED
+            return _report(error, name, debug)
 
 
 def _report(error: Exception, name: str, debug: bool) -> int:

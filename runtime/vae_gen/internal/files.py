@@ -7,8 +7,10 @@ the old one as it was.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+
+MOST_JSON_BYTES = 64 << 20
+"""The largest JSON document that is read."""
+MOST_JSON_VALUES = 1_000_000
+"""The most values in a JSON document. Each takes up to a hundred bytes of memory, and two in the file are enough."""
 
 LARGEST = 1e300
 """No number in a document of this project is nearly so large; whole numbers beyond it don't even fit a float."""
@@ -75,68 +82,134 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Makes a new folder that replaces `path` when the block ends, and is deleted when the block raises an error.
+def replacing_folder(
+    path: str | os.PathLike[str], may_replace: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
+    """Makes a new folder that becomes `path` when the block ends, and is deleted when the block raises an error.
 
-    An existing folder is moved out of the way first and removed last. A crash between the two renames leaves it in a
-    hidden folder beside `path`; at no other time can it be lost.
+    Nothing that appears at `path` while the block runs is lost. A folder that is not empty is replaced only if
+    `may_replace` accepts it, which is asked after the folder was renamed, so that nobody adds to it any more.
+
+    Args:
+        path: the folder; its parent must exist.
+        may_replace: raises an error if the folder that it is given must not be replaced. By default only an empty
+            folder is replaced.
 
     Raises:
-        OutputError: no such parent folder, `path` is a file, no permission, or the disk is full.
+        OutputError: no such parent folder, a file or another folder is in the way, no permission, or the disk is full.
     """
     target = Path(os.path.realpath(path))
-    with _naming_failures(path):
-        if not target.parent.is_dir():
-            raise OutputError(f"cannot write {path}: there is no folder {target.parent}; create it first")
-        if target.exists() and not target.is_dir():
-            raise OutputError(f"cannot write {path}: a file of that name is in the way; choose another name")
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name[:60]}.", suffix=".part", dir=target.parent))
+    with _naming_failures(path), _folder_aside(path, target.parent, f".{target.name[:60]}.") as aside:
+        yield aside
+        if _renamed(aside, target):
+            return
+        if may_replace is None:
+            raise OutputError(f"cannot write {path}: a folder with files appeared there; choose another name")
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name[:60]}.", suffix=".old", dir=target.parent))
+        target.replace(old / target.name)  # a crash before the next renaming leaves the folder here
         try:
-            aside.chmod(0o777 & ~_umask())
-            yield aside
-            if target.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{target.name[:60]}.", suffix=".old", dir=target.parent))
-                target.replace(old / target.name)
-                try:
-                    aside.replace(target)
-                except BaseException as error:
-                    try:
-                        (old / target.name).replace(target)
-                        old.rmdir()
-                    except OSError:  # both renames failed, so the old folder stays where it is now
-                        raise OutputError(f"cannot write {path}: {error}; the old folder is now in {old}") from error
-                    raise
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                aside.replace(target)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            may_replace(old / target.name)
+            aside.replace(target)
+        except BaseException as error:
+            try:
+                (old / target.name).replace(target)
+                old.rmdir()
+            except OSError:  # so the old folder stays where it is now
+                raise OutputError(f"cannot write {path}: {error}; the old folder is now in {old}") from error
             raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_folder_can_be_made(path: str | os.PathLike[str]) -> None:
+    """Tries whether `replacing_folder` can make a folder for `path`, and leaves nothing behind.
+
+    Raises:
+        OutputError: as `replacing_folder`.
+    """
+    target = Path(os.path.realpath(path))
+    with _naming_failures(path), _folder_aside(path, target.parent, f".{target.name[:60]}."):
+        pass
 
 
 @contextlib.contextmanager
 def filling_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Makes a folder to write files into; all of them move to `path` when the block ends without an error.
 
-    Other files of an existing folder stay; a folder that doesn't exist is made, if its parent exists.
+    Other files of an existing folder stay, also if the folder appears while the block runs. A folder that doesn't exist
+    is made, if its parent exists.
 
     Raises:
         OutputError: no such parent folder, `path` is a file, no permission, or the disk is full.
     """
-    if not Path(path).is_dir():
-        with replacing_folder(path) as folder:
-            yield folder
-        return
-    aside: Path | None = None
-    try:
-        with _naming_failures(path):
-            aside = Path(tempfile.mkdtemp(prefix=".vae-gen.", suffix=".part", dir=path))
-            yield aside
+    target = Path(os.path.realpath(path))
+    is_new = not target.is_dir()
+    place, prefix = (target.parent, f".{target.name[:60]}.") if is_new else (target, ".vae-gen.")
+    with _naming_failures(path), _folder_aside(path, place, prefix) as aside:
+        yield aside
+        if not (is_new and _renamed(aside, target)):
             for file in sorted(aside.iterdir()):
-                file.replace(Path(path) / file.name)
+                file.replace(target / file.name)
+
+
+@contextlib.contextmanager
+def _folder_aside(path: str | os.PathLike[str], place: Path, prefix: str) -> Iterator[Path]:
+    """Makes a hidden folder in `place`, which is removed at the end unless it was renamed; `path` is for errors."""
+    if not place.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {place}; create it first")
+    if Path(path).exists() and not Path(path).is_dir():
+        raise OutputError(f"cannot write {path}: a file of that name is in the way; choose another name")
+    aside = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=place))
+    try:
+        aside.chmod(0o777 & ~_umask())
+        yield aside
     finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _renamed(folder: Path, target: Path) -> bool:
+    """Renames a folder unless a folder with files has the name `target`, and returns whether it did."""
+    with contextlib.suppress(OSError):  # Windows does not rename over an empty folder
+        target.rmdir()
+    try:
+        folder.replace(target)
+    except OSError:
+        if target.is_dir():
+            return False
+        raise
+    return True
+
+
+HUB_LINK = re.compile(r"(\.\./){2,}blobs/[0-9a-f]{40,64}")
+"""Where the links in a snapshot of the Hugging Face cache point to; all other links in a folder are refused."""
+
+
+def read_regular(path: str | os.PathLike[str], most: int, *, links: bool = False) -> bytes:
+    """Reads a file that may come from a stranger, if it is an ordinary file of at most `most` bytes.
+
+    A pipe, a device or a file that grows while it is read would hang the program or fill its memory, and a link could
+    make it read another file of the user.
+
+    Args:
+        path: the file.
+        most: the largest number of bytes.
+        links: whether the file may be a symbolic link to anywhere.
+
+    Raises:
+        OSError: the file can't be read, or is not ordinary; `strerror` is the reason.
+    """
+    place = Path(path)
+    if not links and place.is_symlink() and not HUB_LINK.fullmatch(place.readlink().as_posix()):
+        raise OSError(errno.ELOOP, "it is a symbolic link; copy the folder with its links followed, as cp -rL does")
+    # A pipe is opened without waiting for its other end.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - of a descriptor
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, not an ordinary file")
+        content = file.read(min(status.st_size, most) + 1)
+        if len(content) > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+        return content
 
 
 def cannot_open(expected: str, error: OSError) -> InputError:
@@ -169,8 +242,11 @@ class Json:
         """Reads a whole document.
 
         Raises:
-            error: the text is not JSON.
+            error: the text is not JSON, or has more than a million values.
         """
+        content = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        if len(content) > MOST_JSON_BYTES or sum(content.count(sign) for sign in b",[{") > MOST_JSON_VALUES:
+            raise error(f"{where}: expected at most {MOST_JSON_VALUES} values in the document, found more; {advice}")
         try:
             return cls(json.loads(text), where, error, advice)
         except (ValueError, RecursionError) as reason:

@@ -8,6 +8,7 @@ guessed.
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import InputError, UsageError
+from .array_files import NPY, NPZ, Npz, damage_as_input_error, read_npy
 from .arrays import as_images
 from .files import cannot_open
 from .manifest import ImageSpec
@@ -43,9 +45,6 @@ NEAR_GROUND = 64
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "AVIF", "JPEG2000", "PCX")
 """The formats that are opened. Pillow reads more, but EPS would start Ghostscript, and few people need the rest."""
-
-NPY, NPZ = b"\x93NUMPY", b"PK\x03\x04"
-"""The first bytes of an .npy file and of an .npz file."""
 
 
 @dataclass(frozen=True)
@@ -150,18 +149,16 @@ def _is_array_file(path: str | os.PathLike[str]) -> bool:
 
 
 def _load(path: str | os.PathLike[str], spec: ImageSpec) -> Floats:
-    try:
-        with Path(path).open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            if isinstance(found, np.ndarray):
-                return as_images(found, spec)
-            if "images" in found:
-                return as_images(found["images"], spec)
-            names = ", ".join(found) or "no arrays"
-    except InputError:
-        raise
-    except Exception as error:  # NumPy and zlib raise almost anything for a damaged file
-        raise InputError("expected an array of pictures, got a damaged or pickled one") from error
+    with damage_as_input_error("; save the pictures again"), Path(path).open("rb") as file:
+        if file.read(len(NPY)) == NPY:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            return as_images(read_npy(file, size), spec)
+        file.seek(0)
+        found = Npz(file)
+        if "images" in found:
+            return as_images(found["images"], spec)
+        names = ", ".join(itertools.islice(found, 5)) or "no arrays"
     raise InputError(f"expected an archive with an array called images, got one with {names}")
 
 

@@ -25,6 +25,9 @@ SCHEMA_VERSION = 1
 GRAPH_NAMES = ("encoder", "decoder", "generator")
 """The graphs of every model. A model with a fitted prior also has `latents`, and one with a detail stage `detail`."""
 
+LARGEST_SIDE, LARGEST_IMAGE = 4096, 1 << 23
+"""The longest axis of images, latents and noise, and the most numbers in an image. No trained model comes near."""
+
 PRIOR_FILE = "prior.json"
 """The file with the tables of the fitted prior, in a model that has one."""
 
@@ -326,7 +329,10 @@ def _image(node: Json, root: Json) -> ImageSpec:
     if node["range"].items(Json.number) != (0.0, 1.0):
         raise node["range"].wrong("[0, 1]")
     preparation = _preparation(root["preparation"]) if "preparation" in root else Preparation()
-    return ImageSpec(node["channels"].whole(1), node["height"].whole(1), node["width"].whole(1), preparation)
+    channels, height, width = (node[name].whole(1, LARGEST_SIDE) for name in ("channels", "height", "width"))
+    if channels * height * width > LARGEST_IMAGE:
+        raise node.wrong(f"at most {LARGEST_IMAGE} numbers in an image")
+    return ImageSpec(channels, height, width, preparation)
 
 
 def _pixel_variance(root: Json) -> float | None:
@@ -363,7 +369,7 @@ def _preparation(node: Json) -> Preparation:
 
 
 def _latent(node: Json) -> LatentSpec:
-    dimensions = node["dimensions"].whole(1)
+    dimensions = node["dimensions"].whole(1, LARGEST_SIDE)
     kl, order = node["kl_nats"].items(Json.number), node["order"].items(Json.whole)
     if len(kl) != dimensions:
         raise node["kl_nats"].wrong(f"{dimensions} numbers")
@@ -381,7 +387,7 @@ def _detail(root: Json) -> DetailSpec:
     node = root["detail"]
     if "latents" not in root["graphs"]:
         raise node.wrong("nothing, because graphs has no latents, which computes the noise")
-    spec = DetailSpec(node["noise"].whole(1), node["class_shift"].number(), node["default"].flag())
+    spec = DetailSpec(node["noise"].whole(1, LARGEST_SIDE), node["class_shift"].number(), node["default"].flag())
     if len(root["class_names"].items(Json.text)) > spec.noise:
         raise node["noise"].wrong("at least as many numbers as there are class_names")
     return spec

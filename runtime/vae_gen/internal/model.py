@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._errors import ModelError, UnavailableError, UsageError
-from .manifest import PRIOR_FILE, GraphFile, Manifest
+from .files import MOST_JSON_BYTES, read_regular
+from .manifest import PRIOR_FILE, GraphFile, Manifest, TensorSpec
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -34,6 +35,14 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 """Short names of ONNX Runtime's execution providers. Its own long names are accepted too."""
+
+MOST_GRAPH_BYTES = 512 << 20
+"""The largest graph that is read."""
+
+IMAGE_SLACK = 1e-3
+"""How far the values of an image may lie outside of [0, 1], by rounding: a quarter of a grey level."""
+LARGEST_VALUE = 1e30
+"""No latent, noise or log-variance is nearly so large."""
 
 ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 """ONNX Runtime's names for the two dtypes that our graphs use."""
@@ -58,18 +67,21 @@ class ModelFolder:
             ModelError: the folder or its manifest is missing or malformed, or a file is missing or has another size.
         """
         folder = Path(path)
-        if not folder.is_dir():
-            found = "a file" if folder.exists() else "nothing there"
+        if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir fails for a name that is too long
+            found = "a file" if os.path.exists(folder) else "nothing there"  # noqa: PTH110
             raise ModelError(f"expected a model folder at {folder}, found {found}; give a folder that vae-export wrote")
-        manifest = Manifest.parse(_read(folder / "manifest.json"), str(folder / "manifest.json"))
+        manifest = Manifest.parse(
+            _read(folder / "manifest.json", links=_is_shipped(folder)), str(folder / "manifest.json")
+        )
         sizes = {graph.file: graph.bytes for graph in manifest.graphs.values()}
         sizes |= {name: size for name, (_, size) in manifest.other_files.items()}
         for name, size in sizes.items():
             try:
                 found_size = (folder / name).stat().st_size
-            except OSError as error:
+            except (OSError, ValueError) as error:  # a ValueError for a name that can't be encoded
+                reason = error.strerror if isinstance(error, OSError) else error
                 raise ModelError(
-                    f"{folder / name}: expected a file of {size} bytes, found none ({error.strerror}); "
+                    f"{folder / name}: expected a file of {size} bytes, found none ({reason}); "
                     "copy or export the model folder again"
                 ) from error
             if found_size != size:
@@ -77,6 +89,11 @@ class ModelFolder:
                     f"{folder / name}: expected {size} bytes, found {found_size}; copy or export the model folder again"
                 )
         return cls(folder, manifest)
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the folder belongs to the installed package, and deserves the same trust as its code."""
+        return _is_shipped(self.path)
 
     def read_graph(self, name: str) -> bytes:
         """Reads one ONNX file and checks its SHA-256.
@@ -103,7 +120,9 @@ class ModelFolder:
         if PRIOR_FILE not in self.manifest.other_files:
             raise ModelError(f"{self.path}: expected a fitted prior, found no {PRIOR_FILE}; export the model again")
         sha256, _ = self.manifest.other_files[PRIOR_FILE]
-        prior = FittedPrior.parse(self.read_checked(PRIOR_FILE, sha256), str(self.path / PRIOR_FILE))
+        prior = FittedPrior.parse(
+            self.read_checked(PRIOR_FILE, sha256), str(self.path / PRIOR_FILE), self.manifest.latent.dimensions
+        )
         widths = (prior.dimensions, prior.classes)
         expected = (self.manifest.latent.dimensions, len(self.manifest.class_names))
         if widths != expected:
@@ -119,7 +138,7 @@ class ModelFolder:
         Raises:
             ModelError: the file cannot be read, or has other content.
         """
-        content = _read(self.path / file)
+        content = _read(self.path / file, links=self.is_shipped)
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
             raise ModelError(
@@ -160,7 +179,7 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
 
         return download(name)
     path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser fails for an unknown user
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for a name that is too long
         return path
     for folder in named_folders():
         if folder.name == name:
@@ -225,16 +244,22 @@ def _shipped() -> Path:
     return Path(vae_gen.artifacts.__path__[0])
 
 
-def _read(path: Path) -> bytes:
+def _is_shipped(folder: Path) -> bool:
+    return os.path.normpath(folder.parent) == os.path.normpath(_shipped())
+
+
+def _read(path: Path, *, links: bool) -> bytes:
+    """Reads a file of a model folder; `links` as in `read_regular`."""
     try:
-        return path.read_bytes()
-    except OSError as error:
+        return read_regular(path, MOST_GRAPH_BYTES if path.suffix == ".onnx" else MOST_JSON_BYTES, links=links)
+    except (OSError, ValueError) as error:  # a ValueError for a name that can't be encoded
         if isinstance(error, FileNotFoundError) and path.name == "manifest.json":
             raise ModelError(
                 f"expected a model folder, found no manifest.json in {path.parent}; give a folder that vae-export wrote"
             ) from error
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ModelError(
-            f"{path}: expected a readable file ({error.strerror}); copy or export the model folder again"
+            f"{path}: expected a readable file ({reason}); copy or export the model folder again"
         ) from error
 
 
@@ -243,6 +268,51 @@ class Session(Protocol):
 
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> Sequence[Any]:
         """Computes the named outputs from the named inputs."""
+
+
+class CheckedSession:
+    """A session whose results are compared with what the manifest promises about them.
+
+    Everything but `run` is that of the session itself.
+    """
+
+    def __init__(self, session: Session, graph: GraphFile) -> None:
+        self._session, self._file = session, graph.file
+        self._promised = {spec.name: spec for spec in graph.outputs}
+
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> Sequence[Any]:
+        """Computes the named outputs from the named inputs.
+
+        Raises:
+            ModelError: an output has another shape than the manifest promises, or values that can't be right.
+        """
+        outputs = self._session.run(output_names, input_feed)
+        count = input_feed.get("count")
+        rows = len(next(iter(input_feed.values()))) if count is None else int(count)
+        for name, values in zip(output_names or self._promised, outputs, strict=True):
+            self._check(self._promised[name], values, rows)
+        return outputs
+
+    def _check(self, spec: TensorSpec, values: Any, rows: int) -> None:
+        shape = tuple(rows if isinstance(axis, str) else axis for axis in spec.shape)
+        if values.shape != shape:
+            raise ModelError(
+                f"{self._file}: expected {spec.name} of shape {list(shape)}, computed {list(values.shape)}; "
+                "export the model folder again"
+            )
+        if values.dtype.kind != "f" or not values.size:
+            return
+        low, high = float(values.min()), float(values.max())  # both are NaN if any value is
+        limit = (-IMAGE_SLACK, 1 + IMAGE_SLACK) if spec.name == "image" else (-LARGEST_VALUE, LARGEST_VALUE)
+        if not (limit[0] <= low and high <= limit[1]):
+            wanted = "from 0 to 1" if spec.name == "image" else "that are finite"
+            raise ModelError(
+                f"{self._file}: expected values of {spec.name} {wanted}, computed {low:g} to {high:g}; "
+                "check the model with vae-gen verify"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
 
 
 class Graphs:
@@ -268,7 +338,11 @@ class Graphs:
             sessions: the app's own sessions by the graph's name.
         """
         self.manifest, self.folder, self._provider = manifest, folder, provider
-        self._sessions: dict[str, Session] = dict(sessions or {})
+        self._sessions: dict[str, Session] = {
+            name: CheckedSession(session, manifest.graphs[name]) for name, session in (sessions or {}).items()
+        }
+        self.checks_results = True
+        """whether sessions that are opened from now on compare their results with the manifest"""
         self._prior: FittedPrior | None = None
         self._lock, self._process = threading.Lock(), os.getpid()
         self._of_parents: list[dict[str, Session]] = []
@@ -311,8 +385,13 @@ class Graphs:
     def _open(self, name: str) -> Session:
         if self.folder is None:
             raise UsageError(f"expected a session for {name}, got none; pass {name}= to from_sessions")
-        session: Session = open_session(self.folder.read_graph(name), self.manifest.graphs[name], self._provider)
-        return session
+        content, graph = self.folder.read_graph(name), self.manifest.graphs[name]
+        if not self.folder.is_shipped:
+            from .graph_check import check_graph  # not needed for the models of the package
+
+            check_graph(content, graph.file)
+        session: Session = open_session(content, graph, self._provider)
+        return CheckedSession(session, graph) if self.checks_results else session
 
     def _start_again_after_a_fork(self) -> None:
         """Forgets what belongs to the parent process: a lock that may be held for ever, and sessions that may be busy.
@@ -342,6 +421,8 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
     import onnxruntime  # takes 0.2 s, so only when a graph is really needed
 
     wanted = PROVIDERS.get(provider.lower(), provider)
+    if not hasattr(onnxruntime, "get_available_providers"):  # a folder that a removed package left behind
+        raise UnavailableError("expected onnxruntime to be installed, found an empty folder; install onnxruntime again")
     available = onnxruntime.get_available_providers()
     if wanted not in available:
         raise UnavailableError(
@@ -352,6 +433,8 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Otherwise a file that is also in ONNX Runtime's own format would be read as that, which nobody checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(content, options, providers=[wanted])
     except Exception as error:  # ONNX Runtime's exceptions have no common base of their own

@@ -37,8 +37,10 @@ SCHEMA_VERSION = 1
 """The version of prior.json."""
 ANY_CLASS = -1
 """The label of samples of any class, and of data without classes."""
-MOST_DIMENSIONS = 10_000
+MOST_DIMENSIONS = 4096
 """More latent dimensions than any model has; a larger number in a file would fill the memory."""
+MOST_THRESHOLDS = 10_000_000
+"""The most entries of the table of the components' thresholds."""
 WORDS = 2**32
 """The number of values that a word can have, and the last threshold, which no word reaches."""
 
@@ -197,20 +199,30 @@ class FittedPrior:
         return {"schema_version": SCHEMA_VERSION, "dimensions": self.dimensions, "mixtures": mixtures}
 
     @classmethod
-    def parse(cls, text: str | bytes, where: str = PRIOR_FILE) -> FittedPrior:
+    def parse(cls, text: str | bytes, where: str = PRIOR_FILE, dimensions: int | None = None) -> FittedPrior:
         """Reads the text of a prior.json. The arrays are read-only, because a model keeps them.
+
+        Args:
+            text: the content of the file.
+            where: the file's name, for errors.
+            dimensions: the number of latent dimensions that it must have; None for any.
 
         Raises:
             ModelError: the text is not that of a fitted prior; names the key, what was expected and what was found.
         """
         root = Json.parse(text, where, ModelError, ADVICE)
         root["schema_version"].whole(SCHEMA_VERSION, SCHEMA_VERSION)
-        dimensions, mixtures = root["dimensions"].whole(1, MOST_DIMENSIONS), root["mixtures"].items(lambda entry: entry)
+        low, high = (1, MOST_DIMENSIONS) if dimensions is None else (dimensions, dimensions)
+        dimensions, mixtures = root["dimensions"].whole(low, high), root["mixtures"].items(lambda entry: entry)
         labels = [entry["label"].whole(ANY_CLASS) for entry in mixtures]
         if not labels or labels not in ([ANY_CLASS], list(range(len(labels)))):
             raise root["mixtures"].wrong("mixtures whose labels count up from 0, or a single one with the label -1")
         own_thresholds = [_ascending(entry["component_thresholds"]) for entry in mixtures]
         sizes = [len(own) for own in own_thresholds]
+        needed = 4 * sum(sizes) * (dimensions + dimensions * (dimensions + 1) // 2)
+        # Base64 has four letters for three bytes, and a row of the thresholds has as many as the longest mixture.
+        if 3 * needed > 4 * len(text) or len(sizes) * max(sizes) > MOST_THRESHOLDS:
+            raise root["mixtures"].wrong(f"{needed} bytes of means and factors")
         means, factors = [np.zeros((1, dimensions), np.float32)], [np.eye(dimensions, dtype=np.float32)[None]]
         component_thresholds = np.full((len(sizes), max(sizes)), WORDS, np.int64)
         rows, columns = np.tril_indices(dimensions)

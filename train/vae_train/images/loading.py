@@ -175,9 +175,9 @@ def images_of_model(
     from .. import data as fashion
 
     name, image, preparation = data_name(manifest), manifest["image"], manifest.get("preparation", {})
-    if data is None:
-        if name != fashion.NAME:
-            raise UsageError(f"expected --data with the images that this model was trained on ({name}), got none")
+    if data is None and name != fashion.NAME:
+        raise UsageError(f"expected --data with the images that this model was trained on ({name}), got none")
+    if data is None and (image["channels"], image["height"], image["width"]) == (1, 28, 28):
         return fashion.load_fashion_mnist(root)
     settings = ImageSettings.of(
         image_size=f"{image['height']}x{image['width']}",
@@ -188,7 +188,8 @@ def images_of_model(
         few=True,
         latent_dim=str(manifest["latent"]["dimensions"]),
     )
-    return load_images(data, settings, root=root, workers=workers, progress=progress, refuse_few=False).images
+    source = data or FASHION_MNIST  # at another size than its own
+    return load_images(source, settings, root=root, workers=workers, progress=progress, refuse_few=False).images
 
 
 def data_name(manifest: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ class Prediction(NamedTuple):
     features: Tensor
     """[batch, features], the input of the last linear layer"""
     logits: Tensor
-    """[batch, 10], one for each class"""
+    """[batch, classes]; [batch, 0] of a network that only has features"""
 
 
 class ResidualBlock(nn.Module):
@@ -71,14 +71,26 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualClassifier(nn.Module):
-    """A residual network with 96 features, which takes 5.4 million multiplications per image."""
+    """A residual network with 96 features, which takes 5.4 million multiplications per image of Fashion-MNIST.
+
+    It takes images of any size; the defaults are those of Fashion-MNIST.
+
+    Args:
+        channels: 1 for grey images, 3 for colour.
+        classes: how many classes there are.
+        mean: the mean of the pixels of the training images, in [0, 1].
+        deviation: their standard deviation.
+    """
 
     features = 96
 
-    def __init__(self) -> None:
+    def __init__(
+        self, channels: int = 1, classes: int = CLASSES, mean: float = MEAN, deviation: float = DEVIATION
+    ) -> None:
         super().__init__()
+        self.mean, self.deviation = mean, deviation
         self.body = nn.Sequential(
-            nn.Conv2d(1, 24, 5, stride=2, padding=2, bias=False),  # [batch, 24, 14, 14]
+            nn.Conv2d(channels, 24, 5, stride=2, padding=2, bias=False),  # [batch, 24, 14, 14]
             ResidualBlock(24),
             nn.BatchNorm2d(24),
             nn.ReLU(),
@@ -90,11 +102,11 @@ class ResidualClassifier(nn.Module):
             nn.BatchNorm2d(self.features),
             nn.ReLU(),
         )
-        self.head = nn.Linear(self.features, CLASSES)
+        self.head = nn.Linear(self.features, classes)
 
     def forward(self, image: Tensor) -> Prediction:
-        """Features [batch, 96] and logits [batch, 10] of images [batch, 1, 28, 28] in [0, 1]."""
-        features = self.body((image - MEAN) / DEVIATION).mean((2, 3))  # [batch, 96]
+        """Features [batch, 96] and logits [batch, classes] of images [batch, channels, height, width] in [0, 1]."""
+        features = self.body((image - self.mean) / self.deviation).mean((2, 3))  # [batch, 96]
         return Prediction(features, self.head(features))
 
 
@@ -151,10 +163,12 @@ class Recipe:
 
     epochs: int  # passes over the training images
     learning_rate: float  # AdamW's highest; reached after a fifth of the steps, then falls to 0 along a cosine
-    shift: int  # pixels; each image is moved at random by at most this; what moves in is black
+    shift: int  # pixels; each image is moved at random by at most this
     batch_size: int = 128  # images
     weight_decay: float = 0.05  # AdamW's, for all weights
     seed: int = 0  # of the first weights, the order, the shifts and the flips
+    flip: bool = True  # mirror half of the images
+    border: Literal["constant", "replicate"] = "constant"  # what moves in: black, or copies of the edge
 
 
 RECIPES = {
@@ -170,7 +184,7 @@ class Described:
     features: NDArray[np.float32]
     """float32 [n, features]"""
     probabilities: NDArray[np.float32]
-    """float32 [n, 10]"""
+    """float32 [n, classes]; [n, 0] by a network that only has features"""
 
 
 def load_classifier(name: str, folder: Path = WEIGHTS) -> Classifier:
@@ -192,8 +206,11 @@ def load_classifier(name: str, folder: Path = WEIGHTS) -> Classifier:
     return network.eval()
 
 
-def describe(network: Classifier, images: NDArray[np.float32] | NDArray[np.uint8]) -> Described:
-    """Features and probabilities of images [n, 1, 28, 28], float32 in [0, 1] or uint8 grey levels."""
+def describe(network: nn.Module, images: NDArray[np.float32] | NDArray[np.uint8]) -> Described:
+    """Features and probabilities of images [n, channels, height, width], float32 in [0, 1] or uint8 grey levels.
+
+    The network makes a `Prediction` of a batch.
+    """
     features, probabilities = [], []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
@@ -211,13 +228,13 @@ def as_tensor(images: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
 
 
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
-    """The share of images, uint8 [n, 1, 28, 28], to which the network gives their label."""
+    """The share of images, uint8 [n, channels, height, width], to which the network gives their label."""
     found = describe(network, images.numpy()).probabilities.argmax(1)
     return float((found == labels.numpy()).mean())
 
 
 def train_classifier(network: Classifier, images: Tensor, labels: Tensor, recipe: Recipe, note: bool = False) -> None:
-    """Train a network in place on uint8 images [n, 1, 28, 28] and int64 labels [n], and put it in evaluation mode.
+    """Train a network in place on uint8 images and int64 labels [n], and put it in evaluation mode.
 
     The loss is the cross-entropy without label smoothing, which would make the probabilities less sure.
     """
@@ -235,7 +252,11 @@ def _train(network: Classifier, images: Tensor, labels: Tensor, recipe: Recipe, 
     for epoch in range(recipe.epochs):
         started, total = time.perf_counter(), 0.0
         for batch in torch.split(torch.randperm(len(images), generator=generator), recipe.batch_size):
-            image = augmented(images[batch].float() / 255, recipe.shift, generator)
+            if len(batch) == 1:  # batch norm has no variance of a single value
+                continue
+            image = augmented(
+                images[batch].float() / 255, recipe.shift, generator, flip=recipe.flip, border=recipe.border
+            )
             loss = F.cross_entropy(network(image).logits, labels[batch])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -248,16 +269,28 @@ def _train(network: Classifier, images: Tensor, labels: Tensor, recipe: Recipe, 
             print(line, file=sys.stderr, flush=True)
 
 
-def augmented(image: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Images [batch, 1, height, width], each moved by up to `shift` pixels, and half of them mirrored."""
+def augmented(
+    image: Tensor, shift: int, generator: torch.Generator, *, flip: bool = True, border: str = "constant"
+) -> Tensor:
+    """Images [batch, channels, height, width], each moved by up to `shift` pixels, and half of them mirrored.
+
+    Args:
+        image: the images.
+        shift: the most that an image is moved, in pixels.
+        generator: of the moves.
+        flip: whether to mirror.
+        border: what moves in: "constant" for black, or "replicate" for copies of the edge.
+    """
     count, _, height, width = image.shape
-    padded = F.pad(image, (shift,) * 4)
+    padded = F.pad(image, (shift,) * 4, mode=border)
     top, left = torch.randint(2 * shift + 1, (2, count, 1), generator=generator)
     rows, columns = top + torch.arange(height), left + torch.arange(width)  # [batch, height], [batch, width]
-    mirrored = torch.rand(count, 1, generator=generator) < 0.5
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    moved: Tensor = padded[torch.arange(count)[:, None, None], 0, rows[:, :, None], columns[:, None, :]]
-    return moved.unsqueeze(1)
+    if flip:
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    at = torch.arange(count)[:, None, None]
+    moved: Tensor = padded[at, :, rows[:, :, None], columns[:, None, :]]  # [batch, height, width, channels]
+    return moved.permute(0, 3, 1, 2)
 
 
 def new_classifier(name: str, seed: int) -> Classifier:

@@ -24,10 +24,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..evaluation import to_unit_range
+
 Features = NDArray[np.float32]
 
 ROWS = 1000
 """How many rows of the matrix of squared distances exist at a time."""
+
+NUMBERS = 2**26
+"""How many pixels or features are searched at a time: 256 MB, more than Fashion-MNIST's training images have."""
 
 
 def frechet_distance(a: Features, b: Features) -> float:
@@ -138,12 +143,31 @@ def squared_radii(points: Features, k: int) -> Tensor:
     return torch.cat(parts)
 
 
-def nearest(points: Features, among: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The distance of each point to the nearest point of `among`, float64 [n], and the index of that one, int64 [n]."""
-    indices = np.concatenate([squared.argmin(1).numpy() for _, squared in distance_rows(points, among)])
+def nearest(
+    points: Features, among: Features | NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The distance of each point to the nearest point of `among`, float64 [n], and the index of that one, int64 [n].
+
+    `among` may be grey levels, which count as 0 to 1, so that a memory map is never in memory as a whole.
+    """
+    rows = max(1, NUMBERS // among.shape[1])
+    best = np.full(len(points), np.inf, np.float32)
+    indices = np.zeros(len(points), np.int64)
+    for start in range(0, len(among), rows):
+        block = as_features(among[start : start + rows])
+        found = [squared.min(1) for _, squared in distance_rows(points, block)]
+        values = np.concatenate([one.values.numpy() for one in found])
+        closer = values < best
+        indices[closer] = start + np.concatenate([one.indices.numpy() for one in found])[closer]
+        best = np.minimum(best, values)
     # Computed again, exactly: the matrix product loses digits for points that nearly coincide.
-    differences = points.astype(np.float64) - among[indices].astype(np.float64)
+    differences = points.astype(np.float64) - as_features(among[indices]).astype(np.float64)
     return np.linalg.norm(differences, axis=1), indices
+
+
+def as_features(rows: Features | NDArray[np.uint8]) -> Features:
+    """Rows of grey levels as float32 in [0, 1], and other rows as they are."""
+    return to_unit_range(rows) if rows.dtype == np.uint8 else rows  # type: ignore[arg-type, return-value]
 
 
 def distance_rows(a: Features, b: Features) -> Iterator[tuple[int, Tensor]]:

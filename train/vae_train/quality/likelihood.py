@@ -1,4 +1,4 @@
-"""The importance-weighted bound on the log-likelihood of the test images, for grey and for binarised pixels.
+"""The importance-weighted bound on the log-likelihood of the test images, also for binarised ones of Fashion-MNIST.
 
 For k samples z₁ … z_k of q(z|x) (Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519, eq. 8):
 
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from vae_gen import VAE, standard_normals
 
-from ..evaluation import NOISE_SEED, SMALLEST, to_unit_range
+from ..evaluation import NOISE_SEED, SMALLEST, gaussian_cost, to_unit_range
 from ..images.image_set import ImageSet
 
 IWAE_STREAM = 2**32 - 5
 """The stream of the seed contract's Philox for the samples; sample j of image i has the index i·k + j."""
 
-CHUNK = 4096
-"""How many pictures are decoded at a time, which takes 13 MB; the k pictures of one image are never split."""
+CHUNK = 4096 * 784
+"""How many pixels are decoded at a time, which take 13 MB; the k pictures of one image are never split."""
 
 BINARY_SEED = 777
 BINARY_FIRST = 50_000
@@ -54,22 +54,27 @@ class Bound:
 
 
 def importance_bound(
-    model: VAE, images: NDArray[np.float32], k: int, proposal: NDArray[np.float32] | None = None
+    model: VAE,
+    images: NDArray[np.float32],
+    k: int,
+    proposal: NDArray[np.float32] | None = None,
+    pixel_variance: float | None = None,
 ) -> Bound:
-    """The bound −L_k of images [n, 1, height, width] in [0, 1].
+    """The bound −L_k of images [n, channels, height, width] in [0, 1].
 
     Args:
         model: encodes and decodes; its prior is N(0, I).
         images: the images x.
         k: the number of samples of q for each image.
         proposal: images to encode in place of `images`, to get another q. The bound holds for every q.
+        pixel_variance: the variance of a Gaussian likelihood; None for the Bernoulli likelihood.
     """
     mean, log_variance = model.encode(images if proposal is None else proposal)
-    at_once = max(1, CHUNK // k)  # images
+    at_once = max(1, CHUNK // (k * images[0].size))  # images
     bounds, errors, elbos = [], [], []
     for start in range(0, len(images), at_once):
         part = slice(start, start + at_once)
-        log_weights = _log_weights(model, images[part], mean[part], log_variance[part], start, k)
+        log_weights = _log_weights(model, images[part], mean[part], log_variance[part], start, k, pixel_variance)
         bound, error = log_mean_exp(log_weights)
         bounds.append(bound)
         errors.append(error)
@@ -105,6 +110,7 @@ def _log_weights(
     log_variance: NDArray[np.float32],
     first: int,
     k: int,
+    pixel_variance: float | None,
 ) -> NDArray[np.float64]:
     """The log-weights log wⱼ of each image, float64 [n, k]. `first` is the index of the first image."""
     count, dimensions = mean.shape
@@ -114,16 +120,22 @@ def _log_weights(
     pixels = model.decode(latents.reshape(-1, dimensions), detail=False).reshape(count, k, -1)  # [n, k, pixels]
     wide = latents.astype(np.float64)
     ratio = 0.5 * (noise.astype(np.float64) ** 2 - wide**2 + log_variance.astype(np.float64)[:, None]).sum(2)
-    log_weights: NDArray[np.float64] = ratio + log_likelihood(pixels, images.reshape(count, -1))
+    log_weights: NDArray[np.float64] = ratio + log_likelihood(pixels, images.reshape(count, -1), pixel_variance)
     return log_weights
 
 
-def log_likelihood(pixels: NDArray[np.float32], images: NDArray[np.float32]) -> NDArray[np.float64]:
+def log_likelihood(
+    pixels: NDArray[np.float32], images: NDArray[np.float32], pixel_variance: float | None = None
+) -> NDArray[np.float64]:
     """The values log p(x|z) in nats, float64 [n, k], of decoded pixels [n, k, pixels] and images [n, pixels].
 
-    This is −`evaluation.cost_of_probabilities` for many latents per image. Its logarithms are float32, which changes
-    the result by 1e-3 nats.
+    This is −`evaluation.cost_of_probabilities`, or −`evaluation.gaussian_cost` if there is a variance, for many latents
+    per image. Logarithms are float32, which changes the result by 1e-3 nats.
     """
+    if pixel_variance is not None:
+        squared = np.square(pixels - images[:, None]).sum(2, dtype=np.float64)
+        density: NDArray[np.float64] = -gaussian_cost(squared, images.shape[1], pixel_variance)
+        return density
     probabilities = np.clip(pixels, np.float32(SMALLEST), np.float32(1 - SMALLEST))
     of_black = np.log1p(-probabilities)
     log_odds = np.log(probabilities) - of_black
@@ -156,3 +168,18 @@ def measure_likelihood(model: VAE, data: ImageSet, k: int, count: int) -> dict[s
         "binarised": importance_bound(model, binary, k).to_json(),
         "binarised_grey_encoded": importance_bound(model, binary, k, proposal=grey).to_json(),
     }
+
+
+def measure_bound(model: VAE, data: ImageSet, k: int, count: int, pixel_variance: float | None) -> dict[str, Any]:
+    """The bound of the first `count` test images of any set, with the model's own likelihood.
+
+    Args:
+        model: the model.
+        data: any image set.
+        k: as in `importance_bound`.
+        count: how many test images are used.
+        pixel_variance: as in `importance_bound`.
+    """
+    images = to_unit_range(data.test_images.numpy()[:count])
+    name = "grey" if pixel_variance is None else "gaussian"
+    return {name: importance_bound(model, images, k, pixel_variance=pixel_variance).to_json()}

@@ -46,7 +46,8 @@ class SampleSet:
 
 def sample_sets(model: VAE, data: ImageSet, count: int, reference: VAE | None) -> list[SampleSet]:
     """The sets of a model with `count` pictures in each, and the N(0, I) samples of the reference model, if given."""
-    images, labels = data.test_images.numpy()[:count], data.test_labels.numpy()[:count]
+    images = data.test_images.numpy()[:count]
+    labels = data.test_labels.numpy()[:count] if data.class_names else None
 
     def real(seed: int) -> Made:
         return _real(data, count, seed)
@@ -116,7 +117,7 @@ def _real(data: ImageSet, count: int, seed: int) -> Made:
     """Different training images: the first ones in the order of a random 64-bit word that each image gets."""
     words = random_words(seed, 0, len(data.train_images), 1, REAL_STREAM)[:, 0].astype(np.uint64)  # [n, 4]
     chosen = np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")[:count]
-    return data.train_images.numpy()[chosen], data.train_labels.numpy()[chosen]
+    return data.train_images.numpy()[chosen], data.train_labels.numpy()[chosen] if data.class_names else None
 
 
 def _sampled_reconstructions(

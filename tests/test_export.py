@@ -275,7 +275,8 @@ def test_a_run_that_is_not_there_is_an_input_error(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["vae-export", str(tmp_path / "none"), "--out", str(tmp_path / "model")])
     assert command.main() == 5
-    assert capsys.readouterr().err.startswith(f"vae-export: {tmp_path / 'none'}: expected a run folder, found no")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"vae-export: {tmp_path / 'none'}: expected a run folder, found no")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,12 +18,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from vae_gen import InputError, random_words
-from vae_gen.internal.files import write_file
+from vae_gen.internal.files import read_regular, write_file
 
 from .config import DetailConfig, ModelConfig, TrainConfig
 from .detail.networks import Critic, DetailDecoder
 from .layers import seeded
 from .model import VAE, new_vae
+
+MOST_BYTES = 4 << 30
+"""The largest checkpoint that is read."""
 
 FORMAT = 1
 """The version of both kinds of checkpoint."""
@@ -115,8 +118,36 @@ class TrainingState:
             self.order_generator.set_state(saved["order_generator"])
             self.noise_generator.set_state(saved["noise_generator"])
             self.sums = saved["sums"].to(next(self.vae.parameters()).device)
+            _check_progress(saved)
             for name in _PLAIN_FIELDS:
                 setattr(self, name, saved[name])
+
+
+def _check_progress(saved: dict[str, Any]) -> None:
+    """Refuse fields that training could not have written, so that it doesn't fail in the middle.
+
+    Raises:
+        ValueError: a field is wrong.
+    """
+    epoch, step, order, best = (saved[name] for name in ("epoch", "step", "order", "best"))
+    for name in ("epoch", "step"):
+        if type(saved[name]) is not int or saved[name] < 0:
+            raise ValueError(f"{name} {saved[name]!r}")
+    _check_history(saved)
+    if order.dtype != torch.int32 or order.ndim != 1 or (len(order) and order.min() < 0) or len(saved["sums"]) < step:
+        raise ValueError("another order of images or number of steps")
+    if not isinstance(saved["seconds"], list) or not isinstance(saved["seconds_in_epoch"], float | int):
+        raise ValueError("other seconds")
+    if best is not None and not (isinstance(best, dict) and isinstance(best.get("neg_elbo"), float)):
+        raise ValueError(f"best {str(best)[:40]}")
+    if best is not None and not (type(best.get("epoch")) is int and 1 <= best["epoch"] <= epoch):
+        raise ValueError("a best epoch that is not finished")
+
+
+def _check_history(saved: dict[str, Any]) -> None:
+    history = saved["history"]
+    if not isinstance(history, list) or len(history) != saved["epoch"] or not all(isinstance(x, dict) for x in history):
+        raise ValueError("a history of other epochs")
 
 
 _PLAIN_FIELDS = ("epoch", "step", "order", "history", "best", "seconds", "seconds_in_epoch")
@@ -177,6 +208,7 @@ class DetailState:
         with _reading(path, "this detail stage", "remove its folder to train the stage from the start") as saved:
             for name in _DETAIL_PARTS:
                 getattr(self, name).load_state_dict(saved[name])
+            _check_history(saved)
             self.epoch, self.history = saved["epoch"], saved["history"]
 
 
@@ -223,7 +255,8 @@ def _write(path: Path, saved: dict[str, Any]) -> None:
 def _reading(path: Path, owner: str, remedy: str) -> Iterator[dict[str, Any]]:
     """The content of a checkpoint. Whatever goes wrong with it, here or in the `with` block, becomes an InputError."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        content = io.BytesIO(read_regular(path, MOST_BYTES, links=True))
+        saved = torch.load(content, map_location="cpu", weights_only=True)
         if saved["format"] != FORMAT:
             raise ValueError(f"format {saved['format']}, this version reads {FORMAT}")
         yield saved

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from vae_gen import UsageError
@@ -59,6 +60,14 @@ class Settings:
                 if number is not None and number < low:
                     raise UsageError(f"expected {name} of at least {low}, got {number}")
 
+    def _at_most(self, high: int, *names: str) -> None:
+        """Refuse a whole number, or a number of a tuple, that is above `high`: settings may come from a stranger."""
+        for name in names:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if number > high:
+                    raise UsageError(f"expected {name} of at most {high}, got {number}")
+
     def _in_range(self, wanted: str, allowed: bool, name: str) -> None:
         """Refuse the setting `name` unless it is finite and `allowed`; the error names what is `wanted`."""
         value = getattr(self, name)
@@ -68,6 +77,11 @@ class Settings:
     def _check_seed(self) -> None:
         if not 0 <= self.seed < 2**63:  # type: ignore[attr-defined]
             raise UsageError(f"expected a seed from 0 to 2^63-1 ({2**63 - 1}), got {self.seed}")  # type: ignore[attr-defined]
+
+
+MOST_UNITS, MOST_LAYERS, MOST_WEIGHTS = 4096, 1000, 1 << 28
+"""The largest layer, the most layers and the most weights of a network: far more than this project's networks have, and
+few enough to be allocated."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,9 @@ class ModelConfig(Settings):
             )
         if not self.encoder_channels:
             raise UsageError("expected encoder_channels with at least one number, got none")
+        self._at_most(MOST_UNITS, "height", "width", "latent_dim", "encoder_channels", "kernel_size", "padding")
+        self._at_most(MOST_UNITS, "encoder_hidden", "decoder_hidden")
+        self._at_most(MOST_LAYERS, "residual_blocks", "refinement_steps")
         if self.residual_blocks and len(self.residual_blocks) != len(self.encoder_channels):
             raise UsageError(
                 f"expected residual_blocks for each of {len(self.encoder_channels)} encoder_channels or none, "
@@ -110,6 +127,20 @@ class ModelConfig(Settings):
                 f"expected an image that {len(self.encoder_channels)} convolutions can shrink, "
                 f"got {self.height} by {self.width} pixels; use fewer encoder_channels or larger images"
             )
+
+        if len(self.encoder_channels) > MOST_LAYERS or self._weights() > MOST_WEIGHTS:
+            raise UsageError(
+                f"expected a network of at most {MOST_WEIGHTS} weights, got about {self._weights()}; use fewer channels"
+            )
+
+    def _weights(self) -> int:
+        """About how many weights the network has, and at least as many."""
+        channels = (self.channels, *self.encoder_channels)
+        convolutions = sum(a * b for a, b in pairwise(channels)) * self.kernel_size**2
+        blocks = sum(18 * number * width**2 for number, width in zip(self.residual_blocks, channels[1:], strict=False))
+        flat = channels[-1] * math.prod(self.feature_sizes[-1])
+        hidden = self.encoder_hidden + self.decoder_hidden
+        return 2 * (convolutions + blocks) + (flat + hidden) * (3 * self.latent_dim + hidden)
 
     @property
     def feature_sizes(self) -> tuple[tuple[int, int], ...]:
@@ -199,6 +230,12 @@ class DetailConfig(Settings):
             )
         self._at_least(1, "channels", "critic_channels")
         self._at_least(0, "residual_blocks", "steps", "epoch_steps")
+        self._at_most(MOST_UNITS, "noise_dim", "hidden", "critic_hidden", "channels", "critic_channels")
+        blocks = zip(self.residual_blocks, self.channels, self.critic_channels, strict=True)
+        if sum(self.residual_blocks) > MOST_LAYERS or sum(
+            18 * (number + 1) * (width**2 + other**2) for number, width, other in blocks
+        ) > MOST_WEIGHTS:
+            raise UsageError(f"expected a detail stage of at most {MOST_WEIGHTS} weights, got more; use fewer channels")
         for name in ("learning_rate", "critic_learning_rate"):
             self._in_range(f"a {name} above 0", getattr(self, name) > 0, name)
         for name in ("class_shift", "consistency"):
@@ -267,7 +304,7 @@ def _typed(hint: Any, key: str, value: object) -> Any:
         if value is None or type(value) is int:
             return value
         raise UsageError(f"expected {key} as a whole number or null, got {value!r}")
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     if type(value) is not hint:  # exactly this type, because True is an int in Python
         names = {int: "a whole number", float: "a number", bool: "true or false"}

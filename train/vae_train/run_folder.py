@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from vae_gen import InputError, UsageError
-from vae_gen.internal.files import Json, replacing_folder, write_file
+from vae_gen.internal.files import MOST_JSON_BYTES, Json, read_regular, replacing_folder, write_file
 
 from .config import DetailConfig, Settings, TrainConfig
 from .images.image_set import ImageSet
@@ -52,6 +52,8 @@ DETAIL = "detail"
 """The key of config.json with the settings of the detail stage that follows."""
 
 Weights = Literal["last", "best"]
+MOST_WEIGHT_BYTES = 4 << 30
+"""The largest file of weights, and the largest checkpoint, that is read."""
 WEIGHTS: dict[Weights, str] = {"last": "weights.safetensors", "best": "best.safetensors"}
 
 
@@ -128,7 +130,7 @@ def load_weights(network: nn.Module, file: Path, resume_command: str) -> str:
         InputError: the file is missing or damaged, or belongs to another network.
     """
     try:
-        content = file.read_bytes()
+        content = read_regular(file, MOST_WEIGHT_BYTES, links=True)
     except OSError as error:
         raise InputError(
             f"{file}: expected the weights of a finished epoch, found none ({error.strerror}); "
@@ -271,13 +273,16 @@ def read_settings(folder: Path, kind: type[Kind], what: str, remedy: str) -> tup
     """
     file = folder / CONFIG
     try:
-        content = file.read_bytes()
+        content = read_regular(file, MOST_JSON_BYTES, links=True)
     except OSError as error:
         raise InputError(
             f"{folder}: expected {what}, found no readable {CONFIG} in it ({error.strerror}); {remedy}"
         ) from error
     document = Json.parse(content, str(file), InputError, "train it again")
     document["format"].whole(FORMAT, FORMAT)
+    for key in ("data", "versions"):
+        if key in document:
+            document[key].mapping()
     try:
         return kind.from_json(document["settings"].value), document.mapping()
     except UsageError as error:
@@ -291,7 +296,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
         InputError: the file is missing or damaged.
     """
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = read_regular(file, MOST_JSON_BYTES, links=True).decode("utf-8").splitlines()
         return [Json.parse(line, str(file), InputError, "train it again").mapping() for line in lines]
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: expected a line of JSON for each epoch, got {error}; train it again") from error

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_gen import DivergedError, UsageError
+from vae_gen import DivergedError, InputError, UsageError
 from vae_gen.internal.files import write_file
 
 from . import run_folder
@@ -191,6 +191,8 @@ class _Trainer:
         checkpoint = path / run_folder.CHECKPOINT
         if checkpoint.exists():
             state.load(checkpoint)
+            if len(state.order) and int(state.order.max()) >= len(data.train_images):
+                raise InputError(f"{checkpoint}: expected an order of {len(data.train_images)} images, got one of more")
             reporter.note(f"going on with {path} after {_place(state.epoch, state.step)}")
             _note_versions(path, reporter)
         if config.full:

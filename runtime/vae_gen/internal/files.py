@@ -57,7 +57,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 yield file
             return
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
-        descriptor, aside = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".part", dir=target.parent)
+        prefix = f".{target.name[:60]}."
+        remove_leftovers(target.parent, prefix)
+        descriptor, aside = _temporary_file(target.parent, prefix)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
@@ -69,6 +71,53 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
+
+
+def remove_leftovers(folder: Path, prefix: str) -> None:
+    """Removes temporary files and folders that a killed process has left for an output which is now written again.
+
+    A process locks what it is writing (`_own`), and the lock ends with the process; so what is locked stays, and where
+    there are no such locks (Windows, some network file systems) everything stays.
+
+    Args:
+        folder: where they may lie.
+        prefix: how the names of the temporary files begin. They go on with eight random letters, and end in `.part`.
+    """
+    with contextlib.suppress(OSError, ImportError):
+        import fcntl  # not on Windows
+
+        for entry in os.scandir(folder):
+            rest = entry.name.removeprefix(prefix)
+            if len(rest) != 13 or not rest.endswith(".part") or entry.name == rest or entry.is_symlink():
+                continue
+            with contextlib.suppress(OSError):
+                descriptor = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry, ignore_errors=True)
+                    else:
+                        Path(entry).unlink()
+                finally:
+                    os.close(descriptor)
+
+
+def _temporary_file(folder: Path, prefix: str) -> tuple[int, str]:
+    """Makes a file that `remove_leftovers` doesn't remove while it is open; returns its descriptor and its path."""
+    while True:
+        descriptor, path = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=folder)
+        if _owned(descriptor, path):
+            return descriptor, path
+        os.close(descriptor)
+
+
+def _owned(descriptor: int, path: str) -> bool:
+    """Locks a temporary file or folder until it is closed; false if another process removed it before it was locked."""
+    with contextlib.suppress(OSError, ImportError):
+        import fcntl  # not on Windows
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return Path(path).exists()
 
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -162,3 +164,84 @@ def test_a_folder_whose_replacement_and_restoration_both_fail_is_kept_and_named(
         pass
     kept = Path(str(raised.value).rsplit(" is now in ", 1)[1])
     assert (kept / "model" / "a").read_text() == "1"
+
+
+def kill_while_writing(code: str, folder: Path) -> None:
+    """Starts a process that begins to write and then kills itself."""
+    script = f"import os, signal; from pathlib import Path; from vae_gen.internal.files import *\n{code}\n"
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@posix
+def test_what_a_killed_process_left_is_removed_when_the_output_is_written_again(tmp_path: Path) -> None:
+    kill_while_writing(f"with replacing('a.npy') as file: file.write(b'x'); file.flush(); {KILL}", tmp_path)
+    kill_while_writing(f"with filling_folder('new') as folder: (folder / 'x').touch(); {KILL}", tmp_path)
+    (tmp_path / "there").mkdir()
+    kill_while_writing(f"with filling_folder('there') as folder: (folder / 'x').touch(); {KILL}", tmp_path)
+    assert len(list(tmp_path.rglob(".*.part"))) == 3
+    (tmp_path / ".a.npy.mine.part").touch()
+    write_file(tmp_path / "a.npy", "new")
+    for name in ("new", "there"):
+        with filling_folder(tmp_path / name) as folder:
+            (folder / "y").touch()
+    assert [path.name for path in tmp_path.rglob(".*")] == [".a.npy.mine.part"]
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["y", "y"]
+
+
+@posix
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with replacing(path) as one:
+        one.write(b"one")
+        with filling_folder(tmp_path / "f") as folder:
+            (folder / "1").touch()
+            with filling_folder(tmp_path / "f") as other:
+                (other / "2").touch()
+            write_file(path, "two")
+    assert path.read_bytes() == b"one"
+    assert sorted(file.name for file in (tmp_path / "f").iterdir()) == ["1", "2"]
+
+
+@posix
+def test_a_model_that_was_moved_out_of_the_way_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "old").touch()
+    accept = f"def accept(folder): {KILL}"
+    kill_while_writing(f"{accept}\nwith replacing_folder('m', accept) as new: (new / 'x').touch()", tmp_path)
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(RuntimeError), replacing_folder(tmp_path / "m", lambda folder: None):
+        assert (tmp_path / "m" / "old").exists()
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path: Path) -> None:
+    target = tmp_path / "empty"
+    target.mkdir()
+    before = target.stat().st_ino
+    with replacing_folder(target) as folder:
+        (folder / "model").mkdir()
+        (folder / "a").touch()
+    assert target.stat().st_ino == before
+    assert sorted(path.name for path in target.iterdir()) == ["a", "model"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_files_that_appear_meanwhile_are_kept(tmp_path: Path, there: bool) -> None:
+    target = tmp_path / "f"
+    if there:
+        target.mkdir()
+    with pytest.raises(OutputError, match="a folder with files appeared there"), replacing_folder(target) as folder:
+        (folder / "a").touch()
+        target.mkdir(exist_ok=True)
+        (target / "thesis.tex").write_text("p")
+    assert [path.name for path in target.iterdir()] == ["thesis.tex"]
+    with filling_folder(tmp_path / "g") as folder:
+        (folder / "a").touch()
+        (tmp_path / "g").mkdir()
+        (tmp_path / "g" / "notes.txt").write_text("p")
+    assert sorted(path.name for path in (tmp_path / "g").iterdir()) == ["a", "notes.txt"]

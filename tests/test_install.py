@@ -281,12 +281,15 @@ def test_nothing_half_is_left_after_a_kill(cli: Command, tiny_model_folder: Path
     assert part.startswith(".tiny.")
     assert not {part, "tiny"} & set(model_names())
     assert "tiny" not in cli.succeed("models").out.decode()
-    cli.succeed("install", tiny_model_folder)
-    assert left() == [part, "tiny"]  # the other one may still be at work
+    cli.succeed("install", write_tiny_model(Path("more"), name="more"))
+    assert left() == [part, "more"]  # the other one may still be at work
     hours_ago = time.time() - 7200
     os.utime(installed_models() / part, (hours_ago, hours_ago))
-    cli.succeed("install", write_tiny_model(Path("more"), name="more"))
-    assert left() == ["more", "tiny"]
+    cli.succeed("install", write_tiny_model(Path("most"), name="most"))
+    assert left() == ["more", "most"]
+    assert run(code, "install", tiny_model_folder).returncode == -9
+    cli.succeed("install", tiny_model_folder)  # which knows that the process of this name has ended
+    assert left() == ["more", "most", "tiny"]
 
 
 def test_models_lists_every_place_with_the_default_and_the_broken_ones(

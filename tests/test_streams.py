@@ -135,3 +135,27 @@ def test_packages_that_cannot_be_imported_are_not_called_a_bug(capsys: pytest.Ca
         "vae-gen: expected packages that can be imported, got: libonnxruntime.so.1: cannot open shared object file; "
         "install vae-gen again\n"
     )
+
+
+def test_shards_into_one_new_folder_lose_no_picture(tiny_model_folder: Path, tmp_path: Path) -> None:
+    shards = [
+        subprocess.Popen(
+            command("sample", "--seed", "1", "-n", "50", "--start", str(50 * at), "-o", "shard/",
+                    "--model", tiny_model_folder, "-q"),
+            cwd=tmp_path,
+        )
+        for at in range(4)
+    ]  # fmt: skip
+    assert [shard.wait(timeout=120) for shard in shards] == [0] * 4
+    assert sorted(path.name for path in (tmp_path / "shard").iterdir()) == [f"{at:06}.png" for at in range(200)]
+    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
+
+
+def test_a_kit_fills_the_folder_that_it_stands_in(tiny_model_folder: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command("kit", ".", "--model", tiny_model_folder), capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert done.stderr.startswith(f"{len(files)} files → .; begin with README.md")
+    assert (tmp_path / "model" / "manifest.json").exists()

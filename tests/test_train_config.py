@@ -43,7 +43,7 @@ def test_settings_survive_json(config: TrainConfig) -> None:
 def test_an_unknown_key_is_named(key: str) -> None:
     with pytest.raises(UsageError) as caught:
         TrainConfig.from_json({key: 1})
-    assert str(caught.value).endswith(f", got {key}")
+    assert str(caught.value).endswith(str(UsageError(f", got {key}"))[-190:])
 
 
 def test_an_unknown_key_of_the_model_is_named_with_the_known_ones() -> None:

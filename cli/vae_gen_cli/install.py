@@ -67,7 +67,7 @@ def install(
                     "use --replace to replace it"
                 )
             _make_place(place)
-            with replacing_folder(target) as aside:
+            with replacing_folder(target, (lambda _: None) if replace else None) as aside:
                 _copy(folder, manifest, document, aside)
                 checks = _verify(aside, source)
             console.message(f"{target.name} {manifest.version} → {target}; {checks} passed; use --model {target.name}")

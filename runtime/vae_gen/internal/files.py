@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import re
@@ -76,30 +77,45 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def remove_leftovers(folder: Path, prefix: str) -> None:
     """Removes temporary files and folders that a killed process has left for an output which is now written again.
 
-    A process locks what it is writing (`_own`), and the lock ends with the process; so what is locked stays, and where
-    there are no such locks (Windows, some network file systems) everything stays.
-
     Args:
         folder: where they may lie.
         prefix: how the names of the temporary files begin. They go on with eight random letters, and end in `.part`.
     """
-    with contextlib.suppress(OSError, ImportError):
-        import fcntl  # not on Windows
-
+    with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             rest = entry.name.removeprefix(prefix)
-            if len(rest) != 13 or not rest.endswith(".part") or entry.name == rest or entry.is_symlink():
-                continue
-            with contextlib.suppress(OSError):
-                descriptor = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
-                    if entry.is_dir(follow_symlinks=False):
+            if len(rest) == 13 and rest.endswith(".part") and entry.name != rest and not entry.is_symlink():
+                with _without_owner(entry.path) as free:
+                    if free and entry.is_dir(follow_symlinks=False):
                         shutil.rmtree(entry, ignore_errors=True)
-                    else:
+                    elif free:
                         Path(entry).unlink()
-                finally:
-                    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _without_owner(path: str | os.PathLike[str]) -> Iterator[bool]:
+    """Whether the process that made a temporary file or folder has ended.
+
+    A process locks what it is writing, and the lock ends with the process. Where there are no such locks (Windows, some
+    network file systems) nothing is without an owner.
+    """
+    try:
+        import fcntl  # not on Windows
+
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except (OSError, ImportError):
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except OSError:
+            free = False
+        with contextlib.suppress(OSError):
+            yield free
+    finally:
+        os.close(descriptor)
 
 
 def _temporary_file(folder: Path, prefix: str) -> tuple[int, str]:
@@ -137,7 +153,8 @@ def replacing_folder(
     """Makes a new folder that becomes `path` when the block ends, and is deleted when the block raises an error.
 
     Nothing that appears at `path` while the block runs is lost. A folder that is not empty is replaced only if
-    `may_replace` accepts it, which is asked after the folder was renamed, so that nobody adds to it any more.
+    `may_replace` accepts it, which is asked after the folder was renamed, so that nobody adds to it any more. An empty
+    folder is filled and stays the same folder, because it may be a mount point, or a shell may stand in it.
 
     Args:
         path: the folder; its parent must exist.
@@ -148,25 +165,30 @@ def replacing_folder(
         OutputError: no such parent folder, a file or another folder is in the way, no permission, or the disk is full.
     """
     target = Path(os.path.realpath(path))
-    with _naming_failures(path), _folder_aside(path, target.parent, f".{target.name[:60]}.") as aside:
+    with _naming_failures(path), _folder_aside(path, *_place(target)) as aside:
         yield aside
+        appeared = OutputError(f"cannot write {path}: a folder with files appeared there; choose another name")
+        if aside.parent == target:
+            if any(entry != aside for entry in target.iterdir()):
+                raise appeared
+            for entry in sorted(aside.iterdir()):
+                entry.replace(target / entry.name)
+            return
         if _renamed(aside, target):
             return
         if may_replace is None:
-            raise OutputError(f"cannot write {path}: a folder with files appeared there; choose another name")
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name[:60]}.", suffix=".old", dir=target.parent))
-        target.replace(old / target.name)  # a crash before the next renaming leaves the folder here
-        try:
-            may_replace(old / target.name)
-            aside.replace(target)
-        except BaseException as error:
+            raise appeared
+        with _temporary_folder(target.parent, f".{target.name[:60]}.", ".old") as old:
+            target.replace(old / target.name)  # a crash before the next renaming leaves the folder here
             try:
-                (old / target.name).replace(target)
-                old.rmdir()
-            except OSError:  # so the old folder stays where it is now
-                raise OutputError(f"cannot write {path}: {error}; the old folder is now in {old}") from error
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+                may_replace(old / target.name)
+                aside.replace(target)
+            except BaseException as error:
+                try:
+                    (old / target.name).replace(target)
+                except OSError:  # so the old folder stays where it is now
+                    raise OutputError(f"cannot write {path}: {error}; the old folder is now in {old}") from error
+                raise
 
 
 def check_folder_can_be_made(path: str | os.PathLike[str]) -> None:
@@ -175,8 +197,7 @@ def check_folder_can_be_made(path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: as `replacing_folder`.
     """
-    target = Path(os.path.realpath(path))
-    with _naming_failures(path), _folder_aside(path, target.parent, f".{target.name[:60]}."):
+    with _naming_failures(path), _folder_aside(path, *_place(Path(os.path.realpath(path)))):
         pass
 
 
@@ -192,12 +213,25 @@ def filling_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     is_new = not target.is_dir()
-    place, prefix = (target.parent, f".{target.name[:60]}.") if is_new else (target, ".vae-gen.")
-    with _naming_failures(path), _folder_aside(path, place, prefix) as aside:
+    place = _place(target) if is_new else (target, INSIDE)
+    with _naming_failures(path), _folder_aside(path, *place) as aside:
         yield aside
         if not (is_new and _renamed(aside, target)):
             for file in sorted(aside.iterdir()):
                 file.replace(target / file.name)
+
+
+INSIDE = ".vae-gen."
+"""How the names of temporary folders inside of an output begin."""
+
+
+def _place(target: Path) -> tuple[Path, str]:
+    """Where the folder that becomes `target` is made, and how its name begins."""
+    if target.is_dir():
+        remove_leftovers(target, INSIDE)
+        if not any(target.iterdir()):
+            return target, INSIDE
+    return target.parent, f".{target.name[:60]}."
 
 
 @contextlib.contextmanager
@@ -207,12 +241,48 @@ def _folder_aside(path: str | os.PathLike[str], place: Path, prefix: str) -> Ite
         raise OutputError(f"cannot write {path}: there is no folder {place}; create it first")
     if Path(path).exists() and not Path(path).is_dir():
         raise OutputError(f"cannot write {path}: a file of that name is in the way; choose another name")
-    aside = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=place))
-    try:
+    remove_leftovers(place, prefix)
+    _bring_back(Path(os.path.realpath(path)))
+    with _temporary_folder(place, prefix, ".part") as aside:
         aside.chmod(0o777 & ~_umask())
         yield aside
+
+
+@contextlib.contextmanager
+def _temporary_folder(place: Path, prefix: str, suffix: str) -> Iterator[Path]:
+    """Makes a folder, and removes it at the end if it is still there.
+
+    After an error an `.old` folder is only removed if it is empty, because what is in it may be the only copy.
+    """
+    while True:
+        folder, descriptor = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=place)), None
+        with contextlib.suppress(OSError):  # Windows opens no folders
+            descriptor = os.open(folder, os.O_RDONLY)
+        if descriptor is None or _owned(descriptor, str(folder)):
+            break
+        os.close(descriptor)
+    try:
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        if suffix != ".old":
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _bring_back(target: Path) -> None:
+    """Brings back a folder that a process moved out of the way before it was killed, if nothing took its place."""
+    name = glob.escape(target.name)
+    for old in target.parent.glob(f".{glob.escape(target.name[:60])}.????????.old/{name}"):
+        with _without_owner(old.parent) as free:
+            if free and not target.exists():
+                old.replace(target)
+                old.parent.rmdir()
 
 
 def _renamed(folder: Path, target: Path) -> bool:

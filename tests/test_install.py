@@ -250,6 +250,17 @@ def test_a_folder_that_is_none_is_one_line(cli: Command) -> None:
     assert "found no manifest.json in empty" in cli("install", "empty").err
 
 
+@pytest.mark.parametrize("file", ["README.md", "decoder.onnx", "manifest.json"])
+def test_a_link_to_somewhere_else_is_refused(cli: Command, tiny_model_folder: Path, file: str) -> None:
+    folder = Path(shutil.copytree(tiny_model_folder, "m"))
+    shutil.move(folder / file, "elsewhere")
+    (folder / file).symlink_to(Path("elsewhere").absolute())
+    outcome = cli("install", folder)
+    assert (outcome.code, outcome.err.count("\n")) == (4, 1)
+    assert "it is a symbolic link; copy the folder with its links followed" in outcome.err
+    assert left() == []
+
+
 def test_a_pipe_in_the_place_of_a_file_is_refused(cli: Command, tiny_model_folder: Path) -> None:
     folder = Path(shutil.copytree(tiny_model_folder, "m"))
     manifest = json.loads((folder / "manifest.json").read_bytes())
@@ -258,7 +269,9 @@ def test_a_pipe_in_the_place_of_a_file_is_refused(cli: Command, tiny_model_folde
     (folder / "README.md").unlink()
     os.mkfifo(folder / "README.md")
     outcome = cli("install", folder)
-    assert (outcome.code, "expected a file, found something else" in outcome.err) == (4, True)
+    assert (outcome.code, outcome.err.count("\n")) == (4, 1)
+    assert "m/README.md: expected an undamaged file, got OSError: " in outcome.err
+    assert left() == []
 
 
 def test_a_place_that_cannot_be_written_is_one_line(

@@ -86,11 +86,7 @@ def _opened(source: str) -> Iterator[Path | zipfile.Path]:
 
     path = Path(source)
     if not path.is_file():
-        folder = ModelFolder.open(find_model(source))
-        for name in folder.manifest.file_names:
-            if not (folder.path / name).is_file():
-                raise ModelError(f"{folder.path / name}: expected a file, found something else; export the model again")
-        yield folder.path
+        yield ModelFolder.open(find_model(source)).path
         return
     try:
         archive = zipfile.ZipFile(path)
@@ -210,15 +206,17 @@ def _read(file: Path | zipfile.Path) -> bytes:
     """The content of a file on disk or in a zip.
 
     Raises:
-        ModelError: there is no such file, or it is damaged.
+        ModelError: there is no such file, or it is damaged, a link or a pipe.
     """
+    from vae_gen.internal.files import read_regular
+
     try:
-        if file.is_file():
-            return file.read_bytes()
-    except Exception as error:  # unpacking a damaged zip raises almost anything
-        reason = " ".join(str(error).split())[:100]
+        return read_regular(file, LARGEST_MB * 10**6) if isinstance(file, Path) else file.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"{file}: expected a file that manifest.json lists, found none; export it again") from error
+    except Exception as error:  # a link, a pipe; and unpacking a damaged zip raises almost anything
+        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:100]
         raise ModelError(f"{file}: expected an undamaged file, got {type(error).__name__}: {reason}") from error
-    raise ModelError(f"{file}: expected a file that manifest.json lists, found none; export the model again")
 
 
 def _verify(folder: Path, source: str) -> str:

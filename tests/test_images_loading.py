@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from odd_pictures import discs, sixteen_bit_png, write_bad_files, write_folder
 from vae_gen import InputError, OutputError, UsageError
 from vae_train.images import cache
-from vae_train.images.choices import Sample, choose_size, components_for, network_for
+from vae_train.images.choices import Sample, choose_latent_dim, choose_size, components_for, network_for
 from vae_train.images.decoding import Frame, prepared
 from vae_train.images.listing import list_pictures
 from vae_train.images.loading import fashion_mnist, load_images
@@ -130,6 +130,17 @@ def test_components_are_counted_as_an_exact_decomposition_counts_them():
     for share in (0.5, 0.74, 0.9):
         assert components_for(images, share) == np.searchsorted(np.cumsum(values) / values.sum(), share) + 1
     assert components_for(np.zeros((20, 1, 8, 8), np.uint8), 0.74) == 1
+
+
+def test_colour_takes_more_components_than_grey():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(500, 20)) @ (np.linspace(1, 0.1, 20)[:, None] * random.normal(size=(20, 144)))
+    grey = np.clip(128 + 20 * noise, 0, 255).astype(np.uint8).reshape(500, 1, 12, 12)
+    colour = grey.repeat(3, axis=1)
+    assert choose_latent_dim(grey, ImageSettings())[0] == components_for(grey, 0.74)
+    found, choice = choose_latent_dim(colour, ImageSettings())
+    assert found == components_for(grey, 0.78) > components_for(grey, 0.74)
+    assert "hold 78 % of the variance" in choice.reason
 
 
 def test_the_network_follows_from_the_size():

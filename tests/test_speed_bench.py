@@ -16,7 +16,21 @@ import onnx
 import pytest
 import torch
 from bench import __main__ as command
-from bench import bulk, gpu, growth, networks, parts, peers, quantised, running, single, sizes, start, training
+from bench import (
+    bulk,
+    gpu,
+    growth,
+    networks,
+    own_images,
+    parts,
+    peers,
+    quantised,
+    running,
+    single,
+    sizes,
+    start,
+    training,
+)
 from bench.graphs import matmul_rates, multiplications
 from bench.page import TITLES, page
 from bench.pairs import Pair, Peer, compare, fastest, paired
@@ -32,6 +46,7 @@ from vae_gen import VAE, find_model, to_grey_levels
 from vae_train.config import TrainConfig
 from vae_train.devices import use_threads
 from vae_train.evaluation import cost_of_probabilities, evaluate, evaluate_torch
+from vae_train.images.image_set import ImageSet
 from vae_train.model import new_vae
 
 REFERENCE, DEFAULT = "fashion-mnist-12d-reference", "fashion-mnist-12d"
@@ -497,3 +512,15 @@ def test_pytorch_is_counted_with_what_it_requires() -> None:
     assert not [name for name in named if "nvidia" in str(name) or name == "triton"]
     total = table.rows[-1]
     assert float(total[1]) >= float(total[2]) == pytest.approx(sum(float(row[2]) for row in table.rows[:-1]))  # type: ignore[arg-type]
+
+
+def test_figures_of_own_images_are_those_worked_out_by_hand() -> None:
+    assert own_images.psnr(np.array([0.1, -0.1])) == pytest.approx(20)
+    red = np.zeros((1, 3, 1, 2))
+    red[0, 0, 0, 0] = 1  # one red pixel and one black one: light 0.299, so the plane's point is (−0.1686, 0.4998)
+    assert own_images.chroma(red) == pytest.approx(np.hypot(0.564 * 0.299, 0.713 * 0.701) / 2)
+    levels = torch.tensor([0, 1, 2, 100, 101, 102, 103], dtype=torch.uint8)[:, None, None, None]
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2])
+    data = ImageSet(levels, labels, levels, labels, {}, "seven", ("a", "b", "c"))
+    asked = np.array([1, 99, 104], np.uint8)[:, None, None, None]
+    assert own_images.nearest_classes(data, asked).tolist() == [0, 1, 2]  # ties go to the nearest

@@ -315,7 +315,7 @@ def _typed(hint: Any, key: str, value: object) -> Any:
 PRESETS = {
     "reference": TrainConfig(),
     "quick": TrainConfig(
-        steps=1500, batch_size=64, learning_rate=2e-3, schedule="cosine", warmup_steps=50, average=0.99
+        steps=1500, batch_size=64, learning_rate=4e-3, schedule="cosine", warmup_steps=50, average=0.99
     ),
     "flagship": TrainConfig(
         model=ModelConfig(

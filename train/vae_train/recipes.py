@@ -14,9 +14,9 @@ BATCH = 64
 MOST_VALIDATION, VALIDATION_SHARE = 5000, 10
 """One of ten training images is held out, and at most so many."""
 DETAIL_SHAPE = {
-    "channels": (8, 16, 32, 48, 64),
+    "channels": (8, 8, 24, 48, 64),
     "residual_blocks": (0, 0, 1, 1, 2),
-    "critic_channels": (16, 32, 64, 96, 128),
+    "critic_channels": (8, 16, 32, 64, 128),
 }
 """The detail stage's feature maps from 128 pixels down to 8, for networks of other than two convolutions. A smaller
 network takes the last of them. 64 pixels at full width would take four times as long as 28 pixels do."""

@@ -31,6 +31,9 @@ PALE = 0.75
 """Transparent pictures whose visible pixels are brighter than this on average would be lost on white."""
 VARIANCE_SHARE = 0.74
 """What 12 principal components hold of Fashion-MNIST, for which 12 latents are right."""
+COLOUR_SHARE = 0.78
+"""The share in colour, where the Gaussian keeps more latents in use: for emoji of 32 pixels and 1500 steps, 27 latents
+(74 %) give a PSNR of 19.5 dB, and 40 (79 %) give 20.3 dB."""
 LARGEST_LATENT = 128
 IN_PLACE = 0.9
 """If the objects of this share of the pictures have one length and lie in the middle, other pictures are trimmed."""
@@ -159,7 +162,7 @@ def choose_background(sample: Sample, settings: ImageSettings, *, needed: bool) 
 
 
 def choose_latent_dim(images: NDArray[np.uint8], settings: ImageSettings) -> tuple[int, Choice]:
-    """The width of the latent: as many principal components as hold 74 % of the variance.
+    """The width of the latent: as many principal components as hold 74 % of the variance, 78 % in colour.
 
     Args:
         images: uint8 [n, channels, height, width], the training pictures, or some thousands of them at random.
@@ -167,10 +170,11 @@ def choose_latent_dim(images: NDArray[np.uint8], settings: ImageSettings) -> tup
     """
     if settings.latent_dim is not None:
         return settings.latent_dim, Choice("latents", str(settings.latent_dim), "given", "")
-    count = components_for(images, VARIANCE_SHARE)
+    share = COLOUR_SHARE if images.shape[1] == 3 else VARIANCE_SHARE
+    count = components_for(images, share)
     width = min(LARGEST_LATENT, max(2, count))
     shown = count if count <= LARGEST_LATENT else f"more than {LARGEST_LATENT}"
-    reason = f"{shown} principal components hold {100 * VARIANCE_SHARE:.0f} % of the variance"
+    reason = f"{shown} principal components hold {100 * share:.0f} % of the variance"
     if width != count:
         reason += f", and from 2 to {LARGEST_LATENT} latents are used"
     return width, Choice("latents", str(width), reason, "--latent-dim N")

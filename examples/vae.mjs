@@ -38,6 +38,8 @@
  *   The largest absolute difference of one kind of value from the golden vectors, and the largest one that passes.
  */
 
+const SMALLEST = 2 ** -24; // decoded pixels count as at least this, because the logarithm of 0 is infinite
+
 /** A trained VAE: it samples, encodes and decodes. `VAE.load` opens one. */
 export class VAE {
   #turn = Promise.resolve();
@@ -79,9 +81,9 @@ export class VAE {
     return [channels, height, width];
   }
 
-  /** How the training pictures were prepared, so that others can be prepared alike: { fit, background, invert_bright }. */
+  /** How the training pictures were prepared, so that others can be prepared alike: { fit, background, invert_bright, fill }. */
   get preparation() {
-    return this.manifest.preparation ?? { fit: "pad", background: "black", invert_bright: true }; // a folder from before it was noted
+    return this.manifest.preparation ?? { fit: "pad", background: "black", invert_bright: true, fill: 1 }; // a folder from before it was noted
   }
 
   /** The names of the classes; empty for a model that was trained without classes. */
@@ -166,11 +168,45 @@ export class VAE {
    * @returns {Promise<{ mean: Float32Array, logVariance: Float32Array }>}  each [n × latentDim]
    */
   async encode(images) {
-    const areLevels = images instanceof Uint8Array || images instanceof Uint8ClampedArray;
-    const image = areLevels ? Float32Array.from(images, (level) => level / 255) : flat(images);
+    const image = unitRange(images);
     check(image.every((x) => x >= 0 && x <= 1), "images with values in [0, 1], got others; divide grey levels by 255");
     const { mean, log_variance: logVariance } = await this.run("encoder", { image });
     return { mean, logVariance };
+  }
+
+  /**
+   * How well the model describes images, at the means of their posteriors and with the decoder's mean pictures.
+   * @param {Values} images  as in `encode`
+   * @returns {Promise<{ nats: number[], unexplained: number[], familiar: boolean[] }>}  the loss of each image; the share of
+   *   its variation that the reconstruction misses; and whether it resembles the images that the model was trained on
+   */
+  async losses(images) {
+    const { mean, logVariance } = await this.encode(images);
+    const made = await this.decode(mean, { detail: false });
+    const n = mean.length / this.latentDim;
+    const { pixel_variance: variance, familiar: limits } = this.manifest.metrics?.test ?? {};
+    const gaussian = this.manifest.likelihood === "gaussian";
+    const pairs = [unitRange(images), made].map((all) => rows(all, n));
+    const codes = [mean, logVariance].map((all) => rows(all, n));
+    const found = Array.from({ length: n }, (_, row) => {
+      const [[x, p], [m, v]] = [pairs, codes].map((both) => both.map((all) => all[row]));
+      const average = x.reduce((sum, value) => sum + value, 0) / x.length;
+      let [nats, squared, variation] = [0, 0, 0];
+      x.forEach((value, at) => {
+        const [error, inner] = [(value - p[at]) ** 2, Math.min(1 - SMALLEST, Math.max(SMALLEST, p[at]))];
+        squared += error;
+        variation += (value - average) ** 2;
+        nats += gaussian ? error / (2 * variance) + 0.5 * Math.log(2 * Math.PI * variance)
+          : -(value * Math.log(inner) + (1 - value) * Math.log1p(-inner));
+      });
+      m.forEach((value, at) => (nats += 0.5 * (value ** 2 + Math.exp(v[at]) - v[at] - 1)));
+      const unexplained = squared / Math.max(variation, SMALLEST);
+      const [lowest, highest] = limits?.nats_per_pixel ?? [-Infinity, Infinity];
+      const familiar = nats / x.length >= lowest && nats / x.length <= highest && unexplained <= (limits?.unexplained ?? Infinity);
+      return { nats, unexplained, familiar };
+    });
+    const all = (name) => found.map((one) => one[name]);
+    return { nats: all("nats"), unexplained: all("unexplained"), familiar: all("familiar") };
   }
 
   /**
@@ -379,6 +415,12 @@ function checkedInput({ name, dtype, shape }, values) {
   if (dtype === "int64") return { dtype, dims, data: BigInt64Array.from(data, BigInt) };
   check(data.every(Number.isFinite), `finite values in ${name}, got others`);
   return { dtype, dims, data: Float32Array.from(data) };
+}
+
+/** Images in [0, 1], flat: grey levels are divided by 255. */
+function unitRange(images) {
+  const areLevels = images instanceof Uint8Array || images instanceof Uint8ClampedArray;
+  return areLevels ? Float32Array.from(images, (level) => level / 255) : flat(images);
 }
 
 function flat(values) {

@@ -24,6 +24,7 @@ import example_drivers
 from cli_runner import Command
 from playground import COUNT_SHIFTS, WEB, Watched, beside, check_gif, playing, watched
 from vae_gen import VAE, find_model, to_grey_levels
+from vae_gen.internal.fitting import fit_pictures
 from vae_gen_cli.play_server import open_server
 
 
@@ -347,6 +348,12 @@ def test_an_image_is_fitted_encoded_and_put_into_the_sliders(page: Watched, mode
     assert levels[0, 1, 1] == 0
     latent = page.latent()
     np.testing.assert_allclose(latent, model.encode(levels).mean[0], atol=1e-4)
+    assert page.text("#fitted-words") == "as the model sees it, inverted, trimmed"
+    np.testing.assert_array_equal(levels, to_grey_levels(fit_pictures(picture, model.manifest.image).images[0]))
+    page.becomes("document.querySelector('#own-words').textContent.includes('to its object of 100 × 170')")
+    page.page.select_option("#trim", "no")
+    page.becomes("document.querySelector('#fitted-words').textContent === 'as the model sees it, inverted'")
+    page.page.select_option("#trim", "yes")
     page.page.select_option("#invert", "no")
     page.becomes("document.querySelector('#fitted-words').textContent === 'as the model sees it'")
 

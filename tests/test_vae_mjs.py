@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 import example_drivers
-from vae_gen import VAE, find_model, to_grey_levels
+from vae_gen import VAE, ImageSpec, find_model, to_grey_levels
+from vae_gen.internal.fitting import fit_pictures
+from vae_gen.internal.manifest import Preparation
 
 VAE_MJS = example_drivers.EXAMPLES / "vae.mjs"
 
@@ -329,3 +332,74 @@ def test_another_engine_runs_the_graphs(detailed_model_folder: Path) -> None:
     assert graph == "decoder"
     assert inputs == {"latent": {"dtype": "float32", "dims": [2, 12], "data": [*range(12), *[1] * 12]}}
     assert images == [0.5]
+
+
+def own_pictures() -> list[Image.Image]:
+    """Pictures as users have them: on white, off-white with noise, faint, cut out, tiny, long, without an object."""
+    random = np.random.default_rng(0)
+    page = np.full((150, 210, 3), 255.0)
+    page[40:110, 60:100], page[80:110, 100:150] = (40, 60, 90), (140, 90, 60)
+    noisy = np.clip(page * 0.93 + random.normal(0, 5, page.shape), 0, 255)
+    shade = np.asarray(Image.fromarray((page[..., 0] < 200).astype(np.uint8) * 60).filter(ImageFilter.GaussianBlur(9)))
+    opaque = np.where(page[..., :1] < 200, 255, 0)
+    soft = np.where(opaque > 0, random.integers(60, 256, opaque.shape), random.integers(0, 20, opaque.shape))
+    arrays = [
+        page, noisy, 225 - (255 - page) * 0.3, np.minimum(page, 255.0 - np.roll(shade, 9, 1)[..., None]), 255 - page,
+        np.concatenate([page, opaque], 2), np.concatenate([page * 0.2, soft], 2), np.concatenate([page, soft], 2),
+        np.repeat(np.repeat(noisy, 4, 0), 3, 1), page[35:115, 55:155], random.integers(0, 256, (40, 30, 3)),
+        np.full((20, 50, 3), 250), np.full((1, 1, 3), 9), page[:30, :28], page[60:88, 80:108], page[:, 70:75],
+    ]  # fmt: skip
+    return [Image.fromarray(array.astype(np.uint8)) for array in arrays]
+
+
+SPECS = [
+    ImageSpec(1, 28, 28), ImageSpec(1, 28, 28, Preparation(fill=0.7)), ImageSpec(1, 20, 31, Preparation(fill=None)),
+    ImageSpec(3, 24, 32, Preparation("pad", "white", False, 0.9)),
+    ImageSpec(1, 24, 24, Preparation("pad", "white", False, 1)),
+    ImageSpec(3, 16, 16, Preparation("crop", "#336699", False, None)),
+    ImageSpec(3, 16, 40, Preparation("stretch", "#f0f0e0", True, 0.8)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("invert", "trim"), [("auto", True), ("auto", False), ("yes", True), ("no", True)])
+def test_a_picture_is_fitted_to_the_same_pixels_as_in_the_library(tmp_path: Path, invert: str, trim: bool) -> None:
+    pictures = own_pictures()
+    for at, picture in enumerate(pictures):
+        (tmp_path / f"{at}").write_bytes(picture.convert("RGBA").tobytes())
+    sizes = [picture.size for picture in pictures]
+    specs = [{"imageShape": spec.shape, "preparation": vars(spec.preparation)} for spec in SPECS]
+    found = in_node(tmp_path, f"""
+        const {{ fitPixels }} = await import(process.argv[3].replace("vae.mjs", "fit.mjs"));
+        const found = [];
+        for (const [at, [width, height]] of Object.entries({json.dumps(sizes)})) {{
+            const data = await fs.readFile(`${{folder}}/${{at}}`);
+            const pixels = {{ width, height, data }};
+            found.push({json.dumps(specs)}.map((vae) => fitPixels(pixels, vae, "{invert}", {json.dumps(trim)})));
+        }}
+        show(found);
+    """)
+    trimmed = 0
+    for picture, row in zip(pictures, found, strict=True):
+        for spec, one in zip(SPECS, row, strict=True):
+            expected = fit_pictures(picture, spec, invert, trim)
+            np.testing.assert_array_equal(one["levels"], to_grey_levels(expected.images).ravel())
+            steps = [step for _, done in expected.steps for step in done if step != "made grey"]
+            assert one["steps"] == steps
+            assert one["inverted"] == any(step.startswith("made negative") for step in steps)
+            trimmed += any(step.startswith("trimmed") for step in steps)
+    assert (trimmed > 20) == trim
+
+
+def test_losses_and_what_is_unlike_the_training_are_those_of_the_library() -> None:
+    random = np.random.default_rng(0)
+    vae = VAE("fashion-mnist-12d-reference")
+    black, noise = np.zeros((1, 1, 28, 28), np.uint8), random.integers(0, 256, (1, 1, 28, 28), np.uint8)
+    images = np.concatenate([vae.sample(3, seed=1).grey_levels(), black, noise])
+    found = in_node(find_model("fashion-mnist-12d-reference"), f"""
+        const vae = await VAE.load(folder, {{ ort }});
+        show(await vae.losses(Uint8Array.from({json.dumps(images.ravel().tolist())})));
+    """)
+    expected = vae.losses(images)
+    np.testing.assert_allclose(found["nats"], expected.nats, rtol=1e-4)
+    np.testing.assert_allclose(found["unexplained"], expected.unexplained, rtol=1e-3)
+    assert found["familiar"] == expected.familiar.tolist() == [True, True, True, False, False]

@@ -20,9 +20,10 @@ export class Own {
       find("invert").options[0].remove();
       find("invert").value = "no";
     }
+    find("trim").parentElement.hidden = !vae.preparation.fill; // the training pictures have no object in one place
     find("file").addEventListener("click", ({ target }) => (target.value = "")); // so that the same file can be tried again
     find("file").addEventListener("change", ({ target }) => target.files[0] && this.file(target.files[0]));
-    find("invert").addEventListener("change", () => this.again?.());
+    for (const name of ["invert", "trim"]) find(name).addEventListener("change", () => this.again?.());
     addEventListener("paste", ({ clipboardData }) => {
       const file = [...clipboardData.files][0];
       if (file) this.file(file);
@@ -39,7 +40,7 @@ export class Own {
   }
 
   file(file) {
-    return this.picture(() => fitFile(file, this.vae, this.find("invert").value));
+    return this.picture(() => fitFile(file, this.vae, this.find("invert").value, this.find("trim").value === "yes"));
   }
 
   pad(canvas) {
@@ -77,11 +78,11 @@ export class Own {
     canvas.addEventListener("pointercancel", () => (last = null));
     canvas.addEventListener("pointerup", () => {
       last = null;
-      this.picture(async () => fit(canvas, this.vae, "no"));
+      this.picture(async () => fit(canvas, this.vae, "no", false));
     });
   }
 
-  /** Takes the picture that read() returns, now, and again when the user changes how it is inverted. */
+  /** Takes the picture that read() returns, now, and again when the user changes how it is inverted or trimmed. */
   picture(read) {
     this.again = this.guarded(async () => this.take(read));
     return this.again();
@@ -93,7 +94,9 @@ export class Own {
     const fitted = await newest(read());
     if (!fitted) return;
     paint(this.find("fitted"), fitted.levels, this.vae.imageShape);
-    this.find("fitted-words").textContent = `as the model sees it${fitted.inverted ? ", inverted" : ""}`;
+    const trimmed = fitted.steps.some((step) => step.startsWith("trimmed"));
+    this.find("fitted-words").textContent = `as the model sees it${fitted.inverted ? ", inverted" : ""}${trimmed ? ", trimmed" : ""}`;
+    this.find("own-words").textContent = "";
     this.find("rebuilt-words").textContent = "encoding …";
     const posterior = await newest(this.vae.encode(fitted.levels)).catch((error) => {
       this.find("rebuilt-words").textContent = "not encoded";
@@ -102,7 +105,11 @@ export class Own {
     if (!posterior) return;
     const { mean, logVariance } = posterior;
     const made = await newest(pictures(this.vae, [mean]));
-    if (!made) return;
+    const losses = made && await newest(this.vae.losses(fitted.levels));
+    if (!losses) return;
+    const steps = fitted.steps.length ? `What was done to the picture: ${fitted.steps.join(", ")}.` : "";
+    const strange = losses.familiar[0] ? "" : "This picture does not resemble those that the model was trained on, so its latent means little.";
+    this.find("own-words").textContent = [strange, steps].join(" ").trim();
     paint(this.find("rebuilt"), made[0], this.vae.imageShape);
     const kl = mean.reduce((sum, m, at) => sum + 0.5 * (Math.exp(logVariance[at]) + m * m - 1 - logVariance[at]), 0);
     this.find("rebuilt-words").textContent = `what the latent keeps of it: ${kl.toFixed(1)} nats`;

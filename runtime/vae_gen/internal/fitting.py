@@ -307,7 +307,7 @@ def _placed(flat: Image.Image, content: Content, spec: ImageSpec, done: list[str
         inner_size = (max(1, int(cut.width * scale + 0.5)), max(1, int(cut.height * scale + 0.5)))
         if inner_size != cut.size:
             done.append(f"scaled from {cut.width} × {cut.height} to {inner_size[0]} × {inner_size[1]}")
-        inner = cut.resize(inner_size, Image.Resampling.LANCZOS)
+        inner = _resized(cut, inner_size)
     inner = _with_ground(inner, content, spec, done)
     if inner.size == size:
         return inner
@@ -363,7 +363,7 @@ def fitted_into(
     inner = size if fit == "stretch" else (max(1, round(flat.width * scale)), max(1, round(flat.height * scale)))
     if inner != flat.size:
         done.append(f"scaled from {flat.width} × {flat.height} to {inner[0]} × {inner[1]}")
-        flat = flat.resize(inner, Image.Resampling.LANCZOS)
+        flat = _resized(flat, inner)
     if inner == size:
         return flat
     done.append(f"{'padded' if fit == 'pad' else 'cropped'} to {size[0]} × {size[1]}")
@@ -371,6 +371,15 @@ def fitted_into(
     framed = Image.new(flat.mode, size, level)
     framed.paste(flat, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))  # a negative corner crops
     return framed
+
+
+def _resized(flat: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture scaled across and then down: a single call of Pillow 13 may do so the other way round, and round
+    other pixels.
+    """
+    from PIL import Image
+
+    return flat.resize((size[0], flat.height), Image.Resampling.LANCZOS).resize(size, Image.Resampling.LANCZOS)
 
 
 def eight_bits(image: Image.Image, done: list[str]) -> Image.Image:

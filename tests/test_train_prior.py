@@ -133,7 +133,7 @@ def test_data_without_classes_get_one_mixture() -> None:
 
 
 def test_an_image_takes_the_noise_of_its_index_whatever_stands_before_it() -> None:
-    images = np.zeros((1203, 1, 2, 2), np.uint8)  # three batches of an evaluation
+    images = np.zeros((1203, 1, 28, 28), np.uint8)  # three batches of an evaluation
 
     def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.ones((len(image), WIDTH), np.float32), np.full((len(image), WIDTH), 2 * np.log(3), np.float32)

@@ -64,10 +64,11 @@ LARGEST_SIDE = 64
 FEWEST_LABELLED = 100
 """With fewer labelled training images than this no classifier is trained."""
 
-SHOWN_PIXELS = 250_000_000
-"""How many pixels the classifier is shown while it learns, which takes about a minute on two cores."""
+SHOWN_PIXELS = 150_000_000
+"""How many pixels the classifier is shown while it learns, which takes at most a minute on two cores."""
 
-MOST_EPOCHS, FEWEST_EPOCHS = 40, 2
+EPOCHS, SHOWN_IMAGES, FEWEST_EPOCHS = 16, 20_000, 2
+"""The classifier sees all images this often, and this many images at least, unless that is too many pixels."""
 
 JUDGE_VERSION = 1
 """Goes up when the same data would give another classifier."""
@@ -268,7 +269,8 @@ def own_recipe(images: int, shape: tuple[int, int, int]) -> Recipe:
     have any colour.
     """
     _, height, width = shape
-    epochs = int(np.clip(SHOWN_PIXELS // (images * height * width), FEWEST_EPOCHS, MOST_EPOCHS))
+    wanted = max(EPOCHS, -(-SHOWN_IMAGES // images))
+    epochs = int(np.clip(SHOWN_PIXELS // (images * height * width), FEWEST_EPOCHS, wanted))
     batch, shift = 128 if images >= 5000 else 32, 2 if min(height, width) >= 24 else 1
     return Recipe(epochs, 4e-3, shift, batch, flip=False, border="replicate")
 

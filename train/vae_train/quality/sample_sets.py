@@ -22,6 +22,9 @@ from ..images.image_set import ImageSet
 REAL_STREAM = 2**32 - 4
 """The stream of the seed contract's Philox that chooses the training images of the set `real`."""
 
+AT_ONCE = 1024
+"""How many images are reconstructed at a time: 32 blocks, so that the result is that of all at once."""
+
 Made = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
 """Pictures uint8 [n, 1, height, width], and the classes that they were made for, int64 [n], or None."""
 
@@ -53,7 +56,8 @@ def sample_sets(model: VAE, data: ImageSet, count: int, reference: VAE | None) -
         return _real(data, count, seed)
 
     def from_mean(_: int) -> Made:
-        return to_grey_levels(model.reconstruct(images, detail=False)), labels
+        parts = [images[at : at + AT_ONCE] for at in range(0, len(images), AT_ONCE)]
+        return np.concatenate([to_grey_levels(model.reconstruct(part, detail=False)) for part in parts]), labels
 
     def from_posterior(seed: int, detail: bool = False) -> Made:
         return _sampled_reconstructions(model, images, seed, detail), labels

@@ -42,7 +42,7 @@ LOOKED_UP = 1000
 
 LOOKUPS = 1000 * 60_000 * 784 * 2
 """The most products that such a search may take: twice those of Fashion-MNIST. So 200 000 colour pictures of 64 × 64
-pixels take a second, and not a minute."""
+pixels take seconds, and not a minute."""
 
 FEWEST_LOOKED_UP = 100
 """The number of pictures that are searched at least. With fewer test images there is no share `closer`."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import vae_gen
 from tiny_training import MODEL, tiny_data
 from vae_gen import InputError, Manifest, standard_normals
+from vae_gen.internal.manifest import contract_signatures
 from vae_train.config import ModelConfig
 from vae_train.evaluation import (
     cost_of_logits,
@@ -109,7 +110,7 @@ def test_the_noise_of_each_image_is_the_seed_contracts_whatever_the_batch() -> N
     def encode(image: Floats) -> tuple[Floats, Floats]:
         return np.ones((len(image), 3), np.float32), np.full((len(image), 3), math.log(4), np.float32)
 
-    images = np.zeros((1201, 1, 1, 1), np.uint8)
+    images = np.zeros((1201, 1, 28, 28), np.uint8)
     evaluate(encode, grey(images), cost, images)
     assert len(latents) > 1
     noise = standard_normals(0, 0, 1201, 3, stream=2**32 - 1)
@@ -161,7 +162,11 @@ def as_sessions(vae: VAE, tiny_model_folder: Path) -> vae_gen.VAE:
     model, manifest = vae.config, Manifest.parse((tiny_model_folder / "manifest.json").read_bytes())
     image = dataclasses.replace(manifest.image, channels=model.channels, height=model.height, width=model.width)
     latent = dataclasses.replace(manifest.latent, dimensions=model.latent_dim)
-    manifest = dataclasses.replace(manifest, image=image, latent=latent)
+    graphs = {
+        name: dataclasses.replace(manifest.graphs[name], inputs=inputs, outputs=outputs)
+        for name, (inputs, outputs) in contract_signatures(image, latent).items()
+    }
+    manifest = dataclasses.replace(manifest, image=image, latent=latent, graphs=graphs)
     return vae_gen.VAE.from_sessions(manifest, encoder=TorchSession(vae), decoder=TorchSession(vae))
 
 

@@ -53,7 +53,8 @@ def _folders(place: Path) -> list[Path]:
         entries = sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     except OSError:
         return []
-    return [entry for entry in entries if (entry / "manifest.json").exists() or any(entry.glob("*.onnx"))]
+    # Path.exists would fail for a folder that may not be read.
+    return [entry for entry in entries if os.path.exists(entry / "manifest.json") or any(entry.glob("*.onnx"))]  # noqa: PTH110
 
 
 def _facts(folder: Path, hidden: bool) -> dict[str, Any]:

@@ -165,6 +165,7 @@ COMMANDS: list[tuple[str, int, str]] = [
     ("traverse --start 4", 2, "--start only applies to the picture of a --seed; leave it out"),
     ("traverse --temperature 1", 2, "--temperature only applies to the picture of a --seed; leave it out"),
     ("traverse --invert yes", 2, "--invert only applies to the picture of an --image; leave it out"),
+    ("traverse --no-trim", 2, "--trim only applies to the picture of an --image; leave it out"),
     ("traverse --fps 12", 2, "--fps only applies to animations (.gif, .apng, or --animate); leave it out"),
     ("interpolate --image plain.png --image plain.png --start 0", 2,
      "--start only applies to pictures of a --seed or a --label; leave it out"),

@@ -52,7 +52,8 @@ def _facts(folder: ModelFolder) -> Iterator[tuple[str, str]]:
     yield "pictures", " × ".join(map(str, manifest.image.shape)) + " (channels, height, width)"
     prepared = manifest.image.preparation
     inverted = ", inverted if the border is bright" if prepared.invert_bright else ""
-    yield "preparation", f"{prepared.fit}, on {prepared.background}{inverted}"
+    trimmed = ", trimmed to the object on a plain ground" if prepared.fill is not None else ""
+    yield "preparation", f"{prepared.fit}, on {prepared.background}{inverted}{trimmed}"
     if manifest.class_names:
         yield "classes", ", ".join(manifest.class_names)
     yield "latent", f"{manifest.latent.dimensions} dimensions, {sum(manifest.latent.kl_nats):.2f} nats in all"

@@ -114,7 +114,8 @@ def stretched(levels: Levels, ground: int, top: int) -> Levels:
 def _reduced(levels: Levels, factor: int) -> Integers:
     """The rounded mean of each block of factor × factor pixels; blocks at the right and below may be smaller."""
     rows, columns = np.arange(0, levels.shape[0], factor), np.arange(0, levels.shape[1], factor)
-    sums = np.add.reduceat(np.add.reduceat(levels, rows, 0, np.int64), columns, 1)
+    bands = np.stack([levels[row : row + factor].sum(0, np.int64) for row in rows])  # [rows, width, channels]
+    sums = np.add.reduceat(bands, columns, 1)
     heights = np.minimum(factor, levels.shape[0] - rows)
     counts = (heights[:, None] * np.minimum(factor, levels.shape[1] - columns))[..., None]
     means: Integers = (2 * sums + counts) // (2 * counts)

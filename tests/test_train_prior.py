@@ -13,6 +13,7 @@ from scipy.stats import multivariate_normal
 
 import by_hand
 from tiny_training import tiny_data
+from vae_export.card import _prior
 from vae_gen import FittedPrior, standard_normals
 from vae_gen.internal.prior import Mixture
 from vae_train.prior import (
@@ -322,3 +323,18 @@ def test_images_without_a_class_are_left_out_of_the_figure_given_the_class() -> 
     y = data.train_labels.numpy()[held_out]
     expected = log_density(prior, z[y >= 0], y[y >= 0]).mean()
     assert facts["held_out_nats_fitted_of_class"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "components", "text"),
+    [
+        (NORMAL, [1], f"Here it is {NORMAL}."),
+        ("Gaussian mixtures", [1, 1], "For each class it is one Gaussian with a full covariance,\nfitted to posterior"),
+        ("Gaussian mixtures", [3, 5], "For each class it is a mixture of 3 to 5 Gaussians with full covariances,"),
+        ("Gaussian mixtures", [4], "It is a mixture of 4 Gaussians with full covariances,\nfitted to posterior"),
+    ],
+)
+def test_the_card_names_the_family_of_the_prior(family: str, components: list[int], text: str) -> None:
+    facts = {"family": family, "components": components, "images": 9, "held_out_images": 3}
+    nats = dict.fromkeys(("held_out_nats_normal", "held_out_nats_fitted", "held_out_nats_fitted_of_class"), -1.5)
+    assert text in _prior(facts | nats)

@@ -35,7 +35,7 @@ from vae_train.evaluation import (
 )
 from vae_train.images.image_set import ImageSet
 from vae_train.model import VAE
-from vae_train.prior import fit_to_training_images
+from vae_train.prior import NORMAL, fit_to_training_images
 from vae_train.run_folder import Run
 
 from .card import PROOF_IMAGES, UNSPECIFIED, model_card
@@ -107,7 +107,8 @@ def export_run(
     prior, prior_facts = fit_to_training_images(
         _encoder_alone(run.vae), data, measure_with=_encode_with(encoder) if run.config.model.refinement_steps else None
     )
-    progress("building the other graphs")
+    found = f"the fitted prior is {NORMAL}; " if prior_facts["family"] == NORMAL else ""
+    progress(f"{found}building the other graphs")
     stage = None if detail is None else detail.decoder
     spec = None
     if detail is not None:

@@ -7,14 +7,17 @@ import io
 import json
 import re
 import shutil
+import socket
 import struct
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -673,6 +676,13 @@ def tensor(values: np.ndarray, dims: list[int] | None = None) -> dict[str, Any]:
     return {"dims": list(values.shape) if dims is None else dims, "data": data}
 
 
+def chosen(prior: int = 1, label: int = -1, temperature: float = 1.0) -> dict[str, Any]:
+    """The inputs of latents.onnx."""
+    whole = {"seed": 0, "start": 0, "count": 1, "prior": prior, "label": label}
+    numbers = {name: tensor(np.array(value, np.int64)) for name, value in whole.items()}
+    return {**numbers, "temperature": tensor(np.array(temperature, np.float32))}
+
+
 @pytest.mark.parametrize(
     ("graph", "inputs", "said"),
     [
@@ -683,6 +693,12 @@ def tensor(values: np.ndarray, dims: list[int] | None = None) -> dict[str, Any]:
         ("decoder", {"latent": tensor(np.full((1, 12), np.nan, np.float32))}, "expected finite values in latent"),
         ("decoder", {"latent": tensor(np.zeros((2000, 12), np.float32))}, "at most 1024 each, got [2000, 12]"),
         ("decoder", {"latent": {"dims": [1, 12], "data": "%"}}, "expected inputs latent, got a request that has"),
+        ("decoder", {"latent": tensor(np.full((1, 12), 3e38, np.float32))}, "expected finite values in"),
+        ("latents", chosen(label=10), "expected a label from 0 to"),
+        ("latents", chosen(prior=5), "expected the prior normal or fitted"),
+        ("latents", chosen(label=-2), "expected a label from 0 to"),
+        ("latents", chosen(temperature=-5.0), "expected a temperature from 0 to 100"),
+        ("latents", chosen(prior=0, label=1), "expected the fitted prior for the label 1"),
         ("generator", {name: tensor(np.array(-1)) for name in ("seed", "start", "count")}, "expected a seed from 0"),
         ("generator", {"seed": tensor(np.array(0)), "start": tensor(np.array(0)), "count": tensor(np.array(9999))},
          "expected a count of at most 1024, got 9999"),
@@ -722,6 +738,56 @@ def test_the_server_serves_this_machines_page_alone(address: str) -> None:
     assert ask(f"{address}model/golden.json")[0] == 200
     assert ask(f"{address}run/decoder", b"x", **{"Content-Length": str(9 << 20)})[0] == 413
     assert ask(f"{address}other", b"{}") == (404, "expected /gif, or /run/ and the name of a graph, got /other")
+
+
+def raw(address: str, request: bytes) -> bytes:
+    """The beginning of the answer to these bytes."""
+    with socket.create_connection(("127.0.0.1", urlsplit(address).port or 0), timeout=20) as connection:
+        connection.sendall(request)
+        return connection.recv(10_000)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "status"),
+    [
+        (b"GET / HTTP/1.1", b"Host: localhost:8888", b"200"),  # a forwarded port
+        (b"HEAD / HTTP/1.1", b"Host: 127.0.0.1:1", b"200"),
+        (b"GET / HTTP/1.1", b"Host: [::1]:8888", b"200"),
+        (b"GET / HTTP/1.1", b"Host: localhost.evil.example:8888", b"403"),
+        (b"GET / HTTP/1.1", b"Host: localhost@evil.example", b"403"),
+        (b"GET / HTTP/1.1", b"X: no host", b"403"),
+        (b"POST /gif HTTP/1.1", b"Host: localhost:8888\r\nOrigin: http://localhost:9999", b"403"),
+        (b"GET /model/preview.png HTTP/1.1",
+         b"Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors", b"403"),
+        (b"POST /gif HTTP/1.1", b"Host: localhost\r\nContent-Length: " + b"9" * 5000, b"413"),
+        (b"GET /src/a%00b\0 HTTP/1.1", b"Host: localhost", b"404"),
+        (b"BREW / HTTP/1.1", b"Host: localhost", b"501"),
+    ],
+)  # fmt: skip
+def test_each_request_is_answered_with_the_headers_that_protect_the_page(
+    address: str, request_line: bytes, headers: bytes, status: bytes
+) -> None:
+    answer = raw(address, request_line + b"\r\n" + headers + b"\r\n\r\n")
+    assert answer.split()[1] == status
+    for header in (b"frame-ancestors 'none'", b"Cross-Origin-Resource-Policy: same-origin", b"nosniff"):
+        assert header in answer
+    assert b"Server: vae-gen\r\n" in answer
+
+
+def test_files_of_a_stranger_are_nothing_that_a_browser_runs(tiny_model_folder: Path, tmp_path: Path) -> None:
+    from test_hostile_folders import write
+
+    folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
+    write(folder, "evil.html", b"<script>alert(1)</script>")
+    with open_server(VAE(folder), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (folder / "manifest.json").unlink()  # swapped after it was checked
+        (folder / "manifest.json").symlink_to("/etc/passwd")
+        place = f"http://127.0.0.1:{server.server_port}/"
+        answer = raw(place, b"GET /model/evil.html HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"Content-Type: application/octet-stream\r\n" in answer
+        assert json.loads(ask(f"{place}model/manifest.json")[1])["model"]["name"] == "tiny"
+        server.shutdown()
 
 
 def test_the_command_says_what_is_wrong(cli: Command, detailed_model_folder: Path) -> None:

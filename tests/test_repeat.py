@@ -218,7 +218,7 @@ def test_control_characters_in_a_note_do_not_reach_the_terminal(cli: Command) ->
     cli.succeed("sample", "-n", "2", "--seed", "7", "-o", "a.png")
     rewritten("a.png", "b.png", json.dumps(note_of("a.png") | {"label": "x\ny\x1b[31m"}))
     outcome = cli("repeat", "b.png")
-    message = "expected the fitted prior for the label x?y?[31m, got normal, which has no classes"
+    message = "expected the fitted prior for the label x y?[31m, got normal, which has no classes"
     assert (outcome.err, outcome.code) == (f"vae-gen: {message}\n", 2)
 
 

@@ -46,7 +46,7 @@ def read_pictures(paths: Sequence[str], spec: ImageSpec, invert: str, trim: bool
     Raises:
         InputError: a file cannot be read, is not a picture, or is too large.
     """
-    pictures = fit_pictures(list(paths), spec, invert, trim)
+    pictures = fit_pictures([_piped() if path == "-" else path for path in paths], spec, invert, trim)
     for name, steps in pictures.steps:
         console.message(f"{name}: {', '.join(steps)}")
     return pictures
@@ -62,6 +62,13 @@ def warn_of_unfamiliar(names: Sequence[str], familiar: NDArray[np.bool_], consol
         )
     if len(strange) > MOST_WARNINGS:
         console.message(f"warning: {len(strange) - MOST_WARNINGS} more of the {len(names)} pictures do not, either")
+
+
+def _piped() -> io.BytesIO:
+    """Standard input as a file with a name."""
+    piped = io.BytesIO(_limited(standard_input()))
+    piped.name = "standard input"
+    return piped
 
 
 def read_one_latent(
@@ -138,7 +145,7 @@ def _read(path: str) -> bytes:
 def _limited(file: BinaryIO) -> bytes:
     content = file.read(MOST_PIPED_BYTES + 1)
     if len(content) > MOST_PIPED_BYTES:
-        raise InputError(f"expected at most {MOST_PIPED_BYTES} bytes of latents from a pipe, got more; use a file")
+        raise InputError(f"expected at most {MOST_PIPED_BYTES} bytes from a pipe, got more; use a file")
     return content
 
 

@@ -238,7 +238,10 @@ FORMAT = typer.Option(
 )
 
 Images = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Pictures of any size and mode, or .npy arrays of pictures.")
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...", help="Pictures of any size and mode, or .npy arrays of pictures; - is standard input."
+    ),
 ]
 
 

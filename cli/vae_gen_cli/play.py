@@ -41,7 +41,9 @@ def play(
         if not quiet:
             print(printable(f"{vae.manifest.name} at {address} (Ctrl-C ends it)", sys.stderr), file=sys.stderr)
         if browser:
+            import threading
             import webbrowser
 
-            webbrowser.open(address)
+            # In a thread, because a browser in the terminal returns only when it is closed.
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         server.serve_forever()

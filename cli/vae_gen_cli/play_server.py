@@ -17,6 +17,7 @@ import binascii
 import importlib.resources
 import io
 import json
+import threading
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import VAE, InputError, ModelError, OutputError, UsageError, VaeGenError
-from vae_gen.internal.choice import check_range
+from vae_gen.internal.arrays import LARGEST_LATENT
+from vae_gen.internal.choice import check_range, resolve_choice
 from vae_gen.internal.manifest import TensorSpec
 
 LARGEST_BODY = 8 << 20
@@ -39,8 +41,17 @@ FRAME_MS = 60
 """How long a GIF shows each frame."""
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "mjs": "text/javascript",
          "json": "application/json", "png": "image/png", "md": "text/markdown"}  # fmt: skip
-POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'"
-"""The page may load nothing from another host, whatever a link to it contains."""
+MODEL_TYPES = {"json": TYPES["json"], "png": TYPES["png"]}
+"""The types of the files of the model folder, which may come from a stranger: nothing that a browser would run."""
+POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page may load nothing from another host, whatever a link to it contains, and no other page may frame it."""
+OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
+"""The names of this machine in a request. The port may be another one if it is forwarded, as by ssh -L."""
+MOST_REQUESTS = 64
+"""Requests at the same time; a browser makes six."""
 
 
 class PlayServer(ThreadingHTTPServer):
@@ -50,7 +61,22 @@ class PlayServer(ThreadingHTTPServer):
 
     def __init__(self, vae: VAE, port: int) -> None:
         self.vae = vae
+        self._free = threading.BoundedSemaphore(MOST_REQUESTS)
         super().__init__(("127.0.0.1", port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answers a connection in a thread of its own, or closes it if there are too many."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers a connection in this thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignores that a browser closed its connection."""
@@ -89,6 +115,10 @@ def run_graph(vae: VAE, name: str, body: bytes) -> dict[str, Any]:
     if graph is None:
         raise InputError(f"expected one of the graphs {', '.join(vae.manifest.graphs)}, got {name}")
     feed = _inputs(graph.inputs, body)
+    if "prior" in feed:
+        label = None if feed["label"] == -1 else int(feed["label"])
+        prior = {0: "normal", 1: "fitted"}.get(int(feed["prior"]), f"number {feed['prior']}")
+        resolve_choice(vae.manifest, prior, label, float(feed["temperature"]))
     if "count" in feed:
         check_range(int(feed["seed"]), int(feed["start"]), int(feed["count"]))
         if feed["count"] > LARGEST_AXIS:
@@ -143,8 +173,8 @@ def _tensor(spec: TensorSpec, entry: dict[str, Any]) -> NDArray[Any]:
     )
     if not fits or values.size != int(np.prod(dims)):
         raise InputError(f"expected {spec.name} of shape {list(spec.shape)}, at most {LARGEST_AXIS} each, got {dims}")
-    if not np.isfinite(values).all():
-        raise InputError(f"expected finite values in {spec.name}, got others")
+    if not np.isfinite(values).all() or (spec.dtype == "float32" and np.abs(values).max() > LARGEST_LATENT):
+        raise InputError(f"expected finite values in {spec.name}, of at most {LARGEST_LATENT:g}, got others")
     return values.reshape(dims).astype(spec.dtype)
 
 
@@ -156,21 +186,28 @@ def _entry(values: NDArray[Any]) -> dict[str, Any]:
 class _Handler(BaseHTTPRequestHandler):
     server: PlayServer
     protocol_version = "HTTP/1.1"
+    timeout = 30
+    """seconds to wait for a client that sends or reads nothing"""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_GET(self) -> None:
         if self._from_here():
             path = self.path.partition("?")[0].strip("/") or "index.html"
-            content = self._model_file(path[6:]) if path.startswith("model/") else _page_file(path)
+            is_model = path.startswith("model/")
+            content = self._model_file(path[6:]) if is_model else _page_file(path)
             if content is None:
                 self._refuse(HTTPStatus.NOT_FOUND, f"expected a file of the page or the model, got {path[:80]}")
             else:
-                self._send(HTTPStatus.OK, content, TYPES.get(path.rpartition(".")[2], "application/octet-stream"))
+                types = MODEL_TYPES if is_model else TYPES
+                self._send(HTTPStatus.OK, content, types.get(path.rpartition(".")[2], "application/octet-stream"))
 
     def do_POST(self) -> None:
         if not self._from_here():
             return
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > LARGEST_BODY:
+        if not (length.isascii() and length.isdigit() and len(length) < 10) or int(length) > LARGEST_BODY:
             self.close_connection = True  # the unread body would be taken for the next request
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a request of at most {LARGEST_BODY} bytes")
             return
@@ -190,9 +227,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _from_here(self) -> bool:
         """Whether the request is for this machine and from its own page; a foreign request is refused here."""
-        own = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
-        origin = self.headers.get("Origin", "")
-        if self.headers.get("Host") in own and (not origin or origin.removeprefix("http://") in own):
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin", "")
+        name, _, port = host.rpartition(":") if not host.endswith("]") and ":" in host else (host, "", "80")
+        site, mode = self.headers.get("Sec-Fetch-Site", "none"), self.headers.get("Sec-Fetch-Mode", "navigate")
+        own_page = not origin or origin.partition("://")[2] == host
+        linked = site in ("same-origin", "none") or (mode == "navigate" and self.command == "GET")
+        if name in OWN_NAMES and port.isdecimal() and own_page and linked:
             return True
         self.close_connection = True
         self._refuse(HTTPStatus.FORBIDDEN, "expected a request from this machine's own page, got one from another host")
@@ -203,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
         if folder is None:
             return None
         if name == "manifest.json":
-            return (folder.path / name).read_bytes()
+            return json.dumps(folder.manifest.document).encode()  # as it was checked
         entry = folder.manifest.other_files.get(name)
         try:
             return None if entry is None else folder.read_checked(name, entry[0])
@@ -215,16 +255,27 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.send_response(status)
-        text = "" if kind.startswith("image/p") else "; charset=utf-8"
+        text = "; charset=utf-8" if kind.startswith(("text/", "application/json")) else ""
         for name, value in (
             ("Content-Type", kind + text), ("Content-Length", str(len(content))), ("Cache-Control", "no-store"),
             ("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff"),
+            ("Cross-Origin-Resource-Policy", "same-origin"), ("Referrer-Policy", "no-referrer"),
         ):  # fmt: skip
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuses a request that http.server itself can't read, with the same headers as all answers."""
+        self.close_connection = True
+        self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
+
+    def version_string(self) -> str:
+        """The name of the server in its answers."""
+        return "vae-gen"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Logs nothing, because the page shows all errors."""
@@ -240,5 +291,5 @@ def _page_file(path: str) -> bytes | None:
     place = importlib.resources.files("vae_gen_cli.web").joinpath(*names)
     try:
         return place.read_bytes() if names[0] in ("src", "index.html", "style.css") else None
-    except OSError:
+    except (OSError, ValueError):  # a ValueError for a null character
         return None

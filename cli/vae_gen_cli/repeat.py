@@ -7,16 +7,16 @@ options, and the same function makes the picture.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import struct
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vae_gen import InputError, UsageError
-from vae_gen.internal.command import expected
+from vae_gen.internal.command import expected, standard_input
 
 from . import options
 from . import output as out
@@ -33,13 +33,18 @@ LEGACY = {"prior": "normal", "label": None, "temperature": 1.0, "detail": False}
 """The values of parameters that PNGs of the first versions do not record, because there were no others."""
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_CHUNKS = 100_000
+"""The most chunks of a PNG that are looked at."""
 LONGEST_NOTE = 1_000_000
 """The longest text chunk that is read, in bytes. A note is far shorter, even if it lists thousands of seeds."""
 
 
 def repeat(
     context: typer.Context,
-    picture: Annotated[str, typer.Argument(metavar="FILE", help="A PNG made by sample, traverse or interpolate.")],
+    picture: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A PNG made by sample, traverse or interpolate; - is standard input."),
+    ],
     anyway: options.Anyway = False,
     output: Annotated[str | None, options.output(
         "FILE without its ending, with -again.png", "a picture (.png, .apng)"
@@ -61,9 +66,10 @@ def repeat(
     from vae_gen import ModelFolder, find_model
 
     console = out.Console(as_json, quiet)
-    stem = f"{os.path.splitext(picture)[0]}-again"  # noqa: PTH122 - also for a path without a name
+    name = "picture" if picture == "-" else picture
+    stem = f"{os.path.splitext(name)[0]}-again"  # noqa: PTH122 - also for a path without a name
     target = out.parse_target(output, None, ("png", "apng"), console, stem)
-    if Path(picture).exists() and Path(target.path).exists() and Path(picture).samefile(target.path):
+    if os.path.exists(picture) and os.path.exists(target.path) and os.path.samefile(picture, target.path):  # noqa: PTH110, PTH121
         raise UsageError(f"expected another file than the one that is repeated, got {target.path} twice")
     note = read_note(picture)
     command = note["command"].one_of(*REPEATABLE, *SOURCES)
@@ -167,13 +173,17 @@ def read_note(path: str) -> Json:
 
 def _find_chunk(path: str) -> bytes:
     """The text of the first tEXt chunk with the keyword vae-gen (PNG specification, third edition, 11.3.3.2)."""
-    from vae_gen.internal.files import cannot_open
+    from vae_gen.internal.fitting import MOST_PIPED_BYTES, opened
 
+    source = io.BytesIO(standard_input().read(MOST_PIPED_BYTES)) if path == "-" else path
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - the name is shown as it was given
+        with opened(source, "a PNG") as file:
             if file.read(8) != SIGNATURE:
-                raise InputError(f"{path}: expected a PNG that vae-gen made, found another kind of file")
-            while len(head := file.read(8)) == 8:
+                raise InputError("expected a PNG that vae-gen made, found another kind of file")
+            for _ in range(MOST_CHUNKS):
+                head = file.read(8)
+                if len(head) < 8 or head[4:] == b"IEND" or not head[4:].isalpha():
+                    break
                 length, kind = struct.unpack(">I4s", head)
                 if kind != b"tEXt" or length > LONGEST_NOTE:
                     file.seek(length + 4, os.SEEK_CUR)
@@ -182,10 +192,10 @@ def _find_chunk(path: str) -> bytes:
                 keyword, _, text = content.partition(b"\0")
                 if keyword == out.NOTE.encode():
                     if checksum != struct.pack(">I", zlib.crc32(kind + content)):
-                        raise InputError(f"{path}: expected an intact {out.NOTE} chunk, found a wrong checksum")
+                        raise InputError(f"expected an intact {out.NOTE} chunk, found a wrong checksum")
                     return text
-    except OSError as error:
-        raise InputError(f"{path}: {cannot_open('a PNG', error)}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     raise InputError(
         f"{path}: expected a PNG with a {out.NOTE} chunk, found none; "
         "only PNGs that vae-gen made, and that no other program has saved again, can be repeated"

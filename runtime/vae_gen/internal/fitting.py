@@ -8,9 +8,13 @@ guessed.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import os
+import stat
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import InputError, UsageError
+from .._errors import InputError, UsageError, VaeGenError
 from .array_files import NPY, NPZ, Npz, damage_as_input_error, read_npy
 from .arrays import as_images
 from .files import cannot_open
@@ -33,6 +37,12 @@ Invert = Literal["auto", "yes", "no"]
 
 MAX_MEGAPIXELS = 25
 """The largest picture that is read, in millions of pixels."""
+
+LONGEST_SIDE = 32_767
+"""The longest side that is read; to make a picture of 1 × 25 million pixels smaller takes 1.6 GB."""
+
+MOST_PIPED_BYTES = 256 << 20
+"""The most bytes that are read from a pipe or a device, which may have no end."""
 
 BRIGHT = 0.5
 """A border is bright if the median of its pixels is above this, on a scale from 0 to 1."""
@@ -112,7 +122,7 @@ def read_invert(invert: str | bool) -> Invert:
 def _is_picture(value: Any) -> bool:
     """Whether a list's item is a picture by itself, rather than a row of numbers."""
     is_array = hasattr(value, "__array__") and np.ndim(value) > 1
-    return is_array or isinstance(value, str | os.PathLike) or _is_pillow(value)
+    return is_array or isinstance(value, str | os.PathLike | io.BytesIO) or _is_pillow(value)
 
 
 def _is_pillow(value: Any) -> bool:
@@ -120,36 +130,63 @@ def _is_pillow(value: Any) -> bool:
 
 
 def _name(value: Any) -> str:
+    if isinstance(value, io.BytesIO):
+        return str(getattr(value, "name", ""))
     return os.fspath(value) if isinstance(value, str | os.PathLike) else ""
 
 
 def _fit(picture: Any, spec: ImageSpec, invert: Invert, trim: bool) -> tuple[Floats, list[str]]:
-    if isinstance(picture, str | os.PathLike) and not _is_array_file(picture):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about odd files; what matters is checked here
-            with open_picture(picture) as image:
-                return _fit_image(image, spec, invert, trim)
+    if isinstance(picture, str | os.PathLike | io.BytesIO):
+        with opened(picture) as file:
+            is_array = file.read(len(NPY)).startswith((NPY, NPZ))
+            file.seek(0)
+            if is_array:
+                return _inverted(_load(file, spec), invert)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow warns about odd files; what matters is checked here
+                with open_picture(file) as image:
+                    return _fit_image(image, spec, invert, trim)
     if _is_pillow(picture):
         _check_size(picture)
         return _fit_image(picture, spec, invert, trim)
-    images = _load(picture, spec) if isinstance(picture, str | os.PathLike) else as_images(picture, spec)
+    return _inverted(as_images(picture, spec), invert)
+
+
+def _inverted(images: Floats, invert: Invert) -> tuple[Floats, list[str]]:
     return (np.float32(1) - images, ["made negative"]) if invert == "yes" else (images, [])
 
 
-def _is_array_file(path: str | os.PathLike[str]) -> bool:
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str] | io.BytesIO, what: str = "a picture") -> Iterator[BinaryIO]:
+    """Opens a file that can be read from its beginning again; a pipe is read into memory, up to a limit.
+
+    Raises:
+        InputError: the file can't be opened, or a pipe has too much.
+    """
+    if isinstance(path, io.BytesIO):
+        yield path
+        return
     try:
         with Path(path).open("rb") as file:
-            return file.read(len(NPY)).startswith((NPY, NPZ))
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                yield file
+                return
+            content = file.read(MOST_PIPED_BYTES + 1)
     except IsADirectoryError as error:
-        raise InputError("expected the file of a picture, got a folder; pass a list of the pictures in it") from error
+        raise InputError(f"expected the file of {what}, got a folder; pass a list of the pictures in it") from error
     except OSError as error:
-        raise cannot_open("a picture", error) from error
+        raise cannot_open(what, error) from error
     except ValueError as error:  # a null character
-        raise InputError("expected the path of a picture, got a text that is not a path") from error
+        if isinstance(error, VaeGenError):
+            raise
+        raise InputError(f"expected the path of {what}, got a text that is not a path") from error
+    if len(content) > MOST_PIPED_BYTES:
+        raise InputError(f"expected at most {MOST_PIPED_BYTES} bytes from a pipe or a device, got more; use a file")
+    yield io.BytesIO(content)
 
 
-def _load(path: str | os.PathLike[str], spec: ImageSpec) -> Floats:
-    with damage_as_input_error("; save the pictures again"), Path(path).open("rb") as file:
+def _load(file: BinaryIO, spec: ImageSpec) -> Floats:
+    with damage_as_input_error("; save the pictures again"):
         if file.read(len(NPY)) == NPY:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
@@ -162,7 +199,7 @@ def _load(path: str | os.PathLike[str], spec: ImageSpec) -> Floats:
     raise InputError(f"expected an archive with an array called images, got one with {names}")
 
 
-def open_picture(path: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+def open_picture(path: BinaryIO) -> Image.Image:
     """Opens a picture, reads only its header, and checks its size.
 
     Raises:
@@ -194,6 +231,10 @@ def _check_size(image: Image.Image) -> None:
     if width * height > MAX_MEGAPIXELS * 10**6:
         raise InputError(
             f"expected a picture of at most {MAX_MEGAPIXELS} megapixels, got {width} × {height}; make it smaller first"
+        )
+    if max(width, height) > LONGEST_SIDE:
+        raise InputError(
+            f"expected a picture with sides of at most {LONGEST_SIDE} pixels, got {width} × {height}; crop it first"
         )
     if not width * height:
         raise InputError("expected a picture with pixels, got an empty one")

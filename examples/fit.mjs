@@ -111,8 +111,13 @@ function greyOf(red, green, blue) {
 
 /** The opacity of each pixel; null if no part of the picture is transparent. */
 function opacityOf(data) {
-  const alpha = Uint8Array.from({ length: data.length / 4 }, (_, at) => data[4 * at + 3]);
-  return alpha.some((opacity) => opacity < 255) ? alpha : null;
+  const alpha = new Uint8Array(data.length / 4);
+  let least = 255;
+  for (let at = 0; at < alpha.length; at += 1) {
+    alpha[at] = data[4 * at + 3];
+    if (alpha[at] < least) least = alpha[at];
+  }
+  return least < 255 ? alpha : null;
 }
 
 function isDark(data, alpha) {
@@ -126,17 +131,24 @@ function isDark(data, alpha) {
 }
 
 /** Grey levels, or red, green and blue, of each pixel on a paper of one colour: [height × width × channels]. */
-function flattened(data, paper, channels) {
+function flattened(data, [paperRed, paperGreen, paperBlue], channels) {
   const levels = new Uint8Array((data.length / 4) * channels);
-  const colour = [0, 0, 0];
-  for (let at = 0; at < data.length / 4; at += 1) {
-    const opacity = data[4 * at + 3];
-    for (let channel = 0; channel < 3; channel += 1) {
-      const sum = 128 * (data[4 * at + channel] * opacity + paper[channel] * (255 - opacity)) + 16384;
-      colour[channel] = ((sum >> 8) + sum) >> 15; // sum / 255 / 128, as Pillow rounds it
+  const laid = (level, paper, opacity) => {
+    const sum = 128 * (level * opacity + paper * (255 - opacity)) + 16384;
+    return ((sum >> 8) + sum) >> 15; // sum / 255 / 128, as Pillow rounds it
+  };
+  for (let from = 0, to = 0; from < data.length; from += 4, to += channels) { // up to 25 million pixels, so nothing else
+    const opacity = data[from + 3];
+    const red = laid(data[from], paperRed, opacity);
+    const green = laid(data[from + 1], paperGreen, opacity);
+    const blue = laid(data[from + 2], paperBlue, opacity);
+    if (channels === 1) {
+      levels[to] = greyOf(red, green, blue);
+    } else {
+      levels[to] = red;
+      levels[to + 1] = green;
+      levels[to + 2] = blue;
     }
-    if (channels === 1) levels[at] = greyOf(...colour);
-    else levels.set(colour, 3 * at);
   }
   return levels;
 }

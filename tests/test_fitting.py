@@ -263,7 +263,7 @@ def test_no_trim_leaves_the_margins() -> None:
 
 
 def noisy(page: np.ndarray) -> np.ndarray:
-    return page * 0.95 + np.random.default_rng(0).normal(0, 6, page.shape)
+    return page * 0.9 + np.random.default_rng(0).normal(0, 16, page.shape)
 
 
 def uneven(page: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export_once import export_once
 from test_train_resume import contents
 from tiny_training import CONFIG, tiny_data
 from vae_export import command as export_command
@@ -236,6 +238,12 @@ def test_a_damaged_stage_is_named(run: Run, damage: bytes) -> None:
     (run.path / "detail" / "posterior.safetensors").write_bytes(damage)
     (run.path / "detail" / "checkpoint.pt").unlink()
     train_detail(dataclasses.replace(SMALL, epochs=1), run, DATA, resume=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exports() -> Iterator[None]:
+    with export_once():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@
     detail      latent f32 [batch, dimensions], noise f32 [batch, k]   → image f32 [batch, …], with a detail stage
     generator   seed, start, count i64 []                  → image f32 [count, …], latent f32 [count, dimensions]
 
-Encoder, decoder and detail stage come from torch's exporter; in the last two, slow operators are replaced by faster
-ones. The generator consists of a graph that makes latents and of the graph that makes the default pictures of them: the
-detail stage if it is the default, else the decoder.
+Encoder, decoder and detail stage come from torch's exporter; slow operators in them are replaced by faster ones. The
+generator consists of a graph that makes latents and of the graph that makes the default pictures of them: the detail
+stage if it is the default, else the decoder.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def build_encoder(vae: VAE, image_shape: tuple[int, int, int]) -> onnx.ModelProt
         image_shape: (channels, height, width).
     """
     example = {"image": torch.zeros(2, *image_shape)}
-    return _cleaned(_export(vae, vae.encode, example, ["mean", "log_variance"]), "encoder")
+    exported = _export(vae, vae.encode, example, ["mean", "log_variance"])
+    return _cleaned(with_faster_operators(exported), "encoder")
 
 
 def build_graphs(

@@ -12,7 +12,9 @@ chosen.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,15 +101,19 @@ def fit_prior(
         classes: the number of classes of the data set, which may be 0.
         components: the number of Gaussians in a mixture; there are fewer if the tables would become too large.
     """
+    from threadpoolctl import threadpool_limits
+
     groups = [latents[:, labels == label] for label in range(classes)] if classes else [latents]
     dimensions = latents.shape[2]
     components = max(1, min(components, MOST_NUMBERS // (len(groups) * dimensions * (dimensions + 1))))
     few = [0 < group.shape[1] < _parameters(dimensions) for group in groups]
     centre, typical = _typical(groups) if any(few) else (np.zeros(dimensions), np.eye(dimensions))
-    mixtures = [
-        shrunk_gaussian(group, centre, typical) if is_few else fit_mixture(group, components)
-        for group, is_few in zip(groups, few, strict=True)
-    ]
+
+    def fitted(group: Floats, is_few: bool) -> Mixture:
+        return shrunk_gaussian(group, centre, typical) if is_few else fit_mixture(group, components)
+
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:  # a class on each core
+        mixtures = list(threads.map(fitted, groups, few))
     return FittedPrior.of([group.shape[1] for group in groups], mixtures, labelled=classes > 0)
 
 

@@ -82,6 +82,16 @@ def test_a_convolution_to_few_channels_is_turned_round(channels: int) -> None:
     assert largest_difference(before, after, 28, 27, 2) < 2e-5
 
 
+def test_a_transposed_convolution_to_many_channels_is_turned_round_and_shares_its_weights() -> None:
+    before = one_layer("ConvTranspose", random_kernel(5, 16, 3, 3), 8, 7, pads=[1, 1, 1, 1])
+    before.graph.node.insert(0, helper.make_node("ConvTranspose", ["x", "kernel"], ["z"], "other", pads=[1, 1, 1, 1]))
+    after = with_faster_operators(before)
+    assert kinds(after) == {"Conv": 2}
+    assert [node.input[1] for node in after.graph.node] == ["kernel_turned"] * 2
+    assert len(after.graph.initializer) == 2
+    assert largest_difference(before, after, 8, 7, 3) < 2e-5
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "attributes"),
     [

@@ -11,6 +11,9 @@ numbers, and a single 3 × 3 convolution has more than twice as many multiplicat
 A convolution to one or three channels is computed as if it had 16, the width of the blocked kernels. The equal
 transposed convolution, whose kernel is mirrored, is a matrix product without this waste.
 
+A transposed 3 × 3 convolution to many channels, as in the gradients by which the encoder refines a posterior, is turned
+into the equal ordinary convolution. With both, refinement takes 0.68 of the time in batches of 32.
+
 Measured with ONNX Runtime 1.32 on one core with AVX-512, 64 pictures at once: the reference model's decoder takes 0.74
 of the time, the detail stage 0.87, the flagship's decoder 0.95. In WebAssembly all three change by less than a tenth.
 """

@@ -54,8 +54,8 @@ number is a multiple of the batches of an evaluation."""
 EVALUATION_TOLERANCE_NATS = 0.01
 """The largest difference that is allowed between the two."""
 ENCODED_AT_ONCE = 32
-"""How many images an encoder is given: with 500 the values between the layers leave the processor's cache, and refinement
-takes twice as long."""
+"""How many images an encoder is given. With 500 the values between the layers leave the processor's cache, and
+refinement takes twice as long."""
 MOST_MAPPED_CLASSES = 127
 """map.json has a byte for a class, so with more classes its points have none."""
 

@@ -64,7 +64,7 @@ LARGEST_SIDE = 64
 FEWEST_LABELLED = 100
 """With fewer labelled training images than this no classifier is trained."""
 
-SHOWN_PIXELS = 150_000_000
+SHOWN_PIXELS = 80_000_000
 """How many pixels the classifier is shown while it learns, which takes at most a minute on two cores."""
 
 EPOCHS, SHOWN_IMAGES, FEWEST_EPOCHS = 16, 20_000, 2

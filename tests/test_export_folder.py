@@ -41,6 +41,7 @@ from tiny_proof import (
     unit_pictures,
 )
 from vae_export import command, package, stages
+from vae_export.card import model_card
 from vae_export.graphs import Graphs
 from vae_export.package import export_run
 from vae_export.stages import Stages
@@ -392,6 +393,26 @@ def test_the_card_says_what_the_manifest_says(exported: Path) -> None:
                          ("log_variance", "on log-variances"), ("latent", "on latents")):  # fmt: skip
         assert " ".join(f"{largest[output]:.1e} {kind}".split()) in " ".join(card.split())
     assert f"| `encoder.onnx` | {(exported / 'encoder.onnx').stat().st_size / 1024:.0f} KiB |" in card
+
+
+def test_the_card_of_other_images_names_what_is_theirs(exported: Path) -> None:
+    manifest = document(exported)
+    manifest["data"] |= {"name": "my_emoji", "licence": "CC0-1.0"}
+    manifest["image"] |= {"channels": 3, "height": 32, "width": 48}
+    manifest["class_names"] = [f"class {at}" for at in range(200)]
+    manifest["training"]["recipe"] |= {"steps": 1500, "flip": True, "shift": 1}
+    manifest["metrics"]["test"]["images"] = 8
+    card = model_card(manifest)
+    for words in (
+        r"of the data set my\_emoji, which has 90 pictures", "32 × 48 pixels in colour", "trained for 1500 steps",
+        "The licence of the data set is CC0-1.0. Nobody has named a licence of the model.",
+        "The 200 classes are class 0,",
+        "class 19, and 180 more.", "Half of the images were mirrored at random.", "by up to 1 pixel in each direction",
+        "shows the test images, and the lower row their reconstructions, the worst first", "90 pictures are few",
+    ):  # fmt: skip
+        assert words in card
+    one = manifest | {"class_names": ["*"], "training": manifest["training"]}
+    assert r"All pictures have the class \*." in model_card(one)
 
 
 def test_the_options_of_the_command_reach_the_export(

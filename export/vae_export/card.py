@@ -93,8 +93,7 @@ pictures in [0, 1], {worst["mean"]:.1e} on posterior means, {worst["log_variance
 
 ![Test images above their reconstructions](worst.png)
 
-The upper row shows {_worst(test)}: their reconstructions, in the lower row,
-{_WORST[likelihood]}.
+{_worst(test, _WORST[likelihood])}
 
 - Some samples from N(0, I) (`--prior normal`) are blends of two pictures, because they lie between the latents
   of real pictures more often than samples from the fitted prior do.
@@ -144,12 +143,14 @@ def _classes(manifest: Mapping[str, Any]) -> str:
     return f"\n\nThe {len(names)} classes are {', '.join(names[:SHOWN_CLASSES])}{more}."
 
 
-def _worst(test: Mapping[str, Any]) -> str:
+def _worst(test: Mapping[str, Any], worst: str) -> str:
     images = test["images"]
     if images <= WORST_PICTURES:
-        return "the test images, the worst first"
+        return "The upper row shows the test images, and the lower row their reconstructions, the worst first."
     of = f"the first {PROOF_IMAGES}" if images > PROOF_IMAGES else f"all {images}"
-    return f"{WORST_PICTURES} test images, the worst of {of}"
+    return (
+        f"The upper row shows {WORST_PICTURES} test images, the worst of {of}: their reconstructions, in the lower row,\n{worst}."
+    )
 
 
 def _by_heart(manifest: Mapping[str, Any]) -> str:

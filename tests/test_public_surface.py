@@ -8,8 +8,10 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vae_gen
@@ -78,3 +80,32 @@ def test_errors_are_one_short_line_without_control_characters() -> None:
     assert text.startswith("a  b?[2J?xx")
     assert 500 < len(text) <= 600
     assert text.isprintable()
+
+
+def test_odd_arguments_end_in_errors_of_this_library() -> None:
+    from vae_gen import VAE, picture_grid, standard_normals, to_grey_levels
+
+    vae = VAE("fashion-mnist-12d-reference")
+    one = np.zeros((1, 1, 28, 28), np.uint8)
+    calls: list[Callable[[], object]] = [
+        lambda: vae.sample(1, seed=0, temperature=10**400),
+        lambda: vae.sample(1, seed=10**5000),
+        lambda: vae.sample(10**5000, seed=0),
+        lambda: vae.sample(1, seed=0, temperature=float("nan")),
+        lambda: vae.traverse(steps=10**30),
+        lambda: vae.traverse(span=10**400),
+        lambda: vae.interpolate(np.zeros(12), np.ones(12), steps=10**30),
+        lambda: vae.fitted_prior().draw_labels(1, 0, 2, "Bag"),  # type: ignore[arg-type]
+        lambda: picture_grid([[1]]),  # type: ignore[arg-type]
+        lambda: picture_grid(one, 1, 10**9),
+        lambda: VAE.from_sessions("\0"),
+        lambda: VAE(b"x"),  # type: ignore[arg-type]
+        lambda: VAE("a" * 5000),
+        lambda: VAE(provider=None).sample(1),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(VaeGenError) as caught:
+            call()
+        assert str(caught.value).isprintable()
+    assert standard_normals(np.int8(3), np.int8(0), 1, 12).tolist() == standard_normals(3, 0, 1, 12).tolist()  # type: ignore[arg-type]
+    assert to_grey_levels([0.5]).tolist() == [128]  # type: ignore[arg-type]

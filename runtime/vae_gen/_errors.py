@@ -31,9 +31,14 @@ def one_line(text: str) -> str:
     """
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE - 200]} … {text[-197:]}"
-    if not text.isprintable():
-        text = "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)
-    return text
+    return printable_text(text)
+
+
+def printable_text(text: str) -> str:
+    """The text with spaces in place of line breaks, and question marks in place of other control characters."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)
 
 
 class VaeGenError(Exception):

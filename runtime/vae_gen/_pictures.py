@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from .internal.model import Graphs
 
+MOST_PIXELS = 1 << 32
+"""The most pixels of a grid."""
 NOTEBOOK_LIMIT = 200
 """A notebook shows at most 200 pictures of a batch."""
 
@@ -356,7 +358,7 @@ def to_grey_levels(images: NDArray[np.floating]) -> NDArray[np.uint8]:
     >>> to_grey_levels(np.array([0.0, 0.5, 1.0])).tolist()
     [0, 128, 255]
     """
-    scaled = images.astype(np.float32, copy=False) * np.float32(255)
+    scaled = np.asarray(images).astype(np.float32, copy=False) * np.float32(255)
     scaled += np.float32(0.5)
     return scaled.astype(np.uint8)  # the cast rounds towards zero, which is the floor of positive numbers
 
@@ -379,6 +381,7 @@ def picture_grid(
     >>> picture_grid(np.zeros((5, 1, 28, 28), np.uint8), columns=3, gap=2).shape
     (62, 92)
     """
+    images = np.asarray(images)
     if images.ndim == 4 and not len(images):
         raise UsageError("expected at least one picture, got none")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
@@ -391,6 +394,8 @@ def picture_grid(
     columns = min(columns, count)
     rows = -(-count // columns)
     cell_height, cell_width = height * scale + gap, width * scale + gap
+    if (rows * cell_height + gap) * (columns * cell_width + gap) > MOST_PIXELS:
+        raise UsageError(f"expected a grid of at most {MOST_PIXELS} pixels, got more; choose a smaller scale or gap")
     canvas = np.full((rows * cell_height + gap, columns * cell_width + gap, channels), background, np.uint8)
     for at in range(count):
         top, left = gap + at // columns * cell_height, gap + at % columns * cell_width

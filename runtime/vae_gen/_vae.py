@@ -14,6 +14,7 @@ from ._errors import InputError, ModelError, UsageError
 from ._pictures import Pictures, Posterior, Samples, Traversal
 from .internal.arrays import as_latent, as_latents
 from .internal.choice import Choice, check_range, draw_seed, resolve_choice, resolve_detail, whole
+from .internal.files import MOST_JSON_BYTES, read_regular
 from .internal.manifest import DetailSpec, Manifest, Prior
 from .internal.model import Graphs, ModelFolder, Session, find_model
 from .internal.sampling import BLOCK, FEW, Layout, Sampler, batches, in_order, workers
@@ -107,9 +108,10 @@ class VAE:
         if not isinstance(manifest, Manifest):
             path = Path(manifest)
             try:
-                manifest = Manifest.parse(path.read_bytes(), str(path))
-            except OSError as error:
-                raise ModelError(f"{path}: expected a readable manifest.json ({error.strerror})") from error
+                manifest = Manifest.parse(read_regular(path, MOST_JSON_BYTES, links=True), str(path))
+            except (OSError, ValueError) as error:  # a ValueError for a null character
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise ModelError(f"{path}: expected a readable manifest.json ({reason})") from error
         given = {
             "generator": generator, "decoder": decoder, "encoder": encoder, "latents": latents, "detail": detail,
         }  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_gen import UnavailableError
+from vae_gen._errors import printable_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -85,7 +86,7 @@ class PlainLines(Reporter):
     def note(self, line: str) -> None:
         """Prints the line."""
         self._last = self._shown = time.monotonic()
-        print(line, file=sys.stderr, flush=True)
+        print(printable_text(line), file=sys.stderr, flush=True)
 
     def epoch(self, epochs: int, line: dict[str, Any], seconds: float) -> None:
         """Prints the figures of the epoch in one line."""
@@ -119,7 +120,7 @@ class Bar(PlainLines):
 
     def note(self, line: str) -> None:
         """Prints the line above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(printable_text(line), markup=False, highlight=False, soft_wrap=True)
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
         """Moves the bar."""

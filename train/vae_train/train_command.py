@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vae_gen import UsageError
+from vae_gen._errors import printable_text
 from vae_gen.internal.command import run_command
 from vae_gen.internal.files import write_file
 
@@ -199,7 +200,7 @@ def train(
         images = loaded.images
         config = with_options(recipe_for(preset or "reference", loaded), given)
         for line in loaded.report.lines():
-            print(line, file=sys.stderr)
+            print(printable_text(line), file=sys.stderr)
     name = FASHION_MNIST if loaded is None else slug(images.name)
     path = out or RUNS / f"{name}-{config.model.latent_dim}d"
     begun = resume and (path / run_folder.CONFIG).exists()

@@ -6,7 +6,6 @@ again.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,10 +46,16 @@ def whole(name: str, value: object, low: int | None = None, high: int | None = N
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise UsageError(f"expected {name} as a whole number, got {value!r}")
     if low is not None and high is not None and not low <= value <= high:
-        raise UsageError(f"expected {name} from {low} to {high}, got {value}")
+        raise UsageError(f"expected {name} from {low} to {high}, got {_shown(value)}")
     if low is not None and value < low:
-        raise UsageError(f"expected {name} of at least {low}, got {value}")
+        raise UsageError(f"expected {name} of at least {low}, got {_shown(value)}")
     return int(value)
+
+
+def _shown(number: object) -> str:
+    """A number for an error; Python refuses to write integers of thousands of digits."""
+    is_huge = isinstance(number, int) and abs(number) >= 10**30
+    return "a number of more than 30 digits" if is_huge else str(number)
 
 
 def check_range(seed: int, start: int, count: int) -> None:
@@ -61,13 +66,14 @@ def check_range(seed: int, start: int, count: int) -> None:
     """
     seed, start, count = whole("a seed", seed), whole("a start", start), whole("a count", count)
     if not 0 <= seed < LIMIT:
-        raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {seed}")
+        raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {_shown(seed)}")
     if not 0 <= start < LIMIT:
-        raise UsageError(f"expected a start from 0 to 2^63-1 ({LIMIT - 1}), got {start}")
+        raise UsageError(f"expected a start from 0 to 2^63-1 ({LIMIT - 1}), got {_shown(start)}")
     if count < 1:
         raise UsageError(f"expected a count of at least 1, got {count}")
     if start + count > LIMIT:
-        raise UsageError(f"expected a range that ends by 2^63, got start {start} and count {count}; begin earlier")
+        end = f"start {start} and count {_shown(count)}"
+        raise UsageError(f"expected a range that ends by 2^63, got {end}; begin earlier")
 
 
 def draw_seed() -> int:
@@ -148,8 +154,8 @@ def resolve_choice(
         raise UsageError(f"expected the prior normal or fitted, got {prior}")
     if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.integer | np.floating):
         raise UsageError(f"expected a temperature as a number, got {temperature!r}")
-    if not (math.isfinite(temperature) and 0 <= temperature <= LARGEST_TEMPERATURE):
-        raise UsageError(f"expected a temperature from 0 to {LARGEST_TEMPERATURE:g}, got {temperature}")
+    if not 0 <= temperature <= LARGEST_TEMPERATURE:  # as NaN and infinity are not
+        raise UsageError(f"expected a temperature from 0 to {LARGEST_TEMPERATURE:g}, got {_shown(temperature)}")
     if label is not None and prior == "normal":
         raise UsageError(f"expected the fitted prior for the label {label}, got normal, which has no classes")
     if not manifest.has_fitted_prior and (prior == "fitted" or label is not None or temperature != 1):
@@ -201,7 +207,7 @@ def find_label(class_names: Sequence[str], label: int | str) -> int:
         raise UsageError(f"expected a model with classes for the label {label}, got one whose data had none")
     if isinstance(label, int | np.integer) and not isinstance(label, bool):
         if not 0 <= label < len(class_names):
-            raise UsageError(f"expected a label from 0 to {len(class_names) - 1}, got {label}")
+            raise UsageError(f"expected a label from 0 to {len(class_names) - 1}, got {_shown(label)}")
         return int(label)
     if not isinstance(label, str):
         raise UsageError(f"expected a label as the name or the index of a class, got {label!r}")

@@ -420,6 +420,8 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
     """
     import onnxruntime  # takes 0.2 s, so only when a graph is really needed
 
+    if not isinstance(provider, str):
+        raise UsageError(f"expected the name of an execution provider such as cpu, got {provider!r}")
     wanted = PROVIDERS.get(provider.lower(), provider)
     if not hasattr(onnxruntime, "get_available_providers"):  # a folder that a removed package left behind
         raise UnavailableError("expected onnxruntime to be installed, found an empty folder; install onnxruntime again")

@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import UsageError
+from .arrays import LARGEST_LATENT
 from .choice import whole
 from .manifest import LatentSpec
+
+MOST_STEPS = 1_000_000
+"""The most pictures of a path."""
 
 METHODS = ("linear", "spherical")
 
@@ -78,9 +82,9 @@ def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     >>> traversal_values(2, 5).tolist()
     [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
-    if not isinstance(span, int | float | np.number) or not 0 < span < float("inf"):
-        raise UsageError(f"expected a span above 0 (below 1 a share of the prior, else deviations), got {span}")
-    steps = whole("steps", steps, 2)
+    if not isinstance(span, int | float | np.number) or not 0 < span < LARGEST_LATENT:
+        raise UsageError("expected a span above 0 (below 1 a share of the prior, else deviations), got another one")
+    steps = whole("steps", steps, 2, MOST_STEPS)
     if span >= 1:
         return np.linspace(-span, span, steps).astype(np.float32)
     shares = np.linspace((1 - span) / 2, (1 + span) / 2, steps)
@@ -109,7 +113,7 @@ def interpolation_path(
     Raises:
         UsageError: fewer than two steps, or another method.
     """
-    steps = whole("steps", steps, 2)
+    steps = whole("steps", steps, 2, MOST_STEPS)
     method = read_method(method)
     t = np.linspace(0, 1, steps)[:, None]
     first, last = a.astype(np.float64), b.astype(np.float64)

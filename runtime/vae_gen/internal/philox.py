@@ -78,6 +78,7 @@ def random_words(seed: int, start: int, count: int, blocks: int, stream: int = L
     (3, 2, 4)
     """
     check_range(seed, start, count)
+    seed, start, count = int(seed), int(start), int(count)  # a small integer type of NumPy would overflow below
     blocks, stream = whole("blocks", blocks, 1, WORD_MASK), whole("stream", stream, 0, WORD_MASK)
     index = np.uint64(start) + np.arange(count, dtype=np.uint64)
     counter = np.empty((count, blocks, 4), np.uint64)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import ModelError, UsageError
+from .choice import whole
 from .files import Json
 from .manifest import ADVICE, PRIOR_FILE
 from .philox import CLASS_STREAM, COMPONENT_STREAM, random_words, standard_normals
@@ -132,6 +133,7 @@ class FittedPrior:
         Raises:
             UsageError: a number is out of its range, or there is no such class.
         """
+        label = whole("a label", label)
         if not ANY_CLASS <= label < self.classes:
             known = f"from -1 (any) to {self.classes - 1}" if self.classes else "of -1, for data without classes"
             raise UsageError(f"expected a label {known}, got {label}")

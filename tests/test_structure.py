@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 MOST_FILES = 12
-MOST_CALLS = 10
+MOST_CALLS = 9
 
 WALK = """
 import json, sys

@@ -75,7 +75,8 @@ def decode(
     if target.format in out.GRIDS:
         out.check_size(count, vae.manifest.image, scale, columns, target.format)
         with target.open() as file:
-            levels = np.concatenate([chunk.images for chunk in chunks])
+            made = list(chunks)
+            levels = np.concatenate([chunk.images for chunk in made])
             frames = out.Frames.still(picture_grid(levels, columns, scale, out.GAP))
             file.write(out.encoded(frames, target.format, note))
         if show:

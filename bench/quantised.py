@@ -172,10 +172,13 @@ def neg_elbos(model: VAE, images: NDArray[np.uint8]) -> Callable[[onnxruntime.In
         return encoded.mean, encoded.log_variance
 
     def of(decoder: onnxruntime.InferenceSession) -> float:
-        def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
-            return cost_of_probabilities(run(decoder, {"latent": latent}), image)
+        def decode(latent: NDArray[np.float32]) -> NDArray[np.float32]:
+            return run(decoder, {"latent": latent})
 
-        return evaluate(lambda image: posterior(image.tobytes()), cost, images).neg_elbo
+        def cost(latent: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
+            return cost_of_probabilities(decode(latent), image)
+
+        return evaluate(lambda image: posterior(image.tobytes()), decode, cost, images).neg_elbo
 
     return of
 

@@ -322,7 +322,7 @@ def test_a_smaller_decoders_bound_is_that_of_the_evaluation() -> None:
     def cost(latent: np.ndarray, image: np.ndarray) -> np.ndarray:
         return cost_of_probabilities(model.decode(latent), image)
 
-    expected = evaluate(lambda image: tuple(model.encode(image)), cost, images).neg_elbo
+    expected = evaluate(lambda image: tuple(model.encode(image)), model.decode, cost, images).neg_elbo
     found = quantised.neg_elbos(model, images)
     assert found(running.session(find_model(REFERENCE) / "decoder.onnx", 1)) == pytest.approx(expected, abs=1e-3)
     zero = SimpleNamespace(run=lambda _, feed: [np.full((len(feed["latent"]), 1, 28, 28), 0.5, np.float32)])

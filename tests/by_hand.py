@@ -146,7 +146,9 @@ def figures(weights: Weights, images: Tensor) -> dict[str, Any]:
         mean, _ = encode(weights, image)
         noise = torch.from_numpy(standard_normals(0, 0, len(image), mean.shape[1], stream=2**32 - 1))
         reconstruction, kl = costs(weights, image, noise)
-    return {**summary(reconstruction, kl), "posterior_mean_variance": mean.var(0, correction=0).tolist()}
+        error = ((1 / (1 + torch.exp(-decode(weights, mean))) - image) ** 2).double().mean().item()
+    variance = mean.var(0, correction=0).tolist()
+    return {**summary(reconstruction, kl), "psnr_db": -10 * math.log10(error), "posterior_mean_variance": variance}
 
 
 def summary(reconstruction: Tensor, kl: Tensor) -> dict[str, Any]:

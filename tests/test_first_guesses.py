@@ -43,7 +43,7 @@ def test_a_model_is_made_from_nothing_a_name_or_a_path(
     with pytest.raises(UsageError) as raised:
         VAE(3)  # type: ignore[arg-type]
     assert str(raised.value) == (
-        "expected the path of a model folder or the name of a shipped model, got 3; leave it out for the default model"
+        "expected the path of a model folder or the name of a model, got 3; leave it out for the default model"
     )
     assert VAE(tiny_model_folder, threads=2).manifest.name == VAE(str(tiny_model_folder)).manifest.name == "tiny"
 
@@ -189,8 +189,8 @@ class ByPlace:
         images, *others = self.session.run(names, feed)
         if names[0] != "image":
             return [images, *others]
-        places = np.arange(len(images), dtype=np.float32) + 100 * np.float32(len(images))
-        return [images + places[:, None, None, None], *others]
+        places = np.arange(len(images), dtype=np.float32) + 100 * np.float32(len(images))  # at most 10 000
+        return [images / 2 + places[:, None, None, None] / 20_000, *others]
 
 
 @pytest.mark.parametrize(("count", "start"), [(1, 5), (20, 3), (63, 0), (64, 17), (100, 32)])
@@ -326,7 +326,7 @@ def test_encode_takes_whatever_holds_a_picture(detailed: VAE, tmp_path: Path) ->
     (tmp_path / "c.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:900])
     for name, message in (
         ("b.npz", "expected an archive with an array called images, got one with mean"),
-        ("c.npz", "expected an array of pictures, got a damaged or pickled one"),
+        ("c.npz", "expected an array of numbers, but it is damaged; save the pictures again"),
         ("", "expected the file of a picture, got a folder; pass a list of the pictures in it"),
     ):
         with pytest.raises(InputError) as raised:

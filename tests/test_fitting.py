@@ -256,6 +256,14 @@ def test_margins_do_not_matter(filling: np.ndarray, share: float, at: tuple[int,
     assert ("trimmed from 280 × 280 to its object of " in said) == (share < 1 or at is not None)
 
 
+@pytest.mark.parametrize("box", [(60, 0, 80, 40), (0, 0, 80, 15), (0, 20, 25, 40), (30, 25, 50, 40)])
+def test_a_plain_object_that_is_cut_off_at_the_edge_is_whole(box: tuple[int, int, int, int]) -> None:
+    page = Image.new("L", (80, 40))
+    page.paste(200, box)
+    width, height = box[2] - box[0], box[3] - box[1]
+    assert f"trimmed from 80 × 40 to its object of {width} × {height}" in fitted(page)[1]
+
+
 def test_no_trim_leaves_the_margins() -> None:
     found, said = fitted(shop_photo(), trim=False)
     assert found[0, :3].max() <= 2

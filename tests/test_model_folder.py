@@ -127,9 +127,9 @@ def test_wrong_golden_vectors_with_the_right_hash_do_not_verify(folder: Path) ->
     [
         (lambda d: d.pop("latent"), "latent is missing"),
         (lambda d: d["latent"].update(dimensions="twelve"),
-         'latent.dimensions: expected a whole number of at least 1, found "twelve"'),
+         'latent.dimensions: expected a whole number from 1 to 4096, found "twelve"'),
         (lambda d: d["latent"].update(order=[0]), "latent.order: expected each of 0 to"),
-        (lambda d: d["image"].update(height=0), "image.height: expected a whole number of at least 1, found 0"),
+        (lambda d: d["image"].update(height=0), "image.height: expected a whole number from 1 to 4096, found 0"),
         (lambda d: d["image"].update(range=[-1, 1]), "image.range: expected [0, 1], found [-1, 1]"),
         (lambda d: d["graphs"]["decoder"].update(file="../decoder.onnx"),
          'graphs.decoder.file: expected the plain name of a file in the folder, found "../decoder.onnx"'),

@@ -190,7 +190,7 @@ def test_a_span_below_one_is_the_central_share_of_the_prior(model: VAE) -> None:
     [
         ({"dimensions": 99}, "expected a dimension from 0 to {last}, got 99"),
         ({"dimensions": -1}, "expected a dimension from 0 to {last}, got -1"),
-        ({"steps": 1}, "expected steps of at least 2, got 1"),
+        ({"steps": 1}, "expected steps from 2 to 1000000, got 1"),
         ({"span": 0}, "expected a span above 0 (below 1 a share of the prior, else deviations), got 0"),
         ({"span": float("nan")}, "expected a span above 0 (below 1 a share of the prior, else deviations), got nan"),
     ],

@@ -348,6 +348,7 @@ def own_pictures() -> list[Image.Image]:
         np.concatenate([page, opaque], 2), np.concatenate([page * 0.2, soft], 2), np.concatenate([page, soft], 2),
         np.repeat(np.repeat(noisy, 4, 0), 3, 1), page[35:115, 55:155], random.integers(0, 256, (40, 30, 3)),
         np.full((20, 50, 3), 250), np.full((1, 1, 3), 9), page[:30, :28], page[60:88, 80:108], page[:, 70:75],
+        page[60:, 30:], page[:90, 70:],
     ]  # fmt: skip
     return [Image.fromarray(array.astype(np.uint8)) for array in arrays]
 

@@ -83,7 +83,8 @@ def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
     if not isinstance(span, int | float | np.number) or not 0 < span < LARGEST_LATENT:
-        raise UsageError("expected a span above 0 (below 1 a share of the prior, else deviations), got another one")
+        found = span if isinstance(span, int | float | np.number) else f"a {type(span).__name__}"
+        raise UsageError(f"expected a span above 0 (below 1 a share of the prior, else deviations), got {found}")
     steps = whole("steps", steps, 2, MOST_STEPS)
     if span >= 1:
         return np.linspace(-span, span, steps).astype(np.float32)

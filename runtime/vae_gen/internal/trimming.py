@@ -23,6 +23,8 @@ NOISE = 4
 """The limit is at least this many times the median deviation of the border from the ground."""
 SOFT = 6
 """Grey levels between neighbours in the reduced picture. A shadow fades more softly, and is not part of the object."""
+CUT_OFF = 64
+"""Grey levels from the ground at the edge of the picture: an object that is cut off there, and no shadow."""
 VISIBLE = 127
 """A pixel whose opacity is above this, of 255, is visible."""
 NEAR_PLACE = 0.04
@@ -71,7 +73,10 @@ def find_content(levels: Levels, alpha: Levels | None = None) -> Content | None:
             return None
         found = difference > limit
         found &= _neighbours(found) >= 3  # no specks
-        found &= _steepest(small) > SOFT
+        edges = _steepest(small) > SOFT
+        for side in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+            edges[side] |= difference[side] > CUT_OFF
+        found &= edges
     if not found.any():
         return None
     rows, columns = (factor * np.flatnonzero(found.any(axis)) for axis in (1, 0))

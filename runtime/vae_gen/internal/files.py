@@ -61,17 +61,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         prefix = f".{target.name[:60]}."
         remove_leftovers(target.parent, prefix)
         descriptor, aside = _temporary_file(target.parent, prefix)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(OSError):  # some network file systems have no permission bits
-                Path(aside).chmod(mode)
-            Path(aside).replace(target)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        with contextlib.ExitStack() as lock:
+            if os.name == "posix":  # keeps the lock until the file has its name; Windows can't rename an open file
+                lock.callback(os.close, os.dup(descriptor))
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                with contextlib.suppress(OSError):  # some network file systems have no permission bits
+                    Path(aside).chmod(mode)
+                Path(aside).replace(target)
+            except BaseException:
+                Path(aside).unlink(missing_ok=True)
+                raise
 
 
 def remove_leftovers(folder: Path, prefix: str) -> None:

@@ -164,6 +164,7 @@ def test_colour_pictures_of_an_odd_size_export_too(tmp_path: Path) -> None:
     assert VAE(tmp_path / "colour").sample(2, seed=1).shape == (2, 3, 20, 33)
 
 
+@pytest.mark.slow
 def test_a_residual_network_that_refines_its_posteriors_exports_too(data: ImageSet, tmp_path: Path) -> None:
     model = replace(SMALL, residual_blocks=(0, 1), encoder_hidden=8, decoder_hidden=9, refinement_steps=1)
     run = made_up_run(model)

@@ -25,6 +25,8 @@ from vae_train.images.choices import network_for
 from vae_train.recipes import detail_recipe
 from vae_train.training import train
 
+pytestmark = pytest.mark.slow  # trains: about half a minute
+
 BRIEF = ("--steps", "4", "--batch-size", "8", "--latent-dim", "3", "--threads", "1", "--device", "cpu")
 SMALL = DetailConfig(
     noise_dim=40, hidden=6, channels=(3, 4, 5, 6), residual_blocks=(0, 1, 0, 1), critic_channels=(4, 5, 6, 7),

@@ -27,6 +27,8 @@ from vae_train.quality.measure import mean_image_psnr
 from vae_train.quality.own import LABELS, PATCHES, Patches, own_classifier, own_judges, own_recipe, why_no_classifier
 from vae_train.quality.scores import spread
 
+pytestmark = pytest.mark.slow  # trains: about half a minute
+
 SMALL = ("--quality", "--seeds", "2", "--iwae-k", "3", "--iwae-images", "5", "--threads", "1")
 
 

@@ -48,7 +48,8 @@ def run_shell(block: str, folder: Path) -> None:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository in which the README's first block has been run."""
     folder = tmp_path_factory.mktemp("readme") / "clone"
-    left_out = (".git", ".venv", "venv", "node_modules", "build", "dist", "runs", "site", "*.egg-info", "*cache*")
+    left_out = (".git", ".venv", "venv", "node_modules", "build", "dist", "runs", "site", "*.egg-info", "__pycache__",
+                ".*_cache", ".hypothesis")
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*left_out))
     run_shell(SHELL[0], folder)
     return folder

@@ -301,7 +301,7 @@ def test_nothing_half_is_left_after_a_kill(cli: Command, tiny_model_folder: Path
     cli.succeed("install", write_tiny_model(Path("most"), name="most"))
     assert left() == ["more", "most"]
     assert run(code, "install", tiny_model_folder).returncode == -9
-    cli.succeed("install", tiny_model_folder)  # which knows that the process of this name has ended
+    cli.succeed("install", tiny_model_folder)  # the process that owned the hidden folder has ended
     assert left() == ["more", "most", "tiny"]
 
 

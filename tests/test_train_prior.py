@@ -203,7 +203,7 @@ def test_at_most_5000_images_are_held_out_of_the_fit() -> None:
 
 
 def covariances(prior: FittedPrior) -> np.ndarray:
-    """Those of the classes, without N(0, I), in float64."""
+    """The covariance of each Gaussian of the classes, without that of N(0, I), float64 [n, latent, latent]."""
     factors = prior.factors[1:].astype(float)
     return factors @ factors.transpose(0, 2, 1)
 

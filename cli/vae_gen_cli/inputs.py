@@ -29,7 +29,7 @@ MOST_NAMES = 5
 """How many names an error lists."""
 
 MOST_WARNINGS = 10
-"""So many pictures are named that do not resemble the training images."""
+"""The most pictures that get a warning of their own; of the others only the number is printed."""
 
 PICKLE = b"\x80"
 """The first byte of a pickle."""
@@ -159,14 +159,14 @@ def _first(found: Any, what: str) -> Any:
 
 
 def _made_with(model: Any) -> dict[str, str]:
-    """What a file records of the model that made it; nothing if it is not a record that vae-gen wrote."""
+    """The name, version and hashes in a file's record of its model; empty if vae-gen did not write the record."""
     if not isinstance(model, dict) or not isinstance(model.get("sha256"), str):
         return {}
     return {key: str(value) for key, value in model.items()}
 
 
 def _from_json(content: bytes) -> tuple[Any, dict[str, str]]:
-    """The latents of a JSON document, and what it records of its model."""
+    """The latents of a JSON document, and its record of the model that made them."""
     if sum(content.count(sign) for sign in b",[{") > MOST_JSON_VALUES:
         raise InputError(f"expected at most {MOST_JSON_VALUES} numbers in JSON, got more; save them as .npy")
     try:

@@ -112,7 +112,7 @@ def read_licence() -> bytes:
 
 
 def _licences(manifest: Manifest) -> str:
-    """What the licences of the model, its data and the examples are, in Markdown."""
+    """A section in Markdown that names the licences of the model, of its data and of the examples."""
     data = manifest.document.get("data")
     data = data if isinstance(data, dict) else {}
     lines = {

@@ -12,7 +12,7 @@ from . import options
 from .output import Console, printable
 
 PLACES = ("shipped", "installed")
-"""What is in the first two of `model_places`; all others come from the environment variable."""
+"""The names of the first two folders of `model_places`; all others come from the environment variable."""
 
 
 def models(as_json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
@@ -58,7 +58,7 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _facts(folder: Path, hidden: bool) -> dict[str, Any]:
-    """What the manifest says of a model; the reason for a folder that is broken."""
+    """The facts of a model from its manifest, or the reason why its folder cannot be used."""
     from vae_gen import ModelError, ModelFolder
 
     try:

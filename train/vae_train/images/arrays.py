@@ -206,7 +206,7 @@ def read_torchvision(name: str, root: Path, *, download: bool = True) -> ArraySe
 
 
 def _made(maker: Callable[..., Any], name: str, part: str, split: str, root: Path, download: bool) -> Any:
-    """One split of a torchvision data set; None if its class knows a single one, which was made already."""
+    """One split of a torchvision data set; None for the test split of a data set that has no splits."""
     known = inspect.signature(maker).parameters
     given: dict[str, Any] = {"download": download} if "download" in known else {}
     if part:

@@ -10,9 +10,20 @@ import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import pytest
+
 from vae_gen_cli.main import main
+
+
+def call(command: Any, *arguments: str) -> int:
+    """Runs a command's module, such as `train_command`, in this process, and returns its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["command", *arguments])
+        code: int = command.main()
+        return code
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import cli_runner
 from odd_pictures import discs, write_folder
 from tiny_training import CONFIG, MODEL, tiny_data
 from vae_export.package import export_run
@@ -42,10 +43,7 @@ def own_place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
     monkeypatch.chdir(tmp_path)
 
 
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["vae-train", *arguments])
-        return train_command.main()
+call = functools.partial(cli_runner.call, train_command)
 
 
 def test_one_run_trains_both_and_resume_goes_through_both(

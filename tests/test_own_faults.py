@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
+import cli_runner
 from odd_pictures import discs, write_folder
 from vae_gen import OutputError
 from vae_train import train_command
@@ -27,10 +28,7 @@ def own_place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
     monkeypatch.chdir(tmp_path)
 
 
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["vae-train", *arguments])
-        return train_command.main()
+call = functools.partial(cli_runner.call, train_command)
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:

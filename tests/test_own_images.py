@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from cli_runner import call
 from odd_pictures import discs, write_bad_files, write_folder
 from vae_export import command as export_command
 from vae_gen import VAE, UsageError, verify
@@ -33,13 +32,6 @@ def own_place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
     monkeypatch.setenv("VAE_GEN_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.chdir(tmp_path)
-
-
-def call(command: Any, *arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["command", *arguments])
-        code: int = command.main()
-        return code
 
 
 def test_colour_pictures_go_from_a_folder_to_a_model_that_verifies(capsys: pytest.CaptureFixture[str]) -> None:

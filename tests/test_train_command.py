@@ -7,11 +7,11 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import vae_gen
+from cli_runner import call
 from tiny_training import CONFIG, tiny_data
 from vae_train import eval_command, train_command
 from vae_train.config import TrainConfig
@@ -34,13 +34,6 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixty rectangles in place of the data set, and a folder of its own."""
     monkeypatch.setattr("vae_train.data.load_fashion_mnist", lambda *_: DATA)
     monkeypatch.chdir(tmp_path)
-
-
-def call(command: Any, *arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["command", *arguments])
-        code: int = command.main()
-        return code
 
 
 def vae_train(*arguments: str) -> int:

@@ -188,6 +188,7 @@ def test_the_fit_to_a_data_set_by_hand() -> None:
         "family": "Gaussian mixtures, full covariances",
         "images": 150,
         "held_out_images": 50,
+        "measured_images": 50,
         "held_out_nats_normal": pytest.approx(-0.5 * (z**2 + np.log(2 * np.pi)).sum(1).mean(), abs=1e-4),
         "held_out_nats_fitted": pytest.approx(log_density(prior, z).mean(), abs=1e-4),
         "held_out_nats_fitted_of_class": pytest.approx(log_density(prior, z, labels[held_out]).mean(), abs=1e-4),
@@ -199,7 +200,28 @@ def test_at_most_5000_images_are_held_out_of_the_fit() -> None:
     images = torch.arange(20_400, dtype=torch.int32).remainder(256).to(torch.uint8).view(-1, 1, 1, 1)
     data = dataclasses.replace(tiny_data(), train_images=images, train_labels=torch.zeros(20_400, dtype=torch.int64))
     _, facts = fit_to_training_images(lambda x: (x.reshape(-1, 1), np.zeros((len(x), 1), np.float32)), data, 1)
-    assert (facts["images"], facts["held_out_images"]) == (15_400, 5000)
+    assert (facts["images"], facts["held_out_images"], facts["measured_images"]) == (15_400, 5000, 5000)
+
+
+def test_a_prior_is_measured_with_a_slow_encoder_on_every_third_of_5000_held_out_images() -> None:
+    images = torch.arange(20_400, dtype=torch.int32).remainder(256).to(torch.uint8).view(-1, 1, 1, 1)
+    data = dataclasses.replace(tiny_data(), train_images=images, train_labels=torch.zeros(20_400, dtype=torch.int64))
+    seen: list[float] = []
+
+    def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return image.reshape(-1, 1) - 9, np.full((len(image), 1), -20, np.float32)
+
+    def slow(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.extend(image.ravel().tolist())
+        return image.reshape(-1, 1), np.full((len(image), 1), -20, np.float32)
+
+    _, facts = fit_to_training_images(encode, data, 1, measure_with=slow)
+    _, held_out = by_hand.split(20_400, 5000)
+    expected = images.numpy().ravel()[held_out[::3]] / np.float32(255)
+    np.testing.assert_allclose(seen, expected, rtol=1e-6)
+    assert (facts["held_out_images"], facts["measured_images"]) == (5000, 1667)
+    density = -0.5 * (expected.astype(float) ** 2 + np.log(2 * np.pi)).mean()
+    assert facts["held_out_nats_normal"] == pytest.approx(density, abs=1e-4)
 
 
 def covariances(prior: FittedPrior) -> np.ndarray:
@@ -335,6 +357,6 @@ def test_images_without_a_class_are_left_out_of_the_figure_given_the_class() -> 
     ],
 )
 def test_the_card_names_the_family_of_the_prior(family: str, components: list[int], text: str) -> None:
-    facts = {"family": family, "components": components, "images": 9, "held_out_images": 3}
+    facts = {"family": family, "components": components, "images": 9, "held_out_images": 3, "measured_images": 3}
     nats = dict.fromkeys(("held_out_nats_normal", "held_out_nats_fitted", "held_out_nats_fitted_of_class"), -1.5)
     assert text in _prior(facts | nats)

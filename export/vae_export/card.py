@@ -267,7 +267,7 @@ def _prior(fitted: Mapping[str, Any]) -> str:
     return f"""The fitted prior is a density of the latents of real images. {mixtures} The options `--prior fitted`, `--label` and `--temperature` of `vae-gen sample`
 use it.
 
-| mean log-density of posterior samples of {fitted["held_out_images"]} held-out images | nats |
+| mean log-density of posterior samples of {fitted["measured_images"]} held-out images | nats |
 |---|---|
 | under N(0, I) | {fitted["held_out_nats_normal"]:.2f} |
 | under the fitted prior | {fitted["held_out_nats_fitted"]:.2f} |{of_class}"""

@@ -12,7 +12,7 @@ infinite. On trained models the two agree to 0.01 nats per image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -199,8 +199,14 @@ def psnr_db(mean_squared_error: float) -> float:
     return min(99.0, -10 * math.log10(max(mean_squared_error, 1e-12)))
 
 
-def evaluate_torch(vae: VAE, images: NDArray[np.uint8]) -> Evaluation:
+def evaluate_torch(
+    vae: VAE,
+    images: NDArray[np.uint8],
+    posteriors: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None,
+) -> Evaluation:
     """The figures of a VAE in PyTorch over images, uint8 [n, channels, height, width].
+
+    `posteriors` are the means and log-variances of the images in the batches of `encoded`; None computes them.
 
     Raises:
         InputError: the model is for images of another size.
@@ -210,7 +216,11 @@ def evaluate_torch(vae: VAE, images: NDArray[np.uint8]) -> Evaluation:
     model, device = vae.config, next(vae.parameters()).device
     _check_size((model.channels, model.height, model.width), images)
 
+    made = None if posteriors is None else iter(posteriors)
+
     def encode(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if made is not None:
+            return next(made)
         mean, log_variance = vae.encode(torch.from_numpy(image).to(device))
         return mean.cpu().numpy(), log_variance.cpu().numpy()
 

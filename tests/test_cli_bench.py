@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,22 @@ def test_what_is_wrong_is_said_before_anything_is_measured(cli: Command) -> None
     assert outcome.code == 4
     assert "measuring" not in outcome.err
     assert cli("bench", "--provider", "nothing").code == 3
+
+
+def test_modules_in_the_current_folder_are_not_run(cli: Command) -> None:
+    for name in ("typer", "vae_gen", "vae_gen_cli", "json", "sitecustomize"):
+        Path(f"{name}.py").write_text("raise SystemExit('ran a file of the current folder')")
+    cli.succeed("bench")
+
+
+def test_a_frozen_app_says_that_it_cannot_measure(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    outcome = cli("bench")
+    assert outcome.code == 3
+    assert outcome.err == (
+        "vae-gen: expected a vae-gen that Python runs, got a frozen app, which can't start a second one; "
+        "run vae-gen bench from an installation\n"
+    )
 
 
 @given(st.dictionaries(st.integers(1, 64), st.floats(1, 1e6), min_size=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,11 @@ def test_progress_shows_only_on_a_terminal_and_only_after_some_time(tiny_model_f
         received[seconds] = b"".join(chunks)
     assert received[1e9] == "100 pictures of seed 1 → a.npy\r\n".encode()
     assert b"pictures" in received[-1.0].split(b"100 pictures")[0]
+
+
+@pytest.mark.parametrize("module", ["vae_gen", "vae_gen_cli"])
+def test_the_command_line_also_runs_as_a_module(module: str, tmp_path: Path) -> None:
+    words = [sys.executable, "-P", "-m", module, "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert re.fullmatch(r"vae-gen [\d.]+\n", done.stdout)
+    assert subprocess.run([*words[:-1], "nonsense"], stderr=subprocess.DEVNULL, check=False).returncode == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -336,6 +337,19 @@ def test_several_workers_give_what_one_gives(tmp_path, monkeypatch):
     assert many.skipped == one.skipped
     assert len(one.skipped) == 4
     assert progress[-1] == (24, 24, 4)
+
+
+def test_workers_run_no_module_of_the_current_folder(tmp_path, monkeypatch):
+    write_folder(tmp_path / "data", discs(8))
+    for name in ("pickle", "struct", "numpy", "multiprocessing"):
+        (tmp_path / "data" / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit")
+    monkeypatch.chdir(tmp_path / "data")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(cache, "CHUNK", 4)
+    made = cache.cached_pictures(tmp_path / "data", listed(tmp_path / "data"), GREY, workers=2)
+    assert len(made.images) == 8
+    assert not (tmp_path / "ran").exists()
+    assert "PYTHONSAFEPATH" not in os.environ
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):

@@ -7,6 +7,8 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
+from vae_gen import UnavailableError
+
 from . import options
 from .output import Console, printable
 
@@ -35,6 +37,9 @@ def bench(
     In about ten seconds this measures the start, one picture, and bulk work by the number of threads, and it recommends
     a value for --threads. Other work on the machine slows the measurements down.
     """
+    if getattr(sys, "frozen", False):  # sys.executable is then the app itself
+        raise UnavailableError("expected a vae-gen that Python runs, got a frozen app, which can't start a second one; "
+                               "run vae-gen bench from an installation")
     console = Console(as_json, quiet)
     vae = options.load(model, None, provider, "generator")
     console.message("measuring; about ten seconds")
@@ -58,7 +63,7 @@ def bench(
         lines += [f"--threads {threads:<2} {rate:24,.0f} pictures/s" for threads, rate in rates.items()]
         lines.append(f"recommended: --threads {best} for bulk work")
         for line in lines:
-            print(printable(line, sys.stdout))
+            print(printable(line))
 
 
 def thread_counts() -> list[int]:
@@ -97,16 +102,18 @@ def start_up_seconds(model: str | None, provider: str) -> float:
     from vae_gen import OutputError
 
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "vae_gen_cli.main", "sample", "-n", "1", "--seed", "0", "--quiet"]
+        # Without -P, Python would import modules from the current folder.
+        command = [sys.executable, "-P", "-m", "vae_gen_cli", "sample", "-n", "1", "--seed", "0", "--quiet"]
         command += ["--provider", provider, "-o", str(Path(folder) / "one.png")]
         command += [] if model is None else ["--model", model]
         took = []
         for _ in range(1 + STARTS):
             began = time.perf_counter()
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, check=False)
             took.append(time.perf_counter() - began)
             if done.returncode:
-                raise OutputError(f"expected a fresh vae-gen to make a picture, got: {done.stderr.strip()[:200]}")
+                found = done.stderr.decode("utf-8", "replace").strip()[:200]
+                raise OutputError(f"expected a fresh vae-gen to make a picture, got: {found}")
     return statistics.median(took[1:])
 
 

@@ -166,7 +166,10 @@ def _decoded_chunks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[tuple
         for task in tasks:
             yield task[2], _decode_chunk(task)
         return
-    # "spawn", because a fork of a process with PyTorch's threads may hang.
+    # "spawn", because a fork of a process with PyTorch's threads may hang. It starts Python in a way in which Python
+    # would import modules from the current folder, such as a picture set's own pickle.py, unless this variable is set.
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         waiting: dict[Future[list[tuple[int, str]]], Task] = {}
@@ -187,6 +190,10 @@ def _decoded_chunks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[tuple
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _decode_chunk(task: Task) -> list[tuple[int, str]]:

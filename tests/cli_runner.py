@@ -26,6 +26,13 @@ def call(command: Any, *arguments: str) -> int:
         return code
 
 
+class Terminal(io.TextIOWrapper):
+    """A stream that says of itself that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command left behind, besides files."""
@@ -42,9 +49,13 @@ class Command:
     model: Path
 
     def __call__(
-        self, *arguments: str | Path, stdin: bytes = b"", model: Path | None = None, encoding: str = "utf-8"
-    ) -> Outcome:
-        """Run a command; `--model` is added unless the arguments already name one, or the command has none."""
+        self, *arguments: str | Path, stdin: bytes = b"", model: Path | None = None, encoding: str = "utf-8",
+        terminal: bool = False,
+    ) -> Outcome:  # fmt: skip
+        """Run a command; `--model` is added unless the arguments already name one, or the command has none.
+
+        With `terminal` true, standard error is a terminal.
+        """
         words = [str(argument) for argument in arguments]
         if words and not words[0].startswith("-") and words[0] not in ("models", "install") and "--model" not in words:
             words += ["--model", str(model or self.model)]
@@ -53,7 +64,7 @@ class Command:
             "argv": ["vae-gen", *words],
             "stdin": io.TextIOWrapper(io.BytesIO(stdin)),
             "stdout": io.TextIOWrapper(out, encoding=encoding),
-            "stderr": io.TextIOWrapper(err, encoding=encoding, write_through=True),
+            "stderr": (Terminal if terminal else io.TextIOWrapper)(err, encoding=encoding, write_through=True),
         }
         with mock.patch.multiple(sys, **streams):
             code = main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import re
 import runpy
 import shlex
@@ -15,9 +16,9 @@ import pytest
 import typer
 from PIL import Image
 
-from cli_runner import Command
+from cli_runner import Command, call
 from vae_gen import find_model
-from vae_gen.internal.command import described
+from vae_gen.internal.command import SPELT, described
 from vae_gen_cli.main import COMMANDS, EXAMPLES, app
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,52 @@ def test_a_help_page_has_every_option_whole_and_ends_with_examples(cli: Command,
     examples = text.partition("\nExamples:\n")[2].splitlines()
     assert [line.strip() for line in examples] == list(EXAMPLES[name])
     assert examples
+
+
+NARROW = ["cp1251", "cp1252", "iso8859-1", "cp437", "ascii"]
+"""Encodings of consoles and pipes that lack some letters of the help pages."""
+
+
+def spelt(text: str, encoding: str) -> str:
+    """The text as a stream of this encoding has it."""
+    return "".join(SPELT.get(one, one) if one.encode(encoding, "ignore") == b"" else one for one in text)
+
+
+@pytest.mark.parametrize("encoding", NARROW)
+def test_the_help_pages_are_whole_in_every_encoding(cli: Command, encoding: str) -> None:
+    for name in ["", *COMMANDS]:
+        outcome = cli(*name.split(), "--help", encoding=encoding)
+        assert (outcome.code, outcome.err) == (0, "")
+        expected = cli(*name.split(), "--help").out.decode()
+        if encoding == "ascii":  # Typer takes it for a wrong setting, and may print UTF-8
+            assert outcome.out.decode() in (expected, spelt(expected, encoding))
+        else:
+            assert outcome.out.decode(encoding) == spelt(expected, encoding)
+
+
+@pytest.mark.parametrize("module", TRAINING.values(), ids=TRAINING)
+def test_the_help_of_the_training_commands_is_whole_in_every_encoding(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {}
+    for encoding in ("utf-8", *NARROW):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", stream)
+            assert call(importlib.import_module(module), "--help") == 0
+        stream.seek(0)
+        pages[encoding] = stream.read()
+    assert all(page == spelt(pages["utf-8"], encoding) for encoding, page in pages.items())
+
+
+def test_a_name_that_the_console_lacks_is_shown_with_question_marks(cli: Command) -> None:
+    outcome = cli("sample", "-o", "брюки.npy", encoding="cp1252")
+    assert outcome.code == 0
+    assert outcome.err.endswith("-> ?????.npy\n")
+    assert Path("брюки.npy").exists()
+    outcome = cli("sample", "--model", "брюки", encoding="ascii")
+    assert outcome.code == 4
+    assert outcome.err.endswith("got ?????\n")
 
 
 def test_the_page_of_all_commands_shows_each_summary_whole(cli: Command) -> None:

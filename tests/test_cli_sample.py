@@ -171,18 +171,49 @@ def test_the_endings_may_be_in_capitals(cli: Command) -> None:
     assert Path("A.PNG").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_preview_is_half_blocks_in_24_bit_colour_on_standard_error(cli: Command) -> None:
-    outcome = cli.succeed("sample", "-n", "2", "--seed", "7", "--quiet", "--show", "-o", "-")
+SHOW = ("sample", "-n", "2", "--seed", "7", "--quiet", "--show", "-o")
+
+
+def is_letters(preview: str) -> bool:
+    return set(preview) <= set(" .:-=+*#%@\n") and "@" in preview
+
+
+@pytest.fixture
+def colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a terminal in colour."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.mark.usefixtures("colours")
+def test_a_preview_on_a_terminal_is_half_blocks_in_24_bit_colour(cli: Command) -> None:
+    outcome = cli(*SHOW, "-", terminal=True)
     assert outcome.out.startswith(b"\x89PNG")
     lines = outcome.err.splitlines()
     assert all(line.count("▀") == 80 and line.endswith("\x1b[0m") for line in lines)
     assert len(lines) == round(116 * 80 / 230 / 2)  # the grid of two pictures is 230 × 116
 
 
+@pytest.mark.usefixtures("colours")
+@pytest.mark.parametrize(("name", "value", "letters"), [
+    ("NO_COLOR", "1", True), ("NO_COLOR", "", False), ("TERM", "dumb", True), ("TERM", "xterm", False),
+])  # fmt: skip
+def test_a_preview_has_no_colours_where_nobody_wants_them(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: str, letters: bool
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert is_letters(cli(*SHOW, "a.npy", terminal=True).err) == letters
+
+
+@pytest.mark.usefixtures("colours")
+def test_a_preview_in_a_file_or_a_pipe_is_letters(cli: Command) -> None:
+    assert is_letters(cli(*SHOW, "a.npy").err)
+
+
+@pytest.mark.usefixtures("colours")
 def test_a_preview_falls_back_to_ascii_and_leaves_no_sign_that_cannot_be_encoded(cli: Command) -> None:
-    outcome = cli("sample", "-n", "2", "--seed", "7", "--show", "-o", "a.npy", encoding="ascii")
+    outcome = cli("sample", "-n", "2", "--seed", "7", "--show", "-o", "a.npy", encoding="ascii", terminal=True)
     assert outcome.code == 0
     *preview, last = outcome.err.splitlines()
     assert last == "2 pictures of seed 7 -> a.npy"
-    assert {letter for line in preview for letter in line} <= set(" .:-=+*#%@")
-    assert any("@" in line for line in preview)
+    assert is_letters("\n".join(preview))

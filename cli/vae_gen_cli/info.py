@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,7 +37,7 @@ def info(
         print(json.dumps(folder.manifest.document))
         return
     for key, value in _facts(folder):
-        print(printable(f"{key:12}  {value}", sys.stdout))
+        print(printable(f"{key:12}  {value}"))
 
 
 def _facts(folder: ModelFolder) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def models(as_json: options.Json = False, quiet: options.Quiet = False, debug: o
         return
     width = max(len(model["name"]) for model in found)
     for model in found:
-        print(printable(f"{'*' if model['default'] else ' '} {model['name']:{width}}  {_line(model)}", sys.stdout))
+        print(printable(f"{'*' if model['default'] else ' '} {model['name']:{width}}  {_line(model)}"))
     is_named = any(model["default"] for model in found)
     console.message(
         ("* is the default" if is_named else f"the default is {chosen}, from VAE_GEN_MODEL")

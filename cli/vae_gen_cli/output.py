@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import typer
 
@@ -57,8 +57,6 @@ NOTE = "vae-gen"
 
 PROGRESS_AFTER = 1.0
 """How many seconds work takes before a progress bar appears."""
-ASCII = {"→": "->", "×": "x", "✓": "ok", "✗": "FAILED", "−": "-", "…": "..."}
-"""How the signs in messages are spelt for a terminal that cannot show them."""
 
 
 # Messages and JSON.
@@ -69,15 +67,9 @@ def counted(count: int, what: str = "picture") -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def printable(text: str, stream: TextIO) -> str:
-    """The text without control characters, and with signs that the stream cannot encode spelt out or replaced."""
-    text = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
-    encoding = stream.encoding or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = "".join(ASCII.get(letter, letter) for letter in text).encode(encoding, "replace").decode(encoding)
-    return text
+def printable(text: str) -> str:
+    """The text with question marks in place of control characters, except for line breaks."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def model_facts(manifest: Manifest) -> dict[str, str]:
@@ -151,7 +143,7 @@ class Console:
     def message(self, line: str) -> None:
         """Prints a line for people on standard error, unless --quiet was given."""
         if not self.quiet:
-            print(printable(line, sys.stderr), file=sys.stderr, flush=True)
+            print(printable(line), file=sys.stderr, flush=True)
 
     def result(self, command: str, manifest: Manifest, facts: Mapping[str, Any]) -> None:
         """Prints the result as one JSON object on standard output, if --json was given."""

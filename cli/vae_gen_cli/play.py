@@ -39,7 +39,7 @@ def play(
     with open_server(vae, port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         if not quiet:
-            print(printable(f"{vae.manifest.name} at {address} (Ctrl-C ends it)", sys.stderr), file=sys.stderr)
+            print(printable(f"{vae.manifest.name} at {address} (Ctrl-C ends it)"), file=sys.stderr)
         if browser:
             import threading
             import webbrowser

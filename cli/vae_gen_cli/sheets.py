@@ -115,14 +115,15 @@ def _ink(mode: str) -> int | tuple[int, int, int]:
 
 HALF_BLOCK = "▀"
 RAMP = " .:-=+*#%@"
-"""Letters from dark to bright, for terminals that cannot show the half block."""
+"""Letters from dark to bright, for everything but a terminal that shows colours and the half block."""
 MOST_LINES = 100
 
 
 def preview(frames: Frames, stream: TextIO | None = None) -> None:
     """Prints the first frame on standard error, as wide as the terminal: two pixels a character, or letters.
 
-    A character is an upper half block in 24-bit colour. Of a tall picture only the top is shown.
+    A character is an upper half block in 24-bit colour. Letters are printed to files and pipes, and where the terminal
+    shows no colours (TERM=dumb) or the user wants none (NO_COLOR). Of a tall picture only the top is shown.
     """
     stream = stream or sys.stderr
     image = frames.images[0]
@@ -131,14 +132,25 @@ def preview(frames: Frames, stream: TextIO | None = None) -> None:
     small = image.convert("RGB").resize((width, height), Image.Resampling.BOX)
     small = small.crop((0, 0, width, min(height + height % 2, 2 * MOST_LINES)))  # an even number of pixel rows
     pixels = np.asarray(small)  # [height, width, 3]
+    lines = _half_blocks(pixels) if _shows_colours(stream) else _letters(pixels)
+    stream.write("".join(f"{line}\n" for line in lines))
+    stream.flush()
+
+
+def _shows_colours(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that shows 24-bit colours and the half block, and the user wants colours."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
     try:
         HALF_BLOCK.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:
-        lines = _letters(pixels)
-    else:
-        lines = _half_blocks(pixels)
-    stream.write("".join(f"{line}\n" for line in lines))
-    stream.flush()
+        return False
+    if sys.platform == "win32":  # consoles before Windows Terminal understand escapes only once they are asked to
+        import ctypes
+
+        kernel32, standard_error, all_modes = ctypes.windll.kernel32, -12, 7
+        return bool(kernel32.SetConsoleMode(kernel32.GetStdHandle(standard_error), all_modes))
+    return True
 
 
 def _half_blocks(pixels: NDArray[np.uint8]) -> list[str]:

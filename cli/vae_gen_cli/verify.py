@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 
 from vae_gen import ModelError
@@ -36,7 +35,7 @@ def verify(
         width = max(len(check.name) for check in checks)
         for check in checks:
             mark = "✓" if check.passed else "✗"
-            print(printable(f"{mark} {check.name:{width}}  {check.detail}", sys.stdout), flush=True)
+            print(printable(f"{mark} {check.name:{width}}  {check.detail}"), flush=True)
     if failed:
         raise ModelError(
             f"{folder}: expected every check to pass, {failed} of {len(checks)} did not; "

@@ -9,6 +9,7 @@ each command line itself. Typer's own help needs the package rich, which doubles
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
@@ -112,19 +113,32 @@ def _report(error: Exception, name: str, debug: bool) -> int:
 
 
 def _print_line(line: str) -> None:
-    """Prints one line on standard error; question marks replace letters that the stream can't encode."""
-    encoding = sys.stderr.encoding or "utf-8"
-    print(one_line(line).encode(encoding, "replace").decode(encoding), file=sys.stderr)
+    print(one_line(line), file=sys.stderr)
 
 
 # Streams.
+
+
+SPELT = {"→": "->", "×": "x", "✓": "ok", "✗": "FAILED", "−": "-", "–": "-", "…": "...", "≤": "<=", "≥": ">=",
+         "±": "+-", "é": "e"}  # fmt: skip
+"""How the signs in messages and help pages are spelt for a stream that can't encode them."""
+
+
+def _spell_out(error: UnicodeError) -> tuple[str, int]:
+    """Spells out what a stream can't encode, or replaces it by question marks; for `codecs.register_error`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(SPELT.get(letter, "?") for letter in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("vae-gen", _spell_out)
 
 
 class _Nowhere(io.TextIOWrapper):
     """Takes the place of a standard output or a standard error that is missing (None), and drops what is written."""
 
     def __init__(self) -> None:
-        super().__init__(Path(os.devnull).open("wb"), encoding="utf-8")  # noqa: SIM115 - closed with this object
+        super().__init__(Path(os.devnull).open("wb"), encoding="utf-8", errors="replace")  # noqa: SIM115 - closed with this object
 
 
 class _Forgiving:
@@ -155,9 +169,10 @@ class _Forgiving:
 
 @contextlib.contextmanager
 def _usable_streams() -> Iterator[None]:
-    """Gives the block a standard output and a standard error, whatever the process was started with.
+    """Gives the block a standard output and a standard error that take every text.
 
-    Cron jobs, services, `>&-` and programs without a console have none, and then Python sets them to None.
+    Cron jobs, services, `>&-` and programs without a console have none, and then Python sets them to None. The encoding
+    of many consoles, and of files and pipes on Windows, lacks some letters of messages and help pages.
     """
     for _ in range(3):  # a closed descriptor would become that of the next file, and messages would be written into it
         descriptor = os.open(os.devnull, os.O_RDWR)
@@ -165,13 +180,29 @@ def _usable_streams() -> Iterator[None]:
             os.close(descriptor)
             break
     before: tuple[Any, Any] = sys.stdout, sys.stderr
-    with _Nowhere() as nowhere:
+    with _Nowhere() as nowhere, _encoding_every_letter(before[0]), _encoding_every_letter(before[1]):
         stderr: Any = nowhere if sys.stderr is None else _Forgiving(sys.stderr)
         sys.stdout, sys.stderr = nowhere if sys.stdout is None else sys.stdout, stderr
         try:
             yield
         finally:
             sys.stdout, sys.stderr = before
+
+
+@contextlib.contextmanager
+def _encoding_every_letter(stream: Any) -> Iterator[None]:
+    """Lets a stream spell out what it can't encode; a stream that is missing or made by an app stays as it is."""
+    errors = getattr(stream, "errors", None)
+    if errors is None or not hasattr(stream, "reconfigure"):
+        yield
+        return
+    with contextlib.suppress(OSError, ValueError):  # this also writes what waits in the stream
+        stream.reconfigure(errors="vae-gen")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            stream.reconfigure(errors=errors)
 
 
 def standard_input() -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -286,7 +288,7 @@ COMMANDS: list[tuple[str, int, str]] = [
         5,
         "nothing.npy: expected latents, cannot open it (No such file or directory); check its name",
     ),
-    ("decode folder", 5, "folder: expected latents, cannot open it (Is a directory); check its name"),
+    ("decode folder", 5, "folder: expected latents, cannot open it (Is a directory); name a file, not a folder"),
     (
         "decode wide.npy",
         5,
@@ -439,9 +441,7 @@ def test_a_folder_without_permission_ends_with_7(bad: Command, output: str) -> N
         pytest.skip("this user may write anywhere")
     outcome = bad("sample", "-n", "3", "-o", output)
     assert outcome.code == 7
-    assert outcome.err == (
-        f"vae-gen: cannot write {output}: Permission denied; choose another place or free some space\n"
-    )
+    assert outcome.err == f"vae-gen: cannot write {output}: Permission denied; check the permissions\n"
 
 
 def _without(folder: Path, name: str) -> None:
@@ -539,3 +539,32 @@ def test_an_interruption_in_mid_run_leaves_the_old_files(
     outcome = bad("sample", "-n", "1100", "--seed", "2", "-o", output)
     assert (outcome.err, outcome.code, calls) == ("vae-gen: interrupted\n", 130, 2)
     assert state(Path.cwd()) == before
+
+
+@pytest.mark.parametrize(("reason", "advice"), [
+    (errno.EACCES, "check the permissions"),
+    (errno.EBUSY, "close the program that uses it"), (errno.EROFS, "choose another place"),
+    (errno.EMFILE, "close some programs, or open fewer files"), (errno.EIO, "check the disk"),
+    (errno.ENOSPC, "choose another place or free some space"), (errno.ECHILD, "try again, or choose another place"),
+])  # fmt: skip
+def test_the_advice_fits_the_systems_reason(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, reason: int, advice: str
+) -> None:
+    Image.new("L", (28, 28)).save("a.png")
+    opened = Path.open
+
+    def fail(path: Path, *arguments: Any, **keywords: Any) -> Any:
+        if path.name == "a.png":
+            raise OSError(reason, os.strerror(reason))
+        return opened(path, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        outcome = cli("encode", "a.png", "-o", "a.json")
+    assert outcome.err == f"vae-gen: a.png: expected a picture, cannot open it ({os.strerror(reason)}); {advice}\n"
+    assert outcome.code == 5
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(reason, os.strerror(reason))))
+        outcome = cli("sample", "-o", "b.png")
+    assert outcome.err.endswith(f"vae-gen: cannot write b.png: {os.strerror(reason)}; {advice}\n")
+    assert outcome.code == 7

@@ -64,13 +64,13 @@ def _refuse_used(folder: Path) -> None:
     Raises:
         OutputError: the folder is not empty, or cannot be read.
     """
-    from vae_gen.internal.files import INSIDE, remove_leftovers
+    from vae_gen.internal.files import INSIDE, advice, remove_leftovers
 
     remove_leftovers(folder, INSIDE)
     try:
         found = next(folder.iterdir(), None) if folder.is_dir() else None
     except OSError as error:
-        raise OutputError(f"cannot read the folder {folder}: {error.strerror}; choose another name") from error
+        raise OutputError(f"cannot read the folder {folder}: {error.strerror}; {advice(error)}") from error
     if found is not None:
         raise OutputError(f"expected {folder} not to exist or to be empty, found {found.name} in it; name a new folder")
 

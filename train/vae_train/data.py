@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_gen import InputError, random_words
-from vae_gen.internal.files import write_file
+from vae_gen.internal.files import advice, write_file
 
 from .images.image_set import ImageSet
 
@@ -179,7 +179,7 @@ def _checked(path: Path, name: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: expected a readable file ({error.strerror}); check its permissions") from error
+        raise InputError(f"{path}: expected a readable file ({error.strerror}); {advice(error)}") from error
     return _unpacked(content, name, str(path))
 
 

@@ -100,11 +100,11 @@ def _report(error: Exception, name: str, debug: bool) -> int:
         return UnavailableError.exit_code
     if isinstance(error, OSError):
         # Errors of reading are caught where the file is opened, so this is a failed write.
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
-            _print_line(f"{name}: cannot use {error.filename}: {error.strerror}; check the name")
-        else:
-            where = f"cannot write to {error.filename or 'standard output'}"
-            _print_line(f"{name}: {where}: {error.strerror or error}; choose another place or free some space")
+        from .files import advice
+
+        is_name = error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOENT, errno.ENOTDIR)
+        what = f"use {error.filename}" if is_name else f"write to {error.filename or 'standard output'}"
+        _print_line(f"{name}: cannot {what}: {error.strerror or error}; {advice(error)}")
         _silence(sys.stdout)
         return OutputError.exit_code
     _print_line(f"{name}: internal error: {type(error).__name__}: {detail}. This is a bug: please report it "

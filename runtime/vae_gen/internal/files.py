@@ -334,9 +334,36 @@ def read_regular(path: str | os.PathLike[str], most: int, *, links: bool = False
         return content
 
 
+ADVICE = {
+    "check its name": ("ENOENT", "ENOTDIR", "EINVAL"),
+    "choose a shorter name": ("ENAMETOOLONG",),
+    "name a file, not a folder": ("EISDIR",),
+    "check the permissions": ("EACCES", "EPERM"),
+    "check where its links lead": ("ELOOP",),
+    "choose another place": ("EROFS", "ENXIO", "ENODEV", "EOPNOTSUPP"),
+    "choose another place or free some space": ("ENOSPC", "EDQUOT", "EFBIG"),
+    "close the program that uses it": ("EBUSY", "ETXTBSY"),
+    "close some programs, or open fewer files": ("EMFILE", "ENFILE", "ENOMEM"),
+    "check the disk": ("EIO",),
+}
+"""What a user can do, and the reasons of the system for which it helps."""
+
+
+def advice(error: OSError) -> str:
+    """What a user can do about a file that can't be read or written, by the system's reason.
+
+    >>> advice(OSError(errno.EISDIR, "Is a directory"))
+    'name a file, not a folder'
+    """
+    reason = errno.errorcode.get(error.errno, "") if error.errno else "EINVAL"  # Python's own, for a name
+    helps = next((text for text, reasons in ADVICE.items() if reason in reasons), "try again, or choose another place")
+    in_use = os.name == "nt" and reason == "EACCES"  # Windows gives this reason for a file that is open elsewhere, too
+    return f"{helps}, and close programs that use it" if in_use else helps
+
+
 def cannot_open(expected: str, error: OSError) -> InputError:
-    """The error for a file that can't be opened: what it should be, and the system's reason."""
-    return InputError(f"expected {expected}, cannot open it ({error.strerror or error}); check its name")
+    """The error for a file that can't be opened: what it should be, the system's reason, and what to do about it."""
+    return InputError(f"expected {expected}, cannot open it ({error.strerror or error}); {advice(error)}")
 
 
 @dataclass(frozen=True)
@@ -478,9 +505,7 @@ def _naming_failures(path: str | os.PathLike[str]) -> Iterator[None]:
     except BrokenPipeError:
         raise  # the reader has closed the pipe, which is not a failure to write
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; choose another place or free some space"
-        ) from error
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice(error)}") from error
 
 
 def _umask() -> int:

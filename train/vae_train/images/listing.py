@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from vae_gen import InputError
+from vae_gen.internal.files import advice
 
 Split = Literal["train", "validation", "test"]
 SPLITS: dict[str, Split] = {
@@ -145,7 +146,7 @@ def _walk(root: Path) -> tuple[list[Entry], list[Skipped]]:
         except OSError as error:
             if folder == root:
                 raise InputError(
-                    f"{root}: expected a readable folder of pictures ({error.strerror}); check its permissions"
+                    f"{root}: expected a readable folder of pictures ({error.strerror}); {advice(error)}"
                 ) from error
             skipped.append(Skipped(_below(folder, root), f"a folder that cannot be read ({error.strerror})"))
             continue
@@ -349,7 +350,7 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path}: expected --labels auto, folders, none or a readable file ({error.strerror}); check the path"
+            f"{path}: expected --labels auto, folders, none or a readable file ({error.strerror}); {advice(error)}"
         ) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_gen import OutputError
-from vae_gen.internal.files import write_file
+from vae_gen.internal.files import advice, write_file
 
 from ..run_folder import write_json
 
@@ -35,7 +35,7 @@ def write_report(folder: Path, figures: dict[str, Any], pictures: Mapping[str, b
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{folder}: expected a folder to write to ({error.strerror}); make its parent first"
+            f"{folder}: expected a folder to write to ({error.strerror}); {advice(error)}"
         ) from error
     for name, content in pictures.items():
         write_file(folder / f"{name}.png", content)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_gen import VAE, InputError, UsageError
+from vae_gen import VAE, InputError, UsageError, to_grey_levels
 from vae_gen.internal.files import Json
 
 
@@ -55,7 +55,7 @@ SHAPE = "expected images of shape [n, 1, 28, 28], got shape"
          "expected float images in [0, 1], got values from 128 to 128; divide by 255 or pass uint8"),
         (np.zeros((28, 28), bool), "expected images as uint8 (0 to 255) or floats (0 to 1), got bool; convert them"),
         (OnGpu(), "expected images as an array, got a value of type OnGpu that NumPy can't read; "
-         "for a PyTorch tensor, pass tensor.detach().cpu()"),
+         "for a PyTorch tensor, pass tensor.detach().float().cpu()"),
     ],
 )  # fmt: skip
 def test_what_is_not_a_picture_gets_a_sentence_that_helps(
@@ -68,6 +68,61 @@ def test_what_is_not_a_picture_gets_a_sentence_that_helps(
         assert str(raised.value) == message
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "message"),
+    [
+        (-0.057, 1.015, "got values from -0.057 to 1.015; clip them with numpy.clip(images, 0, 1)"),
+        (0, 1.002, "got values from 0 to 1.002; clip them with numpy.clip(images, 0, 1)"),
+        (-1, 1, "got values from -1 to 1; pass (images + 1) / 2"),
+        (-2.1, 2.6, "got values from -2.1 to 2.6; undo their normalisation, so that black is 0 and white is 1"),
+        (0, 255, "got values from 0 to 255; divide by 255 or pass uint8"),
+        (3, 4095, "got values from 3 to 4095; divide them by the value of white, such as 65535"),
+    ],
+)
+def test_the_advice_for_floats_outside_fits_their_range(vae: VAE, low: float, high: float, message: str) -> None:
+    images = np.linspace(low, high, 784).reshape(28, 28)
+    with pytest.raises(InputError) as raised:
+        vae.encode(images)
+    assert str(raised.value) == f"expected float images in [0, 1], {message}"
+
+
+def test_floats_that_rounding_left_outside_are_clipped(vae: VAE) -> None:
+    exact = np.linspace(0, 1, 784, dtype=np.float32).reshape(28, 28)
+    near = exact.copy()
+    near[0, 0], near[-1, -1] = -1e-9, np.float32(1 + 1.2e-7)
+    np.testing.assert_array_equal(vae.encode(near).mean, vae.encode(exact).mean)
+    assert to_grey_levels(near).tolist() == to_grey_levels(exact).tolist()
+    for wrong in (np.nan, np.inf, 1.1, -1):
+        with pytest.raises(InputError):
+            to_grey_levels(np.array([0, wrong]))
+
+
+def test_masked_arrays_are_refused_unless_nothing_is_masked(vae: VAE) -> None:
+    images = np.ma.masked_array(np.zeros((28, 28)), mask=False)
+    assert vae.encode(images).mean.shape == (1, 12)
+    images[3, 3] = np.ma.masked
+    with pytest.raises(InputError, match=r"expected images as plain numbers, got masked ones; fill them in with"):
+        vae.encode(images)
+
+
+def test_a_manifest_can_be_hashed(vae: VAE, detailed_model_folder: Path) -> None:
+    assert {vae.manifest: 1}[VAE(detailed_model_folder).manifest] == 1
+
+
+def test_images_become_tensors_of_pytorch_without_a_warning(vae: VAE) -> None:
+    import torch
+
+    for samples in (vae.sample(3, seed=1), vae.sample(70, seed=1), vae.sample(3, seed=1)[1]):
+        assert torch.from_numpy(samples.images).shape == samples.shape
+        assert torch.as_tensor(samples).shape == samples.shape
+
+
+def test_paths_in_bytes_are_answered(vae: VAE, tmp_path: Path) -> None:
+    for call in (lambda: VAE(b"model"), lambda: vae.sample(1).save(b"a.png"), lambda: VAE.from_sessions(b"a.json")):  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=r"as a text, got bytes; pass os.fsdecode\(path\)"):
+            call()
+
+
 def test_tensors_of_pytorch_are_taken_or_named(vae: VAE) -> None:
     import torch
 
@@ -77,6 +132,8 @@ def test_tensors_of_pytorch_are_taken_or_named(vae: VAE) -> None:
     np.testing.assert_array_equal(both, [*expected, *expected])
     with pytest.raises(InputError, match=r"type Tensor that NumPy can't read; .*, pass tensor\.detach"):
         vae.encode(torch.zeros(1, 28, 28, requires_grad=True))
+    with pytest.raises(InputError, match=r"type Tensor that NumPy can't read; .*, pass tensor\.detach\(\)\.float"):
+        vae.encode(torch.zeros(1, 28, 28, dtype=torch.bfloat16))
     with pytest.raises(InputError, match="expected latents as an array, got a value of type Tensor"):
         vae.decode(torch.zeros(12, requires_grad=True))
 

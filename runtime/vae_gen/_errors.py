@@ -14,6 +14,7 @@ Every message is one line: what was expected, what was found, and often what to 
 
 from __future__ import annotations
 
+import reprlib
 from typing import ClassVar
 
 LONGEST_LINE = 600
@@ -32,6 +33,20 @@ def one_line(text: str) -> str:
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE - 200]} … {text[-197:]}"
     return printable_text(text)
+
+
+def shown(value: object) -> str:
+    """A value that a caller passed as a short text, for an error; also if the value can't describe itself.
+
+    >>> shown("boot"), shown([0.5] * 100), shown(10**400)
+    ("'boot'", '[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, ...]', 'a number of more than 30 digits')
+    """
+    if isinstance(value, int) and abs(value) >= 10**30:  # Python refuses to write thousands of digits
+        return "a number of more than 30 digits"
+    try:
+        return one_line(reprlib.repr(value))
+    except Exception:
+        return f"a value of type {type(value).__name__}"
 
 
 def printable_text(text: str) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ._errors import UsageError
+from ._errors import InputError, UsageError, shown
+from .internal.arrays import as_numbers, check_unit_range
 from .internal.choice import Choice, whole
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
     """float32 [..., channels, height, width] in [0, 1], or uint8 grey levels if those were asked for"""
     latents: NDArray[np.float32]
     """float32 [..., dimensions]"""
+
+    def __post_init__(self) -> None:
+        for name, axes in (("images", 3), ("latents", 1)):
+            values = getattr(self, name)
+            if not isinstance(values, np.ndarray) or values.ndim < axes or 0 in values.shape[-axes:]:
+                wanted = "[..., channels, height, width]" if name == "images" else "[..., dimensions]"
+                found = f"shape {list(values.shape)}" if isinstance(values, np.ndarray) else shown(values)
+                raise UsageError(f"expected {name} as a NumPy array {wanted}, got {found}")
 
     def __repr__(self) -> str:
         if self.images.ndim == 3:
@@ -355,10 +364,18 @@ def to_grey_levels(images: NDArray[np.floating]) -> NDArray[np.uint8]:
     Returns:
         uint8 of the same shape.
 
+    Raises:
+        InputError: values that are no numbers, not finite, or not in [0, 1], apart from rounding.
+
     >>> to_grey_levels(np.array([0.0, 0.5, 1.0])).tolist()
     [0, 128, 255]
     """
-    scaled = np.asarray(images).astype(np.float32, copy=False) * np.float32(255)
+    array = as_numbers(images, "images")
+    if array.dtype.kind == "c":
+        raise InputError(f"expected images as real numbers, got {array.dtype}; convert them first")
+    if array.size:
+        check_unit_range(float(array.min()), float(array.max()), "expected images in [0, 1]")
+    scaled = array.astype(np.float32, copy=False) * np.float32(255)
     scaled += np.float32(0.5)
     return scaled.astype(np.uint8)  # the cast rounds towards zero, which is the floor of positive numbers
 
@@ -381,7 +398,7 @@ def picture_grid(
     >>> picture_grid(np.zeros((5, 1, 28, 28), np.uint8), columns=3, gap=2).shape
     (62, 92)
     """
-    images = np.asarray(images)
+    images = as_numbers(images, "pictures")
     if images.ndim == 4 and not len(images):
         raise UsageError("expected at least one picture, got none")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._errors import InputError, ModelError, UsageError
+from ._errors import InputError, ModelError, UsageError, shown
 from ._pictures import Pictures, Posterior, Samples, Traversal
 from .internal.arrays import as_latent, as_latents
-from .internal.choice import Choice, check_range, draw_seed, resolve_choice, resolve_detail, whole
-from .internal.files import MOST_JSON_BYTES, read_regular
+from .internal.choice import Choice, check_flag, check_range, draw_seed, resolve_choice, resolve_detail, whole
+from .internal.files import MOST_JSON_BYTES, path_text, read_regular
 from .internal.manifest import DetailSpec, Manifest, Prior
-from .internal.model import Graphs, ModelFolder, Session, find_model
+from .internal.model import Graphs, ModelFolder, Session, check_provider, find_model
 from .internal.sampling import BLOCK, FEW, Layout, Sampler, batches, in_order, workers
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from .internal.prior import FittedPrior
 
     Picture = str | os.PathLike[str] | Image.Image | ArrayLike
+
+
+MOST_NUMBERS = 1 << 38
+"""The most pixels that `sample` returns: a terabyte, which hardly any machine has."""
 
 
 class VAE:
@@ -58,9 +63,10 @@ class VAE:
         >>> VAE(threads=2)
         VAE(threads=2)
         """
+        threads, provider = None if threads is None else whole("threads", threads, 1), check_provider(provider)
         folder = ModelFolder.open(find_model(path))
         arguments = [] if path is None else [repr(os.fspath(path))]
-        arguments += [] if threads is None else [f"threads={threads}"]
+        arguments += [] if threads is None else [f"threads={shown(threads)}"]
         arguments += [] if provider == "cpu" else [f"provider={provider!r}"]
         self._set(Graphs(folder.manifest, folder, provider), threads, f"VAE({', '.join(arguments)})")
         place = path if path is None or not Path(path).is_dir() else os.path.abspath(path)  # noqa: PTH100 - as given
@@ -106,7 +112,7 @@ class VAE:
         (1, 1, 28, 28)
         """
         if not isinstance(manifest, Manifest):
-            path = Path(manifest)
+            path = Path(path_text(manifest, "a manifest.json"))
             try:
                 manifest = Manifest.parse(read_regular(path, MOST_JSON_BYTES, links=True), str(path))
             except (OSError, ValueError) as error:  # a ValueError for a null character
@@ -116,6 +122,11 @@ class VAE:
             "generator": generator, "decoder": decoder, "encoder": encoder, "latents": latents, "detail": detail,
         }  # fmt: skip
         sessions = {name: session for name, session in given.items() if session is not None}
+        if unknown := [name for name in sessions if name not in manifest.graphs]:
+            known = ", ".join(manifest.graphs)
+            raise UsageError(f"expected sessions of {known}, got one for {unknown[0]}; leave it out")
+        if strange := [name for name, session in sessions.items() if not hasattr(session, "run")]:
+            raise UsageError(f"expected a session of ONNX Runtime for {strange[0]}, got {shown(sessions[strange[0]])}")
         made_by = f"VAE.from_sessions({manifest.name!r}, {', '.join(f'{name}=…' for name in sessions)})"
         model = cls.__new__(cls)
         model._set(Graphs(manifest, sessions=sessions), threads, made_by)
@@ -202,6 +213,8 @@ class VAE:
         """
         choice = resolve_choice(self.manifest, prior, label, temperature, detail)
         n, start, sampler = self._checked(n, seed, start, choice)
+        if n * math.prod(self.image_shape) > MOST_NUMBERS:
+            raise UsageError(f"expected a number of pictures that fits into memory, got {n}; take them from stream")
         return sampler.sample(start, n)
 
     def stream(
@@ -238,10 +251,11 @@ class VAE:
         """
         choice = resolve_choice(self.manifest, prior, label, temperature, detail)
         n, start, sampler = self._checked(n, seed, start, choice)
-        if whole("chunk", chunk) < BLOCK or chunk % BLOCK:
-            raise UsageError(f"expected a chunk that is a multiple of {BLOCK}, got {chunk}")
-        if dtype not in ("float32", "uint8"):
-            raise UsageError(f"expected the dtype float32 or uint8, got {dtype}")
+        if whole("chunk", chunk, BLOCK) % BLOCK:
+            raise UsageError(f"expected a chunk that is a multiple of {BLOCK}, got {shown(chunk)}")
+        if not isinstance(dtype, str) or dtype not in ("float32", "uint8"):
+            found = dtype[:60] if isinstance(dtype, str) else shown(dtype)
+            raise UsageError(f"expected the dtype float32 or uint8, got {found}")
         return sampler.stream(start, n, chunk, grey=dtype == "uint8")
 
     def decode(
@@ -318,7 +332,7 @@ class VAE:
         from .internal.latents import detail_noise
 
         spec = self._detail_spec()
-        return detail_noise(spec, seed, start, n, None if labels is None else np.asarray(labels, np.int64))
+        return detail_noise(spec, seed, start, n, labels)
 
     def encode(
         self,
@@ -519,6 +533,8 @@ class VAE:
         >>> VAE("fashion-mnist-12d-reference").open("encoder", "decoder")
         """
         for name in names:
+            if not isinstance(name, str):
+                raise UsageError(f"expected the name of a graph such as decoder, got {shown(name)}")
             _ = self._graphs[name]
 
     def _sampler(self, choice: Choice, seed: int) -> Sampler:
@@ -541,7 +557,7 @@ class VAE:
         return self.manifest.detail
 
     def _given_noise(self, noise: ArrayLike, count: int, detail: bool | None) -> NDArray[np.float32]:
-        if detail is not None and not detail:
+        if check_flag("detail", detail) is False:
             raise UsageError("expected noise only for pictures with details, got noise and detail=False; leave one out")
         width = self._detail_spec().noise
         own = as_latents(noise, width, "rows of noise").reshape(-1, width)
@@ -589,7 +605,7 @@ def _latents_of(value: ArrayLike | Pictures | Posterior) -> ArrayLike:
     """
     if isinstance(value, str | os.PathLike):
         raise InputError(
-            f"expected latents, samples or a posterior, got {os.fspath(value)!r}; for a class pass "
+            f"expected latents, samples or a posterior, got {shown(path_text(value, 'a file'))}; for a class pass "
             "vae.sample(label=…), and for the file of a picture vae.encode(…)"
         )
     if isinstance(value, Pictures):

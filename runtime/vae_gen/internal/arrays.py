@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import reprlib
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._errors import InputError
+from .._errors import InputError, shown
 from .manifest import ImageSpec
 
 LARGEST_LATENT = 1e6
+ROUNDING = 1e-3
+"""How far pixels may lie outside of [0, 1], a quarter of a grey level; beyond it they are no fault of rounding."""
+OVERSHOOT = 0.5
+"""Pixels up to this far outside of [0, 1] come from scaling by bicubic or Lanczos curves, and are to be clipped."""
 
 
 def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
@@ -40,14 +44,36 @@ def as_images(images: ArrayLike, spec: ImageSpec) -> NDArray[np.float32]:
         return array.astype(np.float32) / np.float32(255)
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"expected images as uint8 (0 to 255) or floats (0 to 1), got {array.dtype}; convert them")
-    low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
+    check_unit_range(float(array.min()), float(array.max()), "expected float images in [0, 1]")
+    return np.clip(array.astype(np.float32), 0, 1)
+
+
+def check_unit_range(low: float, high: float, expected: str) -> None:
+    """Refuses pixels that don't lie in [0, 1], apart from rounding, with the advice that fits their range.
+
+    Args:
+        low: the smallest pixel.
+        high: the largest pixel.
+        expected: the beginning of the error.
+
+    Raises:
+        InputError: they are not finite, or lie outside.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError("expected images with finite values, got NaN or infinity; clean them first")
-    if low < 0 or high > 1:
-        raise InputError(
-            f"expected float images in [0, 1], got values from {low:g} to {high:g}; divide by 255 or pass uint8"
-        )
-    return array.astype(np.float32)
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
+        return
+    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
+        what = "clip them with numpy.clip(images, 0, 1)"
+    elif low >= -1 - ROUNDING and high <= 1 + ROUNDING:
+        what = "pass (images + 1) / 2"
+    elif low < 0:
+        what = "undo their normalisation, so that black is 0 and white is 1"
+    elif high <= 255 + OVERSHOOT:
+        what = "divide by 255 or pass uint8"
+    else:
+        what = "divide them by the value of white, such as 65535"
+    raise InputError(f"{expected}, got values from {low:.7g} to {high:.7g}; {what}")
 
 
 def _advice(array: NDArray[Any], spec: ImageSpec) -> str:
@@ -104,20 +130,33 @@ def as_latent(latent: ArrayLike, dimensions: int) -> NDArray[np.float32]:
     return first
 
 
-def _array(value: Any, what: str, advice: str = "") -> NDArray[Any]:
-    """Converts a value to an array of numbers, with a plain sentence in place of NumPy's own errors."""
+def as_numbers(value: Any, what: str, advice: str = "") -> NDArray[Any]:
+    """Converts a value called `what` to an array of numbers, with a plain sentence in place of NumPy's own errors.
+
+    Raises:
+        InputError: NumPy can't read the value, some of it is masked, or it has other things than numbers.
+    """
     try:
         array = np.asarray(value)
+        masked = np.ma.is_masked(value)
     except ValueError as error:
         raise InputError(f"expected {what} as an array, got rows of different lengths; make them equal") from error
-    except (TypeError, RuntimeError) as error:  # PyTorch's, for a tensor on a GPU or one that requires a gradient
+    except Exception as error:  # PyTorch's, for a tensor on a GPU or one that requires a gradient, or any object's own
         raise InputError(
             f"expected {what} as an array, got a value of type {type(value).__name__} that NumPy can't read; "
-            "for a PyTorch tensor, pass tensor.detach().cpu()"
+            "for a PyTorch tensor, pass tensor.detach().float().cpu()"
         ) from error
+    if masked:
+        raise InputError(f"expected {what} as plain numbers, got masked ones; fill them in with array.filled(0)")
     if array.dtype.kind not in "biufc":
-        found = f"an array of {array.dtype}" if isinstance(value, np.ndarray) else reprlib.repr(value)
+        found = f"an array of {array.dtype}" if isinstance(value, np.ndarray) else shown(value)
         raise InputError(f"expected {what} as an array of numbers, got {found}{advice}")
+    return array
+
+
+def _array(value: Any, what: str, advice: str = "") -> NDArray[Any]:
+    """As `as_numbers`, and refuses a single number."""
+    array = as_numbers(value, what, advice)
     if array.ndim == 0:
         raise InputError(f"expected {what} as an array of numbers, got the single number {array}{advice}")
     return array

@@ -6,6 +6,7 @@ again.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import UsageError
+from .._errors import UsageError, shown
 from .manifest import Manifest, Prior
 
 LARGEST_TEMPERATURE = 100.0
@@ -44,7 +45,7 @@ def whole(name: str, value: object, low: int | None = None, high: int | None = N
     3
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise UsageError(f"expected {name} as a whole number, got {value!r}")
+        raise UsageError(f"expected {name} as a whole number, got {shown(value)}")
     if low is not None and high is not None and not low <= value <= high:
         raise UsageError(f"expected {name} from {low} to {high}, got {_shown(value)}")
     if low is not None and value < low:
@@ -52,10 +53,44 @@ def whole(name: str, value: object, low: int | None = None, high: int | None = N
     return int(value)
 
 
+def as_real(value: object) -> float | None:
+    """A real number of Python or NumPy as a float, infinity if it is too large; None for anything else, as for True."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def check_temperature(temperature: object) -> float:
+    """Checks the factor of the random part of latents and returns it.
+
+    Raises:
+        UsageError: it is no number, or out of its range.
+    """
+    number = as_real(temperature)
+    if number is None:
+        raise UsageError(f"expected a temperature as a number, got {shown(temperature)}")
+    if not 0 <= number <= LARGEST_TEMPERATURE:  # as NaN and infinity are not
+        raise UsageError(f"expected a temperature from 0 to {LARGEST_TEMPERATURE:g}, got {_shown(temperature)}")
+    return number
+
+
+def check_flag(name: str, value: object) -> bool | None:
+    """Checks an argument that is True, False or None, and returns it.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if value is not None and not isinstance(value, bool | np.bool_):
+        raise UsageError(f"expected {name} as True or False, got {shown(value)}")
+    return None if value is None else bool(value)
+
+
 def _shown(number: object) -> str:
-    """A number for an error; Python refuses to write integers of thousands of digits."""
-    is_huge = isinstance(number, int) and abs(number) >= 10**30
-    return "a number of more than 30 digits" if is_huge else str(number)
+    """A number or a text for an error, without quotation marks."""
+    return str(number) if isinstance(number, str | np.generic | float) else shown(number)
 
 
 def check_range(seed: int, start: int, count: int) -> None:
@@ -70,7 +105,7 @@ def check_range(seed: int, start: int, count: int) -> None:
     if not 0 <= start < LIMIT:
         raise UsageError(f"expected a start from 0 to 2^63-1 ({LIMIT - 1}), got {_shown(start)}")
     if count < 1:
-        raise UsageError(f"expected a count of at least 1, got {count}")
+        raise UsageError(f"expected a count of at least 1, got {_shown(count)}")
     if start + count > LIMIT:
         end = f"start {start} and count {_shown(count)}"
         raise UsageError(f"expected a range that ends by 2^63, got {end}; begin earlier")
@@ -150,16 +185,13 @@ def resolve_choice(
     Raises:
         UsageError: an unknown option, one that the model doesn't have, or two that contradict each other.
     """
-    if prior not in (None, "normal", "fitted"):
-        raise UsageError(f"expected the prior normal or fitted, got {prior}")
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.integer | np.floating):
-        raise UsageError(f"expected a temperature as a number, got {temperature!r}")
-    if not 0 <= temperature <= LARGEST_TEMPERATURE:  # as NaN and infinity are not
-        raise UsageError(f"expected a temperature from 0 to {LARGEST_TEMPERATURE:g}, got {_shown(temperature)}")
+    if prior is not None and not (isinstance(prior, str) and prior in ("normal", "fitted")):
+        raise UsageError(f"expected the prior normal or fitted, got {_shown(prior)}")
+    temperature = check_temperature(temperature)
     if label is not None and prior == "normal":
-        raise UsageError(f"expected the fitted prior for the label {label}, got normal, which has no classes")
+        raise UsageError(f"expected the fitted prior for the label {_shown(label)}, got normal, which has no classes")
     if not manifest.has_fitted_prior and (prior == "fitted" or label is not None or temperature != 1):
-        wanted = f"temperature {temperature:g}" if label is None else f"label {label}"
+        wanted = f"temperature {temperature:g}" if label is None else f"label {_shown(label)}"
         wanted = "fitted prior" if prior == "fitted" and label is None else wanted
         raise UsageError(
             f"expected a model with latents.onnx, which the {wanted} needs, got {manifest.name} {manifest.version} "
@@ -170,7 +202,7 @@ def resolve_choice(
     return Choice(
         prior=manifest.latent.default_prior if prior is None and index is None else chosen,
         label=index,
-        temperature=float(temperature),
+        temperature=temperature,
         detail=resolve_detail(manifest, detail),
     )
 
@@ -181,12 +213,13 @@ def resolve_detail(manifest: Manifest, detail: bool | None) -> bool:
     Raises:
         UsageError: the model has no detail stage.
     """
+    detail = check_flag("detail", detail)
     if detail and manifest.detail is None:
         raise UsageError(
             f"expected a model with a detail stage, got {manifest.name} {manifest.version}, which has no detail.onnx; "
             "train one with vae-detail and export it, or leave detail out"
         )
-    return manifest.details_by_default if detail is None else bool(detail)
+    return manifest.details_by_default if detail is None else detail
 
 
 def find_label(class_names: Sequence[str], label: int | str) -> int:
@@ -204,13 +237,13 @@ def find_label(class_names: Sequence[str], label: int | str) -> int:
     """
     known = ", ".join(class_names[:20]) + (f" and {len(class_names) - 20} more" if len(class_names) > 20 else "")
     if not class_names:
-        raise UsageError(f"expected a model with classes for the label {label}, got one whose data had none")
+        raise UsageError(f"expected a model with classes for the label {_shown(label)}, got one whose data had none")
     if isinstance(label, int | np.integer) and not isinstance(label, bool):
         if not 0 <= label < len(class_names):
             raise UsageError(f"expected a label from 0 to {len(class_names) - 1}, got {_shown(label)}")
         return int(label)
     if not isinstance(label, str):
-        raise UsageError(f"expected a label as the name or the index of a class, got {label!r}")
+        raise UsageError(f"expected a label as the name or the index of a class, got {shown(label)}")
     wanted, names = "".join(_words(label)), [_words(name) for name in class_names]
     exactly = [at for at, name in enumerate(class_names) if name.casefold() == label.strip().casefold()]
     whole_names = [at for at, words in enumerate(names) if "".join(words) == wanted]
@@ -223,11 +256,12 @@ def find_label(class_names: Sequence[str], label: int | str) -> int:
     found = next((some for some in ways if some), [])
     if not found:
         raise UsageError(
-            f"expected a class ({known}), the beginning of its name or a word of it, got {label!r}"
+            f"expected a class ({known}), the beginning of its name or a word of it, got {shown(label)}"
             f"{_nearest(class_names, label)}"
         )
     if len(found) > 1:
-        raise UsageError(f"expected one class, got {label}, which fits {', '.join(class_names[at] for at in found)}")
+        fitting = ", ".join(class_names[at] for at in found)
+        raise UsageError(f"expected one class, got {label[:60]}, which fits {fitting}")
     return found[0]
 
 
@@ -236,7 +270,7 @@ def _nearest(class_names: Sequence[str], label: str) -> str:
     from difflib import get_close_matches  # only an error needs it
 
     words = {word: name for name in class_names for word in (name.casefold(), *_words(name))}
-    return "".join(f"; did you mean {words[near]}?" for near in get_close_matches(label.casefold(), words, 1))
+    return "".join(f"; did you mean {words[near]}?" for near in get_close_matches(label[:60].casefold(), words, 1))
 
 
 def _words(text: str) -> list[str]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from .._errors import InputError, OutputError, VaeGenError
+from .._errors import InputError, OutputError, UsageError, VaeGenError, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -301,6 +301,21 @@ def _renamed(folder: Path, target: Path) -> bool:
     return True
 
 
+def path_text(value: Any, what: str) -> str:
+    """The path that a caller passed, as a text.
+
+    Raises:
+        UsageError: it is neither a text nor an object that is a path as a text.
+    """
+    try:
+        text = os.fspath(value)
+    except Exception as error:  # a TypeError, or whatever a foreign object raises
+        raise UsageError(f"expected the path of {what} as a text, got {shown(value)}") from error
+    if not isinstance(text, str):
+        raise UsageError(f"expected the path of {what} as a text, got bytes; pass os.fsdecode(path)")
+    return text
+
+
 HUB_LINK = re.compile(r"(\.\./){2,}blobs/[0-9a-f]{40,64}")
 """Where the links in a snapshot of the Hugging Face cache point to; all other links in a folder are refused."""
 
@@ -393,6 +408,8 @@ class Json:
         Raises:
             error: the text is not JSON, or has more than a million values.
         """
+        if not isinstance(text, str | bytes | bytearray):
+            raise error(f"{where}: expected JSON as a text or as bytes, got {shown(text)}; {advice}")
         content = text.encode("utf-8", "replace") if isinstance(text, str) else text
         if len(content) > MOST_JSON_BYTES or sum(content.count(sign) for sign in b",[{") > MOST_JSON_VALUES:
             raise error(f"{where}: expected at most {MOST_JSON_VALUES} values in the document, found more; {advice}")

@@ -12,9 +12,9 @@ N(0, I) alone is therefore the noise of a picture whose class is unknown.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from .._errors import UsageError
+from .._errors import UsageError, shown
 from .choice import Choice
 from .manifest import DetailSpec
 from .philox import DETAIL_STREAM, standard_normals
@@ -23,7 +23,7 @@ from .sampling import Drawn
 
 
 def detail_noise(
-    spec: DetailSpec, seed: int, start: int, count: int, labels: NDArray[np.int64] | int | None = None
+    spec: DetailSpec, seed: int, start: int, count: int, labels: ArrayLike | None = None
 ) -> NDArray[np.float32]:
     """Computes the noise of the pictures start … start+count−1, float32 [count, k].
 
@@ -40,7 +40,13 @@ def detail_noise(
     noise = standard_normals(seed, start, count, spec.noise, DETAIL_STREAM)
     if labels is None:
         return noise
-    wanted = np.asarray(labels, np.int64)
+    try:
+        given = np.asarray(labels)
+    except Exception as error:  # rows of different lengths, or an object of a foreign type
+        raise UsageError(f"expected labels as whole numbers, got {shown(labels)}") from error
+    if given.dtype.kind not in "iu":
+        raise UsageError(f"expected labels as whole numbers, got {shown(labels)}")
+    wanted = given.astype(np.int64)
     if wanted.shape not in ((), (count,)):
         raise UsageError(f"expected a label for each of {count} pictures, got labels of shape {list(wanted.shape)}")
     at_label = np.broadcast_to(wanted, count)[:, None] == np.arange(spec.noise)

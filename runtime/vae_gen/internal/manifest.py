@@ -170,6 +170,9 @@ class Manifest:
     familiar: Familiar | None = None
     """what the test images are like; None in a folder that was written before this was measured"""
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.version, self.fingerprint))  # the other fields have dictionaries
+
     @property
     def file_names(self) -> tuple[str, ...]:
         """The names of all files of the model folder besides manifest.json."""

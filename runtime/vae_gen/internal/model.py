@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._errors import ModelError, UnavailableError, UsageError
-from .files import MOST_JSON_BYTES, read_regular
+from .._errors import ModelError, UnavailableError, UsageError, shown
+from .files import MOST_JSON_BYTES, path_text, read_regular
 from .manifest import PRIOR_FILE, GraphFile, Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ModelFolder:
         Raises:
             ModelError: the folder or its manifest is missing or malformed, or a file is missing or has another size.
         """
-        folder = Path(path)
+        folder = Path(path_text(path, "a model folder"))
         if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir fails for a name that is too long
             found = "a file" if os.path.exists(folder) else "nothing there"  # noqa: PTH110
             raise ModelError(f"expected a model folder at {folder}, found {found}; give a folder that vae-export wrote")
@@ -104,9 +104,10 @@ class ModelFolder:
         Raises:
             ModelError: the model has no such graph, or the file is not the one that the manifest describes.
         """
-        graph = self.manifest.graphs.get(name)
-        if graph is None:
-            raise ModelError(f"{self.path}: expected a graph called {name}, found {', '.join(self.manifest.graphs)}")
+        if not isinstance(name, str) or name not in self.manifest.graphs:
+            found = name[:60] if isinstance(name, str) else shown(name)
+            raise ModelError(f"{self.path}: expected a graph called {found}, found {', '.join(self.manifest.graphs)}")
+        graph = self.manifest.graphs[name]
         return self.read_checked(graph.file, graph.sha256)
 
     def read_prior(self) -> FittedPrior:
@@ -138,11 +139,12 @@ class ModelFolder:
         Raises:
             ModelError: the file cannot be read, or has other content.
         """
-        content = _read(self.path / file, links=self.is_shipped)
+        content = _read(self.path / path_text(file, "a file of the model"), links=self.is_shipped)
         found = hashlib.sha256(content).hexdigest()
-        if found != sha256:
+        if not isinstance(sha256, str) or found != sha256:
+            wanted = sha256[:12] if isinstance(sha256, str) else shown(sha256)
             raise ModelError(
-                f"{self.path / file}: expected SHA-256 {sha256[:12]}…, found {found[:12]}…: "
+                f"{self.path / file}: expected SHA-256 {wanted}…, found {found[:12]}…: "
                 "the file was changed or swapped; copy or export the model folder again"
             )
         return content
@@ -168,17 +170,12 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     """
     if name_or_path is None:
         return _shipped() / DEFAULT_MODEL
-    if not isinstance(name_or_path, str | os.PathLike):
-        raise UsageError(
-            f"expected the path of a model folder or the name of a model, got {name_or_path!r}; "
-            "leave it out for the default model"
-        )
-    name = str(name_or_path)
+    name = path_text(name_or_path, "a model folder, or the name of a model")
     if name.startswith("hf:"):
         from .hub import download
 
         return download(name)
-    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser fails for an unknown user
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser fails for an unknown user
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for a name that is too long
         return path
     for folder in named_folders():
@@ -406,6 +403,22 @@ class Graphs:
         self._process = os.getpid()
 
 
+def check_provider(provider: object) -> str:
+    """Checks the name of an execution provider of ONNX Runtime, without asking whether it is installed.
+
+    Raises:
+        UsageError: it is no text, or a provider that runs nothing itself.
+    """
+    if not isinstance(provider, str):
+        raise UsageError(f"expected the name of an execution provider such as cpu, got {shown(provider)}")
+    if provider == "AzureExecutionProvider":
+        raise UsageError(
+            "expected an execution provider that runs graphs on this machine, got AzureExecutionProvider, which calls "
+            "services; leave it out for cpu"
+        )
+    return provider
+
+
 def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onnxruntime.InferenceSession:
     """Opens a graph in a session that computes on one thread; `sampling.in_order` runs several blocks at a time.
 
@@ -420,8 +433,6 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
     """
     import onnxruntime  # takes 0.2 s, so only when a graph is really needed
 
-    if not isinstance(provider, str):
-        raise UsageError(f"expected the name of an execution provider such as cpu, got {provider!r}")
     wanted = PROVIDERS.get(provider.lower(), provider)
     if not hasattr(onnxruntime, "get_available_providers"):  # a folder that a removed package left behind
         raise UnavailableError("expected onnxruntime to be installed, found an empty folder; install onnxruntime again")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import UsageError
+from .._errors import UsageError, shown
 from .arrays import LARGEST_LATENT
-from .choice import whole
+from .choice import as_real, whole
 from .manifest import LatentSpec
 
 MOST_STEPS = 1_000_000
@@ -40,7 +40,10 @@ def read_dimensions(dimensions: Any, latent: LatentSpec) -> tuple[int, ...]:
     if isinstance(dimensions, str):
         wanted: list[Any] = dimensions.split(",")
     else:
-        wanted = list(dimensions) if isinstance(dimensions, Iterable) else [dimensions]
+        try:
+            wanted = list(dimensions) if isinstance(dimensions, Iterable) else [dimensions]
+        except Exception as error:  # an object of a foreign type
+            raise UsageError(f"expected dimensions as whole numbers, got {shown(dimensions)}") from error
     if not wanted:
         raise UsageError("expected at least one dimension, got none; leave them out for all")
     return tuple(_dimension(one, latent.dimensions) for one in wanted)
@@ -50,7 +53,7 @@ def _dimension(value: Any, width: int) -> int:
     if isinstance(value, str):
         digits = value.strip().casefold().removeprefix("z")
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
-            raise UsageError(f"expected a dimension such as 5 or z5, or all, got {value!r}")
+            raise UsageError(f"expected a dimension such as 5 or z5, or all, got {shown(value)}")
         value = int(digits)
     return whole("a dimension", value, 0, width - 1)
 
@@ -61,10 +64,10 @@ def read_method(method: str) -> str:
     Raises:
         UsageError: another word.
     """
-    name = "spherical" if method == "slerp" else method
-    if name not in METHODS:
-        raise UsageError(f"expected the method linear, spherical or slerp, got {method}")
-    return name
+    if not isinstance(method, str) or method not in (*METHODS, "slerp"):
+        found = method[:60] if isinstance(method, str) else shown(method)
+        raise UsageError(f"expected the method linear, spherical or slerp, got {found}")
+    return "spherical" if method == "slerp" else method
 
 
 def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
@@ -82,10 +85,11 @@ def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     >>> traversal_values(2, 5).tolist()
     [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
-    if not isinstance(span, int | float | np.number) or not 0 < span < LARGEST_LATENT:
-        found = span if isinstance(span, int | float | np.number) else f"a {type(span).__name__}"
+    number = as_real(span)
+    if number is None or not 0 < number < LARGEST_LATENT:
+        found = f"a {type(span).__name__}" if number is None else shown(span)
         raise UsageError(f"expected a span above 0 (below 1 a share of the prior, else deviations), got {found}")
-    steps = whole("steps", steps, 2, MOST_STEPS)
+    span, steps = number, whole("steps", steps, 2, MOST_STEPS)
     if span >= 1:
         return np.linspace(-span, span, steps).astype(np.float32)
     shares = np.linspace((1 - span) / 2, (1 + span) / 2, steps)

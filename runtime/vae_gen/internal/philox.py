@@ -22,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import UsageError
 from .choice import check_range, whole
 
 LATENT_STREAM = 0
@@ -30,6 +31,9 @@ COMPONENT_STREAM, CLASS_STREAM = 1, 2
 """The streams that choose a class, and a component within it, for the fitted prior (`prior`)."""
 DETAIL_STREAM = 3
 """The stream of the detail stage's noise (`latents`)."""
+
+MOST_BLOCKS = 2**34
+"""The most blocks of words at once: 550 GB, which few machines have."""
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -80,6 +84,8 @@ def random_words(seed: int, start: int, count: int, blocks: int, stream: int = L
     check_range(seed, start, count)
     seed, start, count = int(seed), int(start), int(count)  # a small integer type of NumPy would overflow below
     blocks, stream = whole("blocks", blocks, 1, WORD_MASK), whole("stream", stream, 0, WORD_MASK)
+    if count * blocks > MOST_BLOCKS:
+        raise UsageError("expected a number of random words that fits into memory, got more; ask for a part of them")
     index = np.uint64(start) + np.arange(count, dtype=np.uint64)
     counter = np.empty((count, blocks, 4), np.uint64)
     counter[..., 0] = (index & np.uint64(WORD_MASK))[:, None]

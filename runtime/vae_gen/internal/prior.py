@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import ModelError, UsageError
-from .choice import whole
+from .._errors import ModelError, UsageError, shown
+from .choice import check_temperature, whole
 from .files import Json
 from .manifest import ADVICE, PRIOR_FILE
 from .philox import CLASS_STREAM, COMPONENT_STREAM, random_words, standard_normals
@@ -136,7 +136,7 @@ class FittedPrior:
         label = whole("a label", label)
         if not ANY_CLASS <= label < self.classes:
             known = f"from -1 (any) to {self.classes - 1}" if self.classes else "of -1, for data without classes"
-            raise UsageError(f"expected a label {known}, got {label}")
+            raise UsageError(f"expected a label {known}, got {shown(label)}")
         words = [
             random_words(seed, start, count, 1, stream)[:, 0, 0].astype(np.int64)
             for stream in (CLASS_STREAM, COMPONENT_STREAM)
@@ -176,7 +176,7 @@ class FittedPrior:
             UsageError: a number is out of its range, or there is no such class.
         """
         component = self.components(seed, start, count, label)
-        noise = np.float32(temperature) * standard_normals(seed, start, count, self.dimensions)
+        noise = np.float32(check_temperature(temperature)) * standard_normals(seed, start, count, self.dimensions)
         latents: Floats = self.means[component] + (self.factors[component] @ noise[..., None])[..., 0]
         return latents, self.labels[component]
 

@@ -316,7 +316,11 @@ COMMANDS: list[tuple[str, int, str]] = [
     ("decode deep.json", 5, "deep.json: expected .npy, .npz or JSON with latents, got another kind of file"),
     ("decode cut.npy", 5, "cut.npy: expected an array of numbers, but it is damaged; save the latents again"),
     ("decode cut.npz", 5, "cut.npz: expected an array of numbers, but it is damaged; save the latents again"),
-    ("decode other.npz", 5, "other.npz: expected an array called latents, latent, mean, got something"),
+    (
+        "decode other.npz",
+        5,
+        "other.npz: expected latents of shape [n, 12], got [3]; this model's latents have that width",
+    ),
     ("decode notes.txt", 5, "notes.txt: expected .npy, .npz or JSON with latents, got another kind of file"),
     (
         "repeat nothing.png",

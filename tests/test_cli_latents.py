@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -285,3 +286,41 @@ def test_a_spoilt_archive_of_samples_is_refused(
 def test_a_model_without_a_detail_stage_ignores_the_noise_of_samples(cli: Command) -> None:
     np.savez("a.npz", latents=np.zeros((3, 12)), seed=7, start=0, noise=np.zeros((3, 5)))
     assert json.loads(cli.succeed("decode", "a.npz", "--json").out)["detail"] is False
+
+
+@pytest.mark.parametrize("key", [slice(None, None, 2), [4, 1, 1], 3, slice(2, 5)])
+def test_decode_makes_any_samples_of_the_library_again(cli: Command, detailed_model_folder: Path, key: Any) -> None:
+    samples = VAE(detailed_model_folder).sample(6, seed=3)[key]
+    samples.save("s.npz")
+    cli.succeed("decode", "s.npz", "-o", "again.npy", model=detailed_model_folder)
+    np.testing.assert_array_equal(np.load("again.npy").reshape(samples.shape), samples.grey_levels())
+
+
+def test_own_files_are_read_by_every_command_that_takes_such_things(cli: Command) -> None:
+    for name in ("a.npy", "a.npz", "a.png"):
+        cli.succeed("sample", "-n", "1", "--seed", "1", "-o", name)
+        cli.succeed("encode", name, "-o", "l.npz")
+        cli.succeed("reconstruct", name, "-o", "r.png")
+        cli.succeed("decode", "l.npz", "-o", "d.png")
+    np.savez("one.npz", np.load("a.npy"))
+    cli.succeed("encode", "one.npz", "-o", "l.npz")
+    np.savez("two.npz", np.zeros((2, 12)))
+    cli.succeed("decode", "two.npz", "-o", "d.png")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("decode a.png", "a.png: expected .npy, .npz or JSON with latents, got a picture, whose latents vae-gen encode "
+         "finds"),
+        ("encode l.npz", "l.npz: expected an archive with an array called images, got one with mean, log_variance, "
+         "files, model; vae-gen decode and vae.decode read latents"),
+        ("encode many.npz", "many.npz: expected an archive with an array called images, got one with a, b"),
+    ],
+)  # fmt: skip
+def test_files_of_the_other_kind_are_named(cli: Command, line: str, message: str) -> None:
+    cli.succeed("sample", "-n", "1", "-o", "a.png")
+    cli.succeed("encode", "a.png", "-o", "l.npz")
+    np.savez("many.npz", a=np.zeros(3), b=np.zeros(3))
+    outcome = cli(*line.split())
+    assert (outcome.code, outcome.err) == (5, f"vae-gen: {message}\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from cli_runner import Command
 from vae_gen import VAE, ImageSpec, InputError, find_model
+from vae_gen.internal import fitting
 from vae_gen.internal.fitting import FORMATS, fit_pictures
 from vae_gen.internal.manifest import Manifest, Preparation
 from vae_gen.internal.trimming import find_content
@@ -87,6 +90,82 @@ def test_sixteen_bits_are_brought_down_and_not_cut(read: Read) -> None:
     found, said = read(Image.fromarray(ramp().astype(np.uint16) * 257))
     np.testing.assert_array_equal(found[0], ramp())
     assert said == "values 0 to 65535 reduced to 8 bits"
+
+
+@pytest.mark.parametrize("top", [255, 1023, 4095, 16383, 65535])
+def test_sixteen_bits_that_hold_fewer_are_not_black(read: Read, top: int) -> None:
+    levels = ramp().astype(np.float64) / 255 * top
+    found, said = read(Image.fromarray(np.rint(levels).astype(np.uint16)))
+    assert np.abs(found[0] - ramp().astype(int)).max() <= 1
+    assert said == f"values 0 to {top} reduced to 8 bits"
+
+
+def test_one_pixel_a_hair_above_1_changes_nothing(read: Read) -> None:
+    exact = ramp().astype(np.float32) / 255
+    exact[14, 14] = 1
+    near = exact.copy()
+    near[14, 14], near[0, 0] = np.float32(1 + 1.2e-7), -1e-9
+    found, said = read(Image.fromarray(near), "a.tiff")
+    np.testing.assert_array_equal(found, read(Image.fromarray(exact), "b.tiff")[0])
+    assert said == "values 0 to 1 reduced to 8 bits"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "advice"),
+    [(-1, 1, r"pass \(images \+ 1\) / 2"), (-0.057, 1.015, "clip them"), (np.nan, 1, "finite values")],
+)
+def test_floats_that_would_lose_a_part_are_refused(read: Read, low: float, high: float, advice: str) -> None:
+    pixels = np.full((28, 28), high, np.float32)
+    pixels[3, 3] = low
+    with pytest.raises(InputError, match=advice):
+        read(Image.fromarray(pixels), "a.tiff")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.gif", "the first of 4 frames was taken"), ("a.webp", "the first of 4 frames was taken"),
+        ("a.png", "the first of 4 frames was taken"), ("a.tiff", "the first of 4 pages was taken"),
+    ],
+)  # fmt: skip
+def test_frames_and_pages_that_are_not_taken_are_named(read: Read, name: str, said: str) -> None:
+    frames = [Image.fromarray(np.roll(ramp(), turn)) for turn in (0, 3, 5, 9)]
+    options = {"lossless": True} if name == "a.webp" else {}
+    found, steps = read(frames[0], name, save_all=True, append_images=frames[1:], **options)
+    np.testing.assert_array_equal(found[0], ramp())
+    assert steps.split(", ")[0] == said
+
+
+def test_frames_of_a_large_file_are_not_counted(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "MOST_COUNTED_BYTES", 100)
+    _, said = read(Image.fromarray(ramp()), "a.tiff", save_all=True, append_images=[Image.fromarray(ramp())])
+    assert said == "the first of several pages was taken"
+
+
+def test_the_sizes_of_an_icon_that_are_not_taken_are_named(read: Read) -> None:
+    _, said = read(Image.new("L", (64, 64), 50), "a.ico", sizes=[(16, 16), (32, 32), (64, 64)])
+    assert said.split(", ")[0] == "the largest of 3 sizes was taken"
+
+
+def test_bits_that_are_cut_off_are_named(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + bytes([200, 7] * 3 * 28) for _ in range(28))
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    content = chunk(b"IHDR", struct.pack(">2I5B", 28, 28, 16, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b""))
+    pictures = fit_pictures(tmp_path / "a.png", GREY, "no")
+    assert pictures.steps[0][1][0] == "the upper 8 of 16 bits of each channel were taken"
+
+
+def test_a_large_picture_inside_an_icon_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (6000, 6000)).save(buffer, "PNG")
+    head = struct.pack("<3H4B2H2I", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(buffer.getvalue()), 22)
+    (tmp_path / "a.ico").write_bytes(head + buffer.getvalue())
+    with pytest.raises(InputError, match="a picture of at most 25 megapixels, got 6000 × 6000"):
+        fit_pictures(tmp_path / "a.ico", GREY)
 
 
 @pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, 3), (8, 1)])

@@ -31,6 +31,8 @@ MOST_NAMES = 5
 MOST_WARNINGS = 10
 """The most pictures that get a warning of their own; of the others only the number is printed."""
 
+PNG = b"\x89PNG"
+"""The first bytes of a PNG."""
 PICKLE = b"\x80"
 """The first byte of a pickle."""
 
@@ -115,10 +117,10 @@ def read_latents(
         elif content.startswith(NPZ):
             with damage_as_input_error("; save the latents again"):
                 archive = Npz(content)
-                value = _first(archive, "an array called")
+                value = archive[only] if (only := _only_array(archive)) else _first(archive, "an array called")
                 rows = as_latents(value, dimensions).reshape(-1, dimensions)
                 made_with = _made_with(json.loads(str(archive["model"]))) if "model" in archive else {}
-                sampled = {"seed", "start"} <= set(archive)
+                sampled = "seed" in archive and ("start" in archive or "indices" in archive)
                 return _as_samples(archive, rows, noise) if sampled else rows, made_with
         elif content.startswith(PICKLE):
             raise InputError("expected .npy, .npz or JSON, got a pickle, which could run code; save as .npy")
@@ -158,6 +160,12 @@ def _first(found: Any, what: str) -> Any:
     raise InputError(f"expected {what} {', '.join(KEYS)}, got {names or 'none'}")
 
 
+def _only_array(archive: Npz) -> str | None:
+    """The name of the one array of an archive, which need not have one of our names."""
+    names = list(archive)
+    return names[0] if len(names) == 1 else None
+
+
 def _made_with(model: Any) -> dict[str, str]:
     """The name, version and hashes in a file's record of its model; empty if vae-gen did not write the record."""
     if not isinstance(model, dict) or not isinstance(model.get("sha256"), str):
@@ -172,7 +180,8 @@ def _from_json(content: bytes) -> tuple[Any, dict[str, str]]:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise InputError("expected .npy, .npz or JSON with latents, got another kind of file") from error
+        found = "a picture, whose latents vae-gen encode finds" if content.startswith(PNG) else "another kind of file"
+        raise InputError(f"expected .npy, .npz or JSON with latents, got {found}") from error
     if not isinstance(document, dict):
         return document, {}
     return _first(document, "a list of rows, or an object with"), _made_with(document.get("model"))
@@ -182,16 +191,23 @@ def _as_samples(archive: Any, rows: NDArray[np.float32], width: int | None) -> S
     """The samples of an .npz that `sample` wrote, so that their pictures are decoded as they were made."""
     noise = None
     if "noise" in archive and width is not None:
-        noise = as_latents(archive["noise"], width, "rows of noise")
+        noise = as_latents(archive["noise"], width, "rows of noise").reshape(-1, width)
         if noise.shape != (len(rows), width):
             raise InputError(f"expected a row of noise for each of {len(rows)} latents, got {list(noise.shape)}")
-    seed, start = int(archive["seed"]), int(archive["start"])
-    check_range(seed, start, len(rows))
+    seed = int(archive["seed"])
+    if "indices" in archive:  # samples that don't follow each other
+        indices = np.ravel(archive["indices"]).astype(np.int64)
+        check_range(seed, int(indices.min()), 1)
+        if len(indices) != len(rows):
+            raise InputError(f"expected an index for each of {len(rows)} latents, got {len(indices)}")
+    else:
+        check_range(seed, int(archive["start"]), len(rows))
+        indices = int(archive["start"]) + np.arange(len(rows))
     return Samples(
         images=np.broadcast_to(np.float32(0), (len(rows), 1, 1, 1)),
         latents=rows,
         seed=seed,
-        indices=start + np.arange(len(rows)),
+        indices=indices,
         choice=Choice("normal", detail=noise is not None),
         _noise=noise,
     )

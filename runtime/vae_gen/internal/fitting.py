@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import math
 import os
 import stat
 import warnings
@@ -22,10 +23,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import InputError, UsageError, VaeGenError
+from .._errors import InputError, UsageError, VaeGenError, shown
 from .array_files import NPY, NPZ, Npz, damage_as_input_error, read_npy
-from .arrays import as_images
-from .files import cannot_open
+from .arrays import OVERSHOOT, ROUNDING, as_images, check_unit_range
+from .choice import check_flag
+from .files import cannot_open, path_text
 from .manifest import ImageSpec
 from .trimming import CLOSE, FAINT, VISIBLE, Content, find_content, is_in_place, stretched
 
@@ -43,6 +45,12 @@ LONGEST_SIDE = 32_767
 
 MOST_PIPED_BYTES = 256 << 20
 """The most bytes that are read from a pipe or a device, which may have no end."""
+
+MOST_COUNTED_BYTES = 4 << 20
+"""The largest file whose frames are counted if that takes reading all of it: a stranger's may have millions."""
+
+TOPS = (1, 255, 1023, 4095, 16383, 65535)
+"""The values of white of fractions and of 8, 10, 12, 14 and 16 bits; the next one above a picture's values is taken."""
 
 BRIGHT = 0.5
 """A border is bright if the median of its pixels is above this, on a scale from 0 to 1."""
@@ -86,9 +94,9 @@ def fit_pictures(pictures: Any, spec: ImageSpec, invert: str | bool = "auto", tr
 
     Raises:
         InputError: a picture can't be read, has another shape than the model's images as an array, or is too large.
-        UsageError: `invert` is none of these.
+        UsageError: `invert` or `trim` is none of these, or a path is not a text.
     """
-    mode = read_invert(invert)
+    mode, trim = read_invert(invert), check_flag("trim", trim) is not False
     if isinstance(pictures, list | tuple) and any(_is_picture(one) for one in pictures):
         named = [(_name(one) or f"picture {at}", one) for at, one in enumerate(pictures)]
     else:
@@ -111,18 +119,19 @@ def read_invert(invert: str | bool) -> Invert:
     Raises:
         UsageError: `invert` is none of these.
     """
-    word = {True: "yes", False: "no"}.get(invert, invert) if isinstance(invert, bool) else invert
-    if word == "auto":
-        return "auto"
-    if word not in ("yes", "no"):
-        raise UsageError(f"expected invert as auto, yes or no, got {invert!r}")
-    return "yes" if word == "yes" else "no"
+    words: dict[str | bool, Invert] = {"auto": "auto", "yes": "yes", True: "yes", "no": "no", False: "no"}
+    if not isinstance(invert, str | bool) or invert not in words:
+        raise UsageError(f"expected invert as auto, yes or no, got {shown(invert)}")
+    return words[invert]
 
 
 def _is_picture(value: Any) -> bool:
     """Whether a list's item is a picture by itself, rather than a row of numbers."""
-    is_array = hasattr(value, "__array__") and np.ndim(value) > 1
-    return is_array or isinstance(value, str | os.PathLike | io.BytesIO) or _is_pillow(value)
+    if isinstance(value, str | os.PathLike | io.BytesIO) or _is_pillow(value):
+        return True
+    with contextlib.suppress(Exception):  # an object that NumPy can't read is refused later, with its name
+        return hasattr(value, "__array__") and np.ndim(value) > 1
+    return True
 
 
 def _is_pillow(value: Any) -> bool:
@@ -132,7 +141,7 @@ def _is_pillow(value: Any) -> bool:
 def _name(value: Any) -> str:
     if isinstance(value, io.BytesIO):
         return str(getattr(value, "name", ""))
-    return os.fspath(value) if isinstance(value, str | os.PathLike) else ""
+    return path_text(value, "a picture") if isinstance(value, str | os.PathLike) else ""
 
 
 def _fit(picture: Any, spec: ImageSpec, invert: Invert, trim: bool) -> tuple[Floats, list[str]]:
@@ -145,10 +154,11 @@ def _fit(picture: Any, spec: ImageSpec, invert: Invert, trim: bool) -> tuple[Flo
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns about odd files; what matters is checked here
                 with open_picture(file) as image:
-                    return _fit_image(image, spec, invert, trim)
+                    size = file.seek(0, os.SEEK_END)
+                    return _fit_image(image, spec, invert, trim, size)
     if _is_pillow(picture):
         _check_size(picture)
-        return _fit_image(picture, spec, invert, trim)
+        return _fit_image(picture, spec, invert, trim, 0)
     return _inverted(as_images(picture, spec), invert)
 
 
@@ -193,10 +203,13 @@ def _load(file: BinaryIO, spec: ImageSpec) -> Floats:
             return as_images(read_npy(file, size), spec)
         file.seek(0)
         found = Npz(file)
-        if "images" in found:
-            return as_images(found["images"], spec)
-        names = ", ".join(itertools.islice(found, 5)) or "no arrays"
-    raise InputError(f"expected an archive with an array called images, got one with {names}")
+        names = list(itertools.islice(found, 5))
+        if "images" in found or len(names) == 1:  # the only array of an archive may have any name
+            return as_images(found["images" if "images" in found else names[0]], spec)
+    advice = "; vae-gen decode and vae.decode read latents" if {"latents", "mean"} & set(names) else ""
+    raise InputError(
+        f"expected an archive with an array called images, got one with {', '.join(names) or 'no arrays'}{advice}"
+    )
 
 
 def open_picture(path: BinaryIO) -> Image.Image:
@@ -207,6 +220,7 @@ def open_picture(path: BinaryIO) -> Image.Image:
     """
     from PIL import Image
 
+    _check_icon(path)
     try:
         Image.init()  # registers the formats; an installation may lack some
         image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
@@ -226,8 +240,32 @@ def open_picture(path: BinaryIO) -> Image.Image:
     return image
 
 
+def _check_icon(file: BinaryIO) -> None:
+    """Refuses an .ico with a large picture inside, which Pillow would decode when it opens the file.
+
+    The list of an icon's pictures has a size for each, but the pictures have sizes of their own.
+    """
+    head = file.read(6)
+    entries = file.read(16 * int.from_bytes(head[4:], "little")) if head[:4] == b"\0\0\1\0" else b""
+    for at in range(0, len(entries), 16):
+        file.seek(int.from_bytes(entries[at + 12 : at + 16], "little"))
+        start = file.read(24)
+        if start[:4] == b"\x89PNG":
+            width, height = (int.from_bytes(start[place : place + 4], "big") for place in (16, 20))
+        else:
+            width, height = (int.from_bytes(start[place : place + 4], "little", signed=True) for place in (4, 8))
+        _check_sides(abs(width), abs(height))
+    file.seek(0)
+
+
 def _check_size(image: Image.Image) -> None:
     width, height = image.size
+    _check_sides(width, height)
+    if not width * height:
+        raise InputError("expected a picture with pixels, got an empty one")
+
+
+def _check_sides(width: int, height: int) -> None:
     if width * height > MAX_MEGAPIXELS * 10**6:
         raise InputError(
             f"expected a picture of at most {MAX_MEGAPIXELS} megapixels, got {width} × {height}; make it smaller first"
@@ -236,15 +274,19 @@ def _check_size(image: Image.Image) -> None:
         raise InputError(
             f"expected a picture with sides of at most {LONGEST_SIDE} pixels, got {width} × {height}; crop it first"
         )
-    if not width * height:
-        raise InputError("expected a picture with pixels, got an empty one")
 
 
-def _fit_image(image: Image.Image, spec: ImageSpec, invert: Invert, trim: bool) -> tuple[Floats, list[str]]:
+def _fit_image(
+    image: Image.Image, spec: ImageSpec, invert: Invert, trim: bool, size: int
+) -> tuple[Floats, list[str]]:
     """The picture as the model takes it, float32 [1, channels, height, width] in [0, 1], and what was done to it."""
-    done: list[str] = []
     try:
+        done = _unused_parts(image, size)
+        if _deep_colours(image):
+            done.append("the upper 8 of 16 bits of each channel were taken")
         return _fitted(upright(image, done), spec, invert, trim, done), done
+    except InputError:
+        raise
     # Decoders of damaged files raise almost anything: OSError, SyntaxError, ValueError, struct.error, …
     except Exception as error:
         reason = " ".join(str(error).split())[:100]
@@ -429,13 +471,37 @@ def eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
 
     if not image.mode.startswith(("I", "F")):
         return image
-    values = np.nan_to_num(np.asarray(image, np.float64))
-    if image.mode == "F" and values.max() <= 1:
-        top = 1
-    else:
-        top = 255 if image.mode in ("I", "F") and values.max() <= 255 else 65_535
-    done.append(f"values 0 to {top} reduced to 8 bits")
+    values = np.asarray(image, np.float64)
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and 1 + OVERSHOOT < high < math.inf):  # fractions, or what is no picture
+        check_unit_range(low, high, "expected pixels from 0 to 1, or to the white of 8 to 16 bits")
+    tops = [top for top in TOPS if high <= top * (1 + ROUNDING) and (top > 1 or image.mode == "F")]
+    top = tops[0] if tops else high
+    done.append(f"values 0 to {top:g} reduced to 8 bits")
     return Image.fromarray(np.floor(np.clip(values / top, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def _unused_parts(image: Image.Image, size: int) -> list[str]:
+    """What the file has besides the one picture that is taken, in words.
+
+    Args:
+        image: a picture that was opened, and not read yet.
+        size: the number of bytes of the file.
+    """
+    sizes = image.info.get("sizes", ())
+    if image.format == "ICO" and len(sizes) > 1:
+        return [f"the largest of {len(sizes)} sizes was taken"]
+    if not getattr(image, "is_animated", False):
+        return []
+    # To count the frames of a GIF or the pages of a TIFF, the whole file is read.
+    known = image.format not in ("GIF", "TIFF") or size <= MOST_COUNTED_BYTES
+    number = str(getattr(image, "n_frames", "several")) if known else "several"
+    return [f"the first of {number} {'pages' if image.format == 'TIFF' else 'frames'} was taken"]
+
+
+def _deep_colours(image: Image.Image) -> bool:
+    """Whether the channels of a picture in colour have 16 bits, of which Pillow reads the upper eight."""
+    return any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I")
 
 
 def flattened(image: Image.Image, background: tuple[int, int, int], done: list[str]) -> Image.Image:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from tiny_training import CONFIG, tiny_data
@@ -104,6 +105,26 @@ def test_json_that_is_nested_deeply_is_one_plain_error(run: Path, name: str) -> 
         load_run(run)
 
 
+@pytest.mark.parametrize("key", ["data", "versions"])
+def test_a_record_without_a_part_is_one_plain_error(run: Path, key: str) -> None:
+    document = json.loads((run / "config.json").read_text())
+    del document[key]
+    (run / "config.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=f"config.json: {key} is missing"):
+        load_run(run)
+
+
+@pytest.mark.parametrize("what", ["nan", "int8", "float64"])
+def test_weights_of_another_type_or_without_numbers_are_refused(run: Path, what: str) -> None:
+    weights = safetensors.torch.load_file(run / "weights.safetensors")
+    name = next(iter(weights))
+    weights[name] = weights[name] * float("nan") if what == "nan" else weights[name].to(getattr(torch, what))
+    safetensors.torch.save_file(weights, run / "weights.safetensors")
+    reason = "with values that are not finite" if what == "nan" else f"as torch.{what}, where torch.float32 is right"
+    with pytest.raises(InputError, match=f"got {name} {reason}"):
+        load_run(run)
+
+
 CHECKPOINTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "epoch": lambda saved: saved.update(epoch="a"),
     "negative epoch": lambda saved: saved.update(epoch=-5),
@@ -114,6 +135,11 @@ CHECKPOINTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "seconds": lambda saved: saved.update(seconds="x"),
     "order": lambda saved: saved.update(order=torch.tensor([10**6], dtype=torch.int32)),
     "negative order": lambda saved: saved.update(order=torch.tensor([-1], dtype=torch.int32)),
+    "model without numbers": lambda saved: next(iter(saved["model"].values())).fill_(float("nan")),
+    "model of another type": lambda saved: saved["model"].update(
+        {name: values.double() for name, values in saved["model"].items()}
+    ),
+    "model": lambda saved: saved.update(model=[1]),
     "nothing": lambda saved: saved.clear(),
 }
 

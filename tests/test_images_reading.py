@@ -201,6 +201,7 @@ def test_axes_of_arrays_are_recognised_and_reported(tmp_path, shape, axes, note)
 @pytest.mark.parametrize(("values", "levels", "scaled"), [
     (np.array([0.0, 0.5, 1.0]), [0, 128, 255], "0 to 1"),
     (np.array([-1.0, 0.0, 1.0]), [0, 128, 255], "-1 to 1"),
+    (np.array([-1e-9, 0.5, 1 + 1e-7]), [0, 128, 255], "0 to 1"),
     (np.array([0, 8, 16]), [0, 128, 255], "0 to 16"),
     (np.array([0, 2047, 4095], np.uint16), [0, 127, 255], "0 to 4095"),
     (np.array([0, 32768, 65535], np.uint16), [0, 128, 255], "0 to 65535"),
@@ -242,7 +243,7 @@ def test_arrays_that_cannot_be_used_are_one_sentence(tmp_path, content, message)
 
 def test_a_pickled_array_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(InputError, match="expected an array of pictures"):
+    with pytest.raises(InputError, match="x.npy: expected an array of numbers, but it holds pickled objects"):
         read_numpy(tmp_path / "x.npy")
 
 

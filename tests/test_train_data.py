@@ -146,7 +146,22 @@ def test_one_edited_byte_is_refused(position: int, tmp_path: Path) -> None:
 
 def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "here" / TRAIN_IMAGES).mkdir(parents=True)
-    assert message(tmp_path / "here").startswith(f"{tmp_path / 'here' / TRAIN_IMAGES}: expected a readable file (")
+    assert message(tmp_path / "here").startswith(f"expected {TRAIN_IMAGES} or {TRAIN_IMAGES}.gz in ")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_are_found_as_kaggle_and_unpackers_name_them(zipped: bool, tmp_path: Path) -> None:
+    here = write(tmp_path / "here", zipped=zipped)
+    for at, path in enumerate(sorted(here.iterdir())):
+        name = path.name.removesuffix(".gz")
+        if at % 2:
+            path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+        else:
+            content = path.read_bytes()
+            path.unlink()
+            (here / name).mkdir()
+            (here / name / path.name).write_bytes(content)
+    assert len(load_fashion_mnist(here).train_images) == 6
 
 
 def test_without_download_it_says_where_it_looked(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from .config import DetailConfig, ModelConfig, TrainConfig
 from .detail.networks import Critic, DetailDecoder
 from .layers import seeded
 from .model import VAE, new_vae
+from .run_folder import check_weights
 
 MOST_BYTES = 4 << 30
 """The largest checkpoint that is read."""
@@ -111,8 +112,10 @@ class TrainingState:
             InputError: the file is no checkpoint, or one of another model.
         """
         with _reading(path, "this run", "remove the file to train from the start") as saved:
+            check_weights(saved["model"], self.vae)
             self.vae.load_state_dict(saved["model"])
             if self.average is not None:
+                check_weights(saved["average"], self.average)
                 self.average.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.order_generator.set_state(saved["order_generator"])

@@ -170,8 +170,10 @@ def _read(name: str, data_dir: Path | None, download: bool, mirrors: Sequence[st
 
 
 def _find(name: str, folders: Sequence[Path]) -> Path | None:
-    candidates = (folder / file for folder in folders for file in (name, f"{name}.gz"))
-    return next((path for path in candidates if path.exists()), None)
+    dotted = name.replace("-idx", ".idx")  # as some programs unpack it; Kaggle has each file in a folder of its name
+    files = [f"{folder}{file}{end}" for file in (name, dotted) for end in ("", ".gz") for folder in ("", f"{name}/")]
+    candidates = (folder / file for folder in folders for file in files)
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _checked(path: Path, name: str) -> bytes:

@@ -69,7 +69,8 @@ def training_options(default: TrainConfig | DetailConfig) -> dict[str, Any]:
         "batch_size": (RECIPE, "The number of images in a step.", "--batch-size", "N"),
         "learning_rate": (RECIPE, "Adam's highest learning rate.", "--lr", "X"),
         "seed": (RECIPE, "The seed of first weights, image order and noise, from 0 to 2^63-1.", "--seed", "N"),
-        "device": (MACHINE, "The device to train on. auto takes cuda, mps or cpu.", "--device", None),
+        "device": (MACHINE, "The device to train on. auto takes cuda, mps or cpu. Of several GPUs, "
+                   "CUDA_VISIBLE_DEVICES=1 chooses the second.", "--device", None),
         "precision": (MACHINE, "The network's arithmetic: float32 or bfloat16.", "--precision", None),
     }
     return {

@@ -137,14 +137,30 @@ def load_weights(network: nn.Module, file: Path, resume_command: str) -> str:
             f"train on with: {resume_command}"
         ) from error
     try:
-        network.load_state_dict(safetensors.torch.load(content))
-    except (safetensors.SafetensorError, RuntimeError) as error:
+        weights = safetensors.torch.load(content)
+        check_weights(weights, network)
+        network.load_state_dict(weights)
+    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{file}: expected the weights of the model in config.json, got {' '.join(str(error).split())[:200]}; "
             f"remove {file.parent} and train it again"
         ) from error
     network.eval().requires_grad_(False)
     return hashlib.sha256(content).hexdigest()
+
+
+def check_weights(weights: Mapping[str, torch.Tensor], network: nn.Module) -> None:
+    """Refuses weights of another type than a network's, which PyTorch would convert, and weights that are not finite.
+
+    Raises:
+        ValueError: the name of the first such weight, and what is wrong with it.
+    """
+    wanted = network.state_dict()
+    for name, values in weights.items():
+        if name in wanted and values.dtype != wanted[name].dtype:
+            raise ValueError(f"{name} as {values.dtype}, where {wanted[name].dtype} is right")
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise ValueError(f"{name} with values that are not finite")
 
 
 def open_folder(
@@ -280,9 +296,9 @@ def read_settings(folder: Path, kind: type[Kind], what: str, remedy: str) -> tup
         ) from error
     document = Json.parse(content, str(file), InputError, "train it again")
     document["format"].whole(FORMAT, FORMAT)
-    for key in ("data", "versions"):
-        if key in document:
-            document[key].mapping()
+    document["versions"]["torch"].text()
+    if kind is TrainConfig:
+        document["data"].mapping()
     try:
         return kind.from_json(document["settings"].value), document.mapping()
     except UsageError as error:

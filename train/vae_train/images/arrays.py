@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import inspect
-import zipfile
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import InputError, UnavailableError, UsageError
+from vae_gen.internal.array_files import NPY, Npz, read_npy
+from vae_gen.internal.arrays import ROUNDING
+from vae_gen.internal.fitting import TOPS
 
 IMAGE_KEYS = ("images", "image", "x", "X", "data", "arr_0")
 LABEL_KEYS = ("labels", "label", "y", "Y", "targets", "target", "arr_1")
-TOPS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-"""The highest values of fractions and of 8, 10, 12, 14 and 16 bits; the next one above the data's is taken."""
+OVERSHOOT = 0.25
+"""How far fractions lie outside of 0 … 1 at most after scaling by bicubic or Lanczos curves."""
 TRAIN_WORDS, VALIDATION_WORDS, TEST_WORDS = ("train", "training"), ("val", "valid", "validation"), ("test", "t10k")
 
 
@@ -117,15 +120,18 @@ def read_numpy(path: Path) -> ArraySet:
     """
     raw = _Raw()
     try:
-        loaded = np.load(path, allow_pickle=False, mmap_mode=None)
-        if isinstance(loaded, np.ndarray):
-            raw.images["train"] = loaded
-        else:
-            with loaded:
-                _sort_keys({name: loaded[name] for name in loaded.files}, raw, str(path))
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        with path.open("rb") as file:
+            if file.read(len(NPY)) == NPY:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0)
+                raw.images["train"] = read_npy(file, size)
+            else:
+                file.seek(0)
+                archive = Npz(file)
+                _sort_keys({name: archive[name] for name in archive}, raw, str(path))
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except Exception as error:  # whatever damaged bytes make NumPy, zipfile, zlib and the tokenizer raise
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: expected an array of pictures, got {reason}; save it again with NumPy") from error
     return _understood(raw, str(path))
@@ -280,12 +286,16 @@ def _bounds(arrays: Sequence[NDArray[Any]], where: str, notes: list[str]) -> tup
         raise InputError(f"{where}: expected finite numbers as pictures, got NaN or infinity; replace them first")
     if low == high:
         raise InputError(f"{where}: expected pictures, got {low:g} in every pixel; check how they were saved")
-    if low < 0:
-        bounds = (-1.0, 1.0) if low >= -1 and high <= 1 else (low, high)
+    if low >= -OVERSHOOT and 1 - OVERSHOOT <= high <= 1 + OVERSHOOT and (low < 0 or high > 1):
+        bounds = (0.0, 1.0)
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            notes.append(f"values from {low:g} to {high:g} were clipped to 0 to 1")
+    elif low < 0:
+        bounds = (-1.0, 1.0) if low >= -1 - ROUNDING and high <= 1 + ROUNDING else (low, high)
     elif 1 < high < 64:  # such as scikit-learn's digits, from 0 to 16
         bounds = (0.0, high)
     else:
-        bounds = (0.0, next((top for top in TOPS if high <= top), high))
+        bounds = (0.0, float(next((top for top in TOPS if high <= top), high)))
     if bounds == (0.0, 255.0):
         return bounds
     notes.append(f"values from {bounds[0]:g} to {bounds[1]:g} were scaled to 0 to 255")

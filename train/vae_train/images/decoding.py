@@ -118,6 +118,8 @@ def decoded(content: bytes) -> tuple[Image.Image, Facts]:
             upright = fitting.upright(image, [])
             facts = Facts(upright.width, upright.height, mode, animated, "")
             return _plain(fitting.eight_bits(upright, [])), facts
+        except InputError:
+            raise
         # Decoders of damaged files raise almost anything: OSError, SyntaxError, ValueError, struct.error, …
         except Exception as error:
             reason = " ".join(str(error).split())[:80] or type(error).__name__

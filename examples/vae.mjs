@@ -38,6 +38,8 @@
  *   The largest absolute difference of one kind of value from the golden vectors, and the largest one that passes.
  */
 
+const LARGEST = 1e6; // beyond it a network's sums overflow, and its pictures hold NaN
+const ROUNDING = 1e-3; // pixels may lie so far outside of [0, 1]
 const SMALLEST = 2 ** -24; // decoded pixels count as at least this, because the logarithm of 0 is infinite
 
 /** A trained VAE: it samples, encodes and decodes. `VAE.load` opens one. */
@@ -164,12 +166,12 @@ export class VAE {
   /**
    * Encodes images into the mean and the log-variance of the posterior, which is the normal distribution of the latents
    * that could have made an image.
-   * @param {Values} images  in [0, 1]; or grey levels from 0 to 255 as Uint8Array or Uint8ClampedArray
+   * @param {Values} images  in [0, 1]; or grey levels from 0 to 255 as Uint8Array or Uint8ClampedArray. `fitPixels` of
+   *   fit.mjs makes them of the pixels of a canvas
    * @returns {Promise<{ mean: Float32Array, logVariance: Float32Array }>}  each [n × latentDim]
    */
   async encode(images) {
-    const image = unitRange(images);
-    check(image.every((x) => x >= 0 && x <= 1), "images with values in [0, 1], got others; divide grey levels by 255");
+    const image = unitRange(images, this.imageShape);
     const { mean, log_variance: logVariance } = await this.run("encoder", { image });
     return { mean, logVariance };
   }
@@ -186,7 +188,7 @@ export class VAE {
     const n = mean.length / this.latentDim;
     const { pixel_variance: variance, familiar: limits } = this.manifest.metrics?.test ?? {};
     const gaussian = this.manifest.likelihood === "gaussian";
-    const pairs = [unitRange(images), made].map((all) => rows(all, n));
+    const pairs = [unitRange(images, this.imageShape), made].map((all) => rows(all, n));
     const codes = [mean, logVariance].map((all) => rows(all, n));
     const found = Array.from({ length: n }, (_, row) => {
       const [[x, p], [m, v]] = [pairs, codes].map((both) => both.map((all) => all[row]));
@@ -414,13 +416,31 @@ function checkedInput({ name, dtype, shape }, values) {
   const dims = shape.map((axis) => (typeof axis === "number" ? axis : n));
   if (dtype === "int64") return { dtype, dims, data: BigInt64Array.from(data, BigInt) };
   check(data.every(Number.isFinite), `finite values in ${name}, got others`);
+  const largest = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  check(largest <= LARGEST, `${name} from -${LARGEST} to ${LARGEST}, got ${largest}; the prior's are hardly ever beyond 5`);
   return { dtype, dims, data: Float32Array.from(data) };
 }
 
-/** Images in [0, 1], flat: grey levels are divided by 255. */
-function unitRange(images) {
-  const areLevels = images instanceof Uint8Array || images instanceof Uint8ClampedArray;
-  return areLevels ? Float32Array.from(images, (level) => level / 255) : flat(images);
+/** Images in [0, 1], flat: grey levels are divided by 255, and what rounding left outside is clipped. */
+function unitRange(images, [, height, width]) {
+  const canvas = "the pixels of a canvas (red, green, blue and opacity); convert them with fitPixels of fit.mjs";
+  check(!(images?.data && images.width), `images in an array, got ${canvas}`);
+  const values = flat(images);
+  if (images instanceof Uint8Array || images instanceof Uint8ClampedArray) {
+    const opaque = (_, at) => values[at] === 255 || at % 4 < 3; // opacity is nearly always full
+    const isCanvas = values.length % (4 * height * width) === 0 && values.every(opaque) && values.some((x) => x < 255);
+    check(!isCanvas, `grey levels, got ${canvas}`);
+    return Float32Array.from(values, (level) => level / 255);
+  }
+  let [low, high] = [Infinity, -Infinity];
+  for (const x of values) {
+    check(Number.isFinite(x), "images with finite values, got NaN or infinity; clean them first");
+    [low, high] = [Math.min(low, x), Math.max(high, x)];
+  }
+  const near = (by) => low >= -by && high <= 1 + by;
+  const advice = near(0.5) ? "clip them" : low < 0 ? "undo their normalisation" : "divide grey levels by 255";
+  check(near(ROUNDING), `images with values in [0, 1], got values from ${low} to ${high}; ${advice}`);
+  return low < 0 || high > 1 ? Float32Array.from(values, (x) => Math.min(1, Math.max(0, x))) : values;
 }
 
 function flat(values) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -138,7 +139,10 @@ def test_an_error_is_one_line_that_tells_what_was_expected(driver: Driver, kit: 
             call("draw", 1, seed="1", label=99),
             call("draw", 1, seed="1", prior="normal", label=0),
             call("draw", 1, seed="1", temperature=-1),
+            call("draw", 1, seed="1", label="hat"),
+            call("draw", 1, seed="1", temperature="x"),
         ],
+        "latent from -1": [call("decode", [[3e38] * width])],
         "latent of shape": [call("decode", [[0.0] * (width - 1)], detail=False), call("decode", [], detail=False)],
         "finite values in latent": [call("decode", [[float("inf")] * width])],
         "images with values in [0, 1]": [call("encode", grey.tolist())],
@@ -202,6 +206,15 @@ def test_the_programs_end_an_error_with_one_line(tiny_kit: Path) -> None:
         assert done.returncode == 1
         name, file = Path(program[-1]).name, Path("nowhere", "manifest.json")
         assert done.stderr == f"{name}: expected the file {file}, got none; check the address of the model folder\n"
+
+
+def test_the_programs_end_quietly_when_their_reader_has_stopped(tiny_kit: Path) -> None:
+    for program in programs(tiny_kit):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, check=False)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_python_imports_numpy_and_onnxruntime_alone() -> None:

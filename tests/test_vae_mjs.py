@@ -215,7 +215,17 @@ WRONG_CALLS = [
     ("vae.decode(Array(12).fill(Infinity), { detail: false })", "finite values in latent, got others"),
     ("vae.decode(Array(24).fill(0), { noise: Array(3).fill(0) })",
      "5 numbers of noise for each latent, or once for all, got 3"),
-    ("vae.encode([2])", "images with values in [0, 1], got others; divide grey levels by 255"),
+    ("vae.encode([2])", "images with values in [0, 1], got values from 2 to 2; divide grey levels by 255"),
+    ("vae.encode(Array(784).fill(1.01))", "images with values in [0, 1], got values from 1.01 to 1.01; clip them"),
+    ("vae.encode([0, -2])", "images with values in [0, 1], got values from -2 to 0; undo their normalisation"),
+    ("vae.encode([NaN])", "images with finite values, got NaN or infinity; clean them first"),
+    ("vae.encode(new Uint8ClampedArray(4 * 784).map((_, at) => (at % 4 < 3 ? 9 : 255)))",
+     "grey levels, got the pixels of a canvas (red, green, blue and opacity); convert them with fitPixels of fit.mjs"),
+    ("vae.encode({ width: 28, height: 28, data: new Uint8ClampedArray(4 * 784) })",
+     "images in an array, got the pixels of a canvas (red, green, blue and opacity); convert them with fitPixels of "
+     "fit.mjs"),
+    ("vae.decode(Array(12).fill(3e38))",
+     "latent from -1000000 to 1000000, got 3e+38; the prior's are hardly ever beyond 5"),
     ("vae.encode(new Uint8Array(3))", "image of shape [batch, 1, 28, 28], got 3 values"),
 ]  # fmt: skip
 
@@ -224,6 +234,18 @@ def test_wrong_arguments_are_refused(detailed_model_folder: Path) -> None:
     calls = "".join(f"found.push(await failure({call}));\n" for call, _ in WRONG_CALLS)
     script = f"const [vae, found] = [await VAE.load(folder, {{ ort }}), []];\n{calls}show(found);"
     assert in_node(detailed_model_folder, script) == [f"expected {message}" for _, message in WRONG_CALLS]
+
+
+def test_pixels_a_hair_outside_are_clipped(tiny_model_folder: Path) -> None:
+    found = in_node(tiny_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        const near = Array(784).fill(1 + 1e-6).fill(-1e-6, 0, 400);
+        const whites = new Uint8Array(4 * 784).fill(255); // four white pictures, and no canvas
+        show([(await vae.encode(near)).mean, (await vae.encode(near.map(Math.round))).mean,
+              (await vae.encode(whites)).mean.length]);
+    """)
+    assert found[0] == found[1]
+    assert found[2] == 4 * 12
 
 
 def test_an_old_model_refuses_what_it_cannot_do(old_model_folder: Path) -> None:

@@ -26,6 +26,7 @@ async function main(folder = fileURLToPath(new URL("../model", import.meta.url))
   console.log("verify:", checks.every(({ passed }) => passed) ? "equal to the golden vectors" : checks);
 }
 
+process.stdout.on("error", ({ code }) => process.exit(code === "EPIPE" ? 0 : 1)); // the reader may stop, as `head` does
 await main(process.argv[2]).catch((error) => {
   console.error(`example.mjs: ${error.message}`);
   process.exitCode = 1;

@@ -7,11 +7,15 @@ Images are float32 [n, channels, height, width] with values in [0, 1], and laten
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+
+LARGEST = 1e6  # beyond it a network's sums overflow, and its pictures hold NaN
+ROUNDING = 1e-3  # pixels may lie so far outside of [0, 1]
 
 
 class VAE:
@@ -54,6 +58,9 @@ class VAE:
         last = numbers["start"] + numbers["count"] - 1
         if min(numbers.values()) < 0 or max(numbers["seed"], last) >= 2**63 or numbers["count"] < 1:
             raise ValueError(f"expected a seed and indices from 0 to 2^63-1, got seed {seed} and {n} from {start} on")
+        if not isinstance(label, int | np.integer) or not isinstance(temperature, int | float | np.number):
+            raise ValueError("expected a label as the index of a class, and a temperature as a number, "
+                             f"got {label!r} and {temperature!r}")
         if prior is None:
             prior = "fitted" if label >= 0 else self.manifest["latent"].get("default_prior", "normal")
         classes = len(self.manifest["class_names"]) if prior == "fitted" else 0
@@ -78,15 +85,19 @@ class VAE:
             return self.run("decoder", latent=latents)["image"]
         if "detail" not in self.manifest["graphs"]:
             raise ValueError("expected a model with a detail stage, got one without; leave detail and noise out")
-        noise = self.draw(1, 0, prior="normal")["noise"] if noise is None else np.asarray(noise)
+        noise = self.draw(1, 0, prior="normal")["noise"] if noise is None else numbers("noise", noise)
+        latents = numbers("latents", latents)
         noise = np.broadcast_to(noise, (len(latents), noise.shape[-1]))
         return self.run("detail", latent=latents, noise=noise)["image"]
 
     def encode(self, images):
         """The "mean" and "log_variance" of the posterior, the normal distribution of latents that fit an image."""
-        if not ((np.asarray(images) >= 0) & (np.asarray(images) <= 1)).all():
-            raise ValueError("expected images with values in [0, 1], got others; divide grey levels by 255")
-        return self.run("encoder", image=images)
+        images = numbers("images", images)
+        low, high = images.min(initial=0), images.max(initial=1)  # both are NaN if any value is
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+            advice = "clip them" if low >= -0.5 and high <= 1.5 else "divide grey levels by 255"
+            raise ValueError(f"expected images with values in [0, 1], got values from {low} to {high}; {advice}")
+        return self.run("encoder", image=np.clip(images, 0, 1))
 
     def run(self, name, **values):
         """Runs one graph: takes its inputs by name, and returns a dictionary of its outputs."""
@@ -108,7 +119,7 @@ class VAE:
 
 def checked_input(spec, value):
     """The value as an array of the manifest's dtype and shape, in which a word stands for any size."""
-    array = np.asarray(value, spec["dtype"])
+    array = numbers(spec["name"], value, spec["dtype"])
     fits = array.ndim == len(spec["shape"]) and all(
         size == axis if isinstance(axis, int) else size >= 1
         for size, axis in zip(array.shape, spec["shape"], strict=True)
@@ -117,6 +128,19 @@ def checked_input(spec, value):
         raise ValueError(f"expected {spec['name']} of shape {spec['shape']}, got {list(array.shape)}")
     if not np.isfinite(array).all():
         raise ValueError(f"expected finite values in {spec['name']}, got others")
+    if array.dtype == np.float32 and np.abs(array).max() > LARGEST:
+        raise ValueError(f"expected {spec['name']} from -1e6 to 1e6, got {np.abs(array).max()}")
+    return array
+
+
+def numbers(name, value, dtype=None):
+    """The value as an array of numbers; an error calls it by its name."""
+    try:
+        array = np.asarray(value, dtype)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError is PyTorch's
+        raise ValueError(f"expected {name} as an array of numbers, got {type(value).__name__} ({error})") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"expected {name} as an array of numbers, got {type(value).__name__}")
     return array
 
 
@@ -143,5 +167,8 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has stopped, as `head` does
+        os._exit(0)
     except (OSError, ValueError) as error:
         sys.exit(f"example.py: {error}")

@@ -1,0 +1,23 @@
+"""A few of the cases of `fuzzing.py` in each run of the tests, and ten thousand with the slow tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from fuzzing import SHARES, run
+
+NAMES = [case.__name__ for case, _, _ in SHARES]
+
+
+@pytest.mark.parametrize("at", range(len(SHARES)), ids=NAMES)
+def test_a_few_odd_cases_end_in_results_or_short_errors(at: int) -> None:
+    case, strategy, share = SHARES[at]
+    run(case, strategy(), int(200 * share))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("at", range(len(SHARES)), ids=NAMES)
+def test_ten_thousand_odd_cases_end_in_results_or_short_errors(at: int, part: int) -> None:
+    case, strategy, share = SHARES[at]
+    run(case, strategy(), int(2500 * share))

@@ -400,7 +400,8 @@ def picture_grid(
     >>> picture_grid(np.zeros((5, 1, 28, 28), np.uint8), columns=3, gap=2).shape
     (62, 92)
     """
-    images = as_numbers(images, "pictures")
+    if type(images) is not np.ndarray:
+        images = as_numbers(images, "pictures")
     if images.ndim == 4 and not len(images):
         raise UsageError("expected at least one picture, got none")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_gen import OutputError
+from vae_gen import ModelError, OutputError, find_model
 from vae_gen.internal.files import check_folder_can_be_made, filling_folder, replacing, replacing_folder, write_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions, links and devices")
@@ -159,6 +159,7 @@ def test_a_folder_whose_replacement_and_restoration_both_fail_is_kept_and_named(
             raise OSError(5, "Input/output error")
         return rename(self, other)
 
+    monkeypatch.setattr("ctypes.CDLL", None)  # a system without the call that exchanges two folders
     monkeypatch.setattr(Path, "replace", fails_from_the_third)
     with pytest.raises(OutputError, match="the old folder is now in ") as raised, replacing_folder(target, accept):
         pass
@@ -193,6 +194,35 @@ def test_what_a_killed_process_left_is_removed_when_the_output_is_written_again(
 
 
 @posix
+def test_files_that_were_not_moved_yet_when_a_process_was_killed_are_moved_by_the_next(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / "f").mkdir(exist_ok=True)
+        (tmp_path / "f" / name).write_text("old")
+    stop = f"move = Path.replace\ndef second(a, b): {KILL} if a.name == 'b' else move(a, b)\nPath.replace = second\n"
+    fill = "with filling_folder('f') as folder: [(folder / name).write_text('new') for name in 'abc']"
+    kill_while_writing(stop + fill, tmp_path)
+    read = {path.name: path.read_text() for path in (tmp_path / "f").glob("?")}
+    assert read == {"a": "new", "b": "old", "c": "old"}
+    with filling_folder(tmp_path / "f") as folder:
+        (folder / "d").write_text("new")
+    assert {path.name: path.read_text() for path in (tmp_path / "f").iterdir()} == dict.fromkeys("abcd", "new")
+
+
+def test_files_that_cannot_be_moved_stay_and_are_named(tmp_path: Path) -> None:
+    (tmp_path / "f" / "b").mkdir(parents=True)  # in the place of a file
+    moved = pytest.raises(OutputError, match="the rest of its new files is in ")
+    with moved as raised, filling_folder(tmp_path / "f") as folder:
+        for name in "abc":
+            (folder / name).write_text("new")
+    (left,) = (tmp_path / "f").glob(".*")
+    assert str(left) in str(raised.value)
+    (tmp_path / "f" / "b").rmdir()
+    with filling_folder(tmp_path / "f"):
+        pass
+    assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["a", "b", "c"]
+
+
+@posix
 def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a"
     with replacing(path) as one:
@@ -210,12 +240,28 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
 def test_a_model_that_was_moved_out_of_the_way_by_a_killed_process_comes_back(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "old").touch()
-    accept = f"def accept(folder): {KILL}"
+    accept = f"import ctypes; ctypes.CDLL = None  # a system that can't exchange folders\ndef accept(folder): {KILL}"
     kill_while_writing(f"{accept}\nwith replacing_folder('m', accept) as new: (new / 'x').touch()", tmp_path)
     assert not (tmp_path / "m").exists()
+    with pytest.raises(ModelError, match=r"the model is now \S+/\.m\.\w{8}\.old/m; move it back$"):
+        find_model(tmp_path / "m")
     with pytest.raises(RuntimeError), replacing_folder(tmp_path / "m", lambda folder: None):
         assert (tmp_path / "m" / "old").exists()
         raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the call that exchanges two folders is Linux's")
+def test_there_is_a_model_at_every_moment_of_its_replacement(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "old").touch()
+    with pytest.raises(OutputError, match=r"expected no \['old'\]"), replacing_folder(tmp_path / "m", refuse) as new:
+        (new / "x").touch()
+    assert [path.name for path in tmp_path.glob("*/*")] == ["old"]
+    accept = f"def accept(folder): {KILL}"
+    kill_while_writing(f"{accept}\nwith replacing_folder('m', accept) as new: (new / 'x').touch()", tmp_path)
+    assert [path.name for path in tmp_path.glob("m/*")] == ["x"]
+    check_folder_can_be_made(tmp_path / "m")
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,6 +28,7 @@ def decode(
     columns: options.Columns = 10,
     scale: options.Scale = None,
     dtype: options.Dtype = "uint8",
+    resume: options.Resume = False,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -64,18 +66,21 @@ def decode(
     scale = scale or (4 if target.format in out.GRIDS else 1)
     note = out.make_note("decode", {"count": count, "source": "latents"}, vae.manifest)
 
-    def decoded() -> Iterator[Pictures]:
-        for at in range(0, count, CHUNK):
+    def decoded(done: int) -> Iterator[Pictures]:
+        for at in range(done, count, CHUNK):
             part = rows[at : at + CHUNK]
             images = vae.decode(part, detail=detail)
             plain = part.latents if isinstance(part, Samples) else part
             yield Pictures(images if dtype == "float32" else to_grey_levels(images), plain)
 
-    chunks = console.watched(decoded(), count)
+    def chunks(done: int) -> Iterator[Pictures]:
+        return console.watched(decoded(done), count, done)
+
+    kept = 0
     if target.format in out.GRIDS:
         out.check_size(count, vae.manifest.image, scale, columns, target.format)
         with target.open() as file:
-            made = list(chunks)
+            made = list(chunks(0))
             levels = np.concatenate([chunk.images for chunk in made])
             frames = out.Frames.still(picture_grid(levels, columns, scale, out.GAP))
             file.write(out.encoded(frames, target.format, note))
@@ -84,8 +89,15 @@ def decode(
 
             preview(frames)
     else:
-        out.write_chunks(target, chunks, count, 0, scale, lambda index: note, vae.manifest, show=show)
+        noise = rows.noise if isinstance(rows, Samples) and detail else None
+        plain = rows.latents if isinstance(rows, Samples) else rows
+        digest = hashlib.sha256(plain.tobytes() + (b"" if noise is None else noise.tobytes()))
+        record = {"command": "decode", "latents": digest.hexdigest()[:12], "detail": detail, "provider": provider}
+        bulk = out.Bulk(chunks, count, 0, vae.manifest, {}, record)
+        kept = out.write_bulk(target, bulk, dtype, scale, lambda _: note, console, resume=resume, show=show)
 
     console.message(f"{out.counted(count)} of {out.counted(count, 'latent')} → {target.name}")
     facts = {"count": count, **target.facts, "shape": [count, *vae.image_shape], "dtype": dtype, "detail": detail}
+    if resume:
+        facts["kept"] = kept
     console.result("decode", vae.manifest, facts)

@@ -64,9 +64,9 @@ def _refuse_used(folder: Path) -> None:
     Raises:
         OutputError: the folder is not empty, or cannot be read.
     """
-    from vae_gen.internal.files import INSIDE, advice, remove_leftovers
+    from vae_gen.internal.files import advice, remove_leftovers
 
-    remove_leftovers(folder, INSIDE)
+    remove_leftovers(folder.resolve())
     try:
         found = next(folder.iterdir(), None) if folder.is_dir() else None
     except OSError as error:

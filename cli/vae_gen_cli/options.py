@@ -210,6 +210,14 @@ Dtype = Annotated[
         help="The type of array elements: grey levels 0 to 255, or numbers from 0 to 1.",
     ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", rich_help_panel=OUTPUT,
+        help="Continue an array or a folder that a killed command with the same options has left unfinished, and keep "
+             "what is made if this command is stopped.",
+    ),
+]
 Show = Annotated[
     bool, typer.Option("--show", rich_help_panel=OUTPUT, help="Also preview the pictures in the terminal.")
 ]

@@ -151,16 +151,17 @@ class Console:
             both = {"model": model_facts(manifest), "vae_gen": __version__}
             print(json.dumps({"command": command, **facts, **both}))
 
-    def watched(self, chunks: Iterable[Chunk], total: int) -> Iterator[Chunk]:
+    def watched(self, chunks: Iterable[Chunk], total: int, done: int = 0) -> Iterator[Chunk]:
         """Yields the chunks, and shows a progress bar on the terminal once the work has taken a second.
 
         Args:
             chunks: pictures that are made while they are read.
-            total: the number of pictures in all chunks.
+            total: the number of pictures in all chunks, and those that an earlier command has made.
+            done: the number of those.
         """
         visible = not self.quiet and sys.stderr.isatty()
         bar: Any = None
-        done, began = 0, time.monotonic()
+        began = time.monotonic()
         try:
             for chunk in chunks:
                 yield chunk
@@ -202,14 +203,16 @@ class Target:
         return "standard output" if self.path == STANDARD_OUTPUT else self.path
 
     @property
-    def nearby(self) -> str | None:
-        """The folder for temporary files: the one that the output lies in, so that they are on the same disk.
+    def is_direct(self) -> bool:
+        """Whether there can't be a hidden folder beside the output, from which a later command could continue.
 
-        None means the system's own folder, for standard output, a device, a pipe or a folder.
+        That is so for standard output, a device, a pipe, and a file in a folder that is read-only.
         """
+        from vae_gen.internal.files import is_stream
+
         path = Path(os.path.realpath(self.path))
-        special = self.path == STANDARD_OUTPUT or (path.exists() and not path.is_file())  # a device, a pipe
-        return None if special else str(path.parent)
+        is_alone = path.is_file() and not os.access(path.parent, os.W_OK)
+        return self.path == STANDARD_OUTPUT or is_stream(self.path) or is_alone
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -252,8 +255,8 @@ def parse_target(
     """
     if output is None:
         return Target(_unused(default_stem, chosen or formats[0]), chosen or formats[0])
-    if output == STANDARD_OUTPUT:
-        target = Target(output, chosen or formats[0])
+    if output in (STANDARD_OUTPUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        target = Target(STANDARD_OUTPUT, chosen or formats[0])
         if console.as_json:
             raise UsageError("expected standard output for one thing, got -o - and --json; name a file with -o")
         if target.format != "json" and sys.stdout.isatty():
@@ -290,6 +293,8 @@ def refuse_idle_picture_options(context: typer.Context, target: Target) -> None:
     """
     if target.format not in GRIDS:
         refuse_idle(context, "--columns", "grids (.png, .webp)")
+    if target.format in GRIDS or target.is_direct:
+        refuse_idle(context, "--resume", "arrays and folders on disk (.npy, .npz, /)")
     if target.format in ARRAYS:
         refuse_idle(context, "--scale", "pictures, not to arrays (.npy, .npz)")
     else:
@@ -409,53 +414,102 @@ def encoded(frames: Frames, format_name: str, note: str) -> bytes:
     return buffer.getvalue()
 
 
-def write_chunks(
-    target: Target,
-    chunks: Iterable[Pictures],
-    count: int,
-    start: int,
-    scale: int,
-    note: Callable[[int], str],
-    manifest: Manifest,
-    *,
-    show: bool,
-) -> None:
-    """Writes any number of pictures to an array or a folder, while they are made.
+@dataclass(frozen=True)
+class Bulk:
+    """Any number of pictures, which are written to an array or a folder while they are made."""
+
+    make: Callable[[int], Iterator[Pictures]]
+    """makes the pictures from this one on, counted from 0; grey levels for a folder"""
+    count: int
+    start: int
+    """the index of the first picture, which names the files of a folder"""
+    manifest: Manifest
+    """the model that makes the pictures, which an .npz file records"""
+    facts: Mapping[str, NDArray[Any]]
+    """the arrays of an .npz file that belong to all pictures"""
+    record: Mapping[str, object]
+    """the options that the bytes of the output depend on"""
+
+
+def write_bulk(
+    target: Target, bulk: Bulk, dtype: str, scale: int, note: Callable[[int], str], console: Console, *,
+    resume: bool, show: bool,
+) -> int:  # fmt: skip
+    """Writes pictures to a .npy, a .npz or a folder, and returns how many an interrupted command had made.
 
     Args:
-        target: a .npy, a .npz or a folder.
-        chunks: the pictures; grey levels for a folder.
-        count: the number of pictures in all chunks.
-        start: the index of the first picture, which names the files of a folder.
+        target: where to.
+        bulk: the pictures.
+        dtype: the dtype of an array: uint8 or float32.
         scale: in a folder, each pixel becomes scale × scale pixels.
         note: returns the text chunk for the PNG of the picture with this index.
-        manifest: the model that made the pictures, which an .npz file records.
-        show: also preview the first fifty pictures in the terminal.
+        console: prints how many pictures are kept.
+        resume: continue what an interrupted command has left.
+        show: also preview the first fifty pictures that are made now in the terminal.
     """
-    from vae_gen.internal.saving import to_image, write_folder, write_npy, write_npz
+    from vae_gen import Pictures
+    from vae_gen.internal.saving import Part, to_image, write_npy, write_npz
+    from vae_gen.internal.unfinished import unfinished
 
     first: list[Pictures] = []
 
-    def noticed() -> Iterator[Pictures]:
-        for chunk in chunks:
+    def made(kept: int) -> Iterator[Pictures]:
+        if resume:
+            found = f"kept {counted(kept)} of" if kept else "found nothing to continue from"
+            console.message(f"{found} an interrupted command; {counted(bulk.count - kept)} to make")
+        for chunk in bulk.make(kept) if kept < bulk.count else ():
             if not first:
-                first.append(chunk[:PREVIEW])
+                first.append(Pictures(chunk.images[:PREVIEW], chunk.latents[:PREVIEW]))
             yield chunk
 
-    def files() -> Iterator[tuple[int, bytes]]:
-        levels = itertools.chain.from_iterable(chunk.images for chunk in noticed())
-        for index, picture in enumerate(levels, start):
-            yield index, encoded(Frames.still(to_image(picture, scale)), "png", note(index))
+    def parts(kept: int) -> Iterator[Part]:
+        return (Part(chunk.images, chunk._rows() if target.format == "npz" else {}) for chunk in made(kept))
 
-    if target.format == FOLDER:
-        write_folder(target.path, files(), start + count - 1)
-    else:
+    def files(kept: int) -> Iterator[Iterator[bytes]]:
+        index = itertools.count(bulk.start + kept)
+        for chunk in made(kept):
+            yield (encoded(Frames.still(to_image(one, scale)), "png", note(next(index))) for one in chunk.images)
+
+    def write_array(file: BinaryIO, parts: Iterable[Part], near: Path | None) -> None:
+        if target.format == "npy":
+            write_npy(file, parts, bulk.count)
+        else:
+            write_npz(file, parts, bulk.facts, bulk.count, near, bulk.manifest)
+
+    is_folder = target.format == FOLDER
+    kept = 0
+    if target.is_direct:
         with target.open() as file:
-            if target.format == "npy":
-                write_npy(file, noticed(), count)
+            write_array(file, parts(0), None)
+    else:
+        record = _record(target, bulk, scale if is_folder else dtype)
+        with unfinished(target.path, record, is_folder=is_folder, resume=resume) as work:
+            if is_folder:
+                work.write_files(bulk.start, bulk.start + bulk.count - 1, files)
             else:
-                write_npz(file, noticed(), count, target.nearby, manifest)
-    if show:
+                with work.open() as file:
+                    image = bulk.manifest.image
+                    shape = (image.channels, image.height, image.width)
+                    write_array(file, work.parts(shape, dtype, file, parts), work.folder)
+            kept = work.kept
+    if show and first:
         from .sheets import preview
 
         preview(Frames.still(first[0].grid(10)))
+    return kept
+
+
+def _record(target: Target, bulk: Bulk, how: int | str) -> dict[str, str]:
+    """What the bytes of a bulk output depend on, in words; another command continues it only if they are equal."""
+    import hashlib
+
+    import onnxruntime
+
+    graphs = hashlib.sha256("".join(graph.sha256 for graph in bulk.manifest.graphs.values()).encode())
+    record = {
+        "output": Path(os.path.realpath(target.path)).name, "format": target.format, **bulk.record,
+        "scale" if target.format == FOLDER else "dtype": how, "start": bulk.start, "count": bulk.count,
+        "model": f"{bulk.manifest.name} {bulk.manifest.version} ({graphs.hexdigest()[:12]})",
+        "vae-gen": __version__, "ONNX Runtime": onnxruntime.__version__,
+    }  # fmt: skip
+    return {key: str(value) for key, value in record.items()}

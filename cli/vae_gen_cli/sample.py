@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from . import options
 from . import output as out
+
+if TYPE_CHECKING:
+    from vae_gen import Pictures
 
 RECORDED = ("seed", "start", "count", "layout", "columns", "scale", "prior", "label", "temperature", "detail")
 """The parameters that a PNG records, and that `repeat` gives back to this command."""
@@ -36,6 +40,7 @@ def sample(
     scale: options.Scale = None,
     layout: Annotated[Literal["grid", "single"], typer.Option("--layout", hidden=True)] = "grid",  # for `repeat`
     dtype: options.Dtype = "uint8",
+    resume: options.Resume = False,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -51,10 +56,13 @@ def sample(
     """
     import numpy as np
 
+    from vae_gen import UsageError
     from vae_gen._pictures import picture_grid
     from vae_gen.internal.choice import check_range, draw_seed, resolve_choice
 
     console = out.Console(as_json, quiet)
+    if resume and seed is None:
+        raise UsageError("expected --seed for --resume, got none; give the options of the command that was interrupted")
     seed_was_drawn = seed is None
     seed = draw_seed() if seed is None else seed
     check_range(seed, start, count)
@@ -67,17 +75,21 @@ def sample(
     choice = resolve_choice(vae.manifest, prior, label, temperature, detail)
     sampler = vae._sampler(choice, seed)
     sampler.open()
-    chunks = console.watched(sampler.stream(start, count, grey=dtype == "uint8"), count)
+
+    def chunks(done: int) -> Iterator[Pictures]:
+        made = sampler.stream(start + done, count - done, grey=dtype == "uint8")
+        return console.watched(made, count, done)
 
     def note(first: int, number: int, layout: str) -> str:
         size = {"count": number, "layout": layout, "columns": columns if layout == "grid" else 1, "scale": scale}
         choices = {"seed": str(seed), "start": str(first), **size, **asdict(choice)}
         return out.make_note("sample", choices, vae.manifest)
 
+    kept = 0
     if target.format in out.GRIDS:
         out.check_size(count, vae.manifest.image, scale, columns, target.format)
         with target.open() as file:
-            made = list(chunks)
+            made = list(chunks(0))
             levels = np.concatenate([chunk.images for chunk in made])
             frames = out.Frames.still(picture_grid(levels, columns, scale, out.GAP if is_grid else 0))
             file.write(out.encoded(frames, target.format, note(start, count, layout)))
@@ -87,13 +99,18 @@ def sample(
             preview(frames)
     else:
         singles = functools.partial(note, number=1, layout="single")
-        out.write_chunks(target, chunks, count, start, scale, singles, vae.manifest, show=show)
+        facts = {"seed": np.array(seed, np.int64), "start": np.array(start, np.int64)}
+        record = {"command": "sample", "seed": seed, **asdict(choice), "provider": provider}
+        bulk = out.Bulk(chunks, count, start, vae.manifest, facts, record)
+        kept = out.write_bulk(target, bulk, dtype, scale, singles, console, resume=resume, show=show)
 
     origin = f"seed {seed}{' (drawn at random)' if seed_was_drawn else ''}{f', from index {start}' if start else ''}"
     console.message(f"{out.counted(count)} of {origin}{options.unusual(choice, vae.manifest)} → {target.name}")
     if as_json:
-        facts = {"seed": str(seed), "start": str(start), "count": count, **target.facts, **asdict(choice)}
-        facts |= {"shape": [count, *vae.image_shape], "dtype": dtype}
+        result = {"seed": str(seed), "start": str(start), "count": count, **target.facts, **asdict(choice)}
+        result |= {"shape": [count, *vae.image_shape], "dtype": dtype}
+        if resume:
+            result["kept"] = kept
         if choice.has_labels(vae.manifest) and count <= out.MAX_PICTURES:
-            facts["labels"] = vae.fitted_prior().draw_labels(seed, start, count, choice.label).tolist()
-        console.result("sample", vae.manifest, facts)
+            result["labels"] = vae.fitted_prior().draw_labels(seed, start, count, choice.label).tolist()
+        console.result("sample", vae.manifest, result)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vae_gen import Manifest, ModelError, OutputError, UsageError
-from vae_gen.internal.files import INSIDE, check_folder_can_be_made, remove_leftovers
+from vae_gen.internal.files import check_folder_can_be_made, remove_leftovers
 
 
 def check_place(out: Path, *, force: bool) -> None:
@@ -22,7 +22,7 @@ def check_place(out: Path, *, force: bool) -> None:
         UsageError: a model is there, and `force` is false.
         OutputError: `out` holds other files, or cannot be written.
     """
-    remove_leftovers(out, INSIDE)
+    remove_leftovers(out.resolve())
     if out.is_dir() and any(out.iterdir()):
         refuse_strangers(out)
         if not force:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import stat
-import tempfile
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,64 +43,170 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     The file is on disk (fsync) before it is renamed. A symbolic link keeps pointing where it points, a file
     keeps its permission bits, and a device or a pipe is written in place, because renaming over it would remove it.
+    Where a file can be written but not renamed (a folder that is read-only, a mounted file), its bytes are replaced.
 
     Raises:
         OutputError: no such parent folder, `path` is a folder, no permission, or the disk is full.
     """
-    target = Path(os.path.realpath(path))
-    with _naming_failures(path):
-        if not target.parent.is_dir():
-            raise OutputError(f"cannot write {path}: there is no folder {target.parent}; create it first")
-        if target.is_dir():
-            raise OutputError(f"cannot write {path}: it is a folder; name a file, or end the path in / for a folder")
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            with target.open("wb") as file:
+    with naming_failures(path):
+        if is_stream(path):
+            with Path(path).open("wb") as file:
                 yield file
             return
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
-        prefix = f".{target.name[:60]}."
-        remove_leftovers(target.parent, prefix)
-        descriptor, aside = _temporary_file(target.parent, prefix)
-        with contextlib.ExitStack() as lock:
-            if os.name == "posix":  # keeps the lock until the file has its name; Windows can't rename an open file
-                lock.callback(os.close, os.dup(descriptor))
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
-                with contextlib.suppress(OSError):  # some network file systems have no permission bits
-                    Path(aside).chmod(mode)
-                Path(aside).replace(target)
-            except BaseException:
-                Path(aside).unlink(missing_ok=True)
-                raise
+        target = check_file(path)
+        remove_leftovers(target)
+        with _temporary_file(target) as (file, aside):
+            yield file
+            on_disk(file)
+            if os.name != "posix":  # where an open file can't be renamed
+                file.close()
+            take_place(aside, target)
 
 
-def remove_leftovers(folder: Path, prefix: str) -> None:
-    """Removes temporary files and folders that a killed process has left for an output which is now written again.
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a pipe or a device, to which bytes are written at once, and of which none can be taken back.
 
-    Args:
-        folder: where they may lie.
-        prefix: how the names of the temporary files begin. They go on with eight random letters, and end in `.part`.
+    The path is not resolved first: `>(wc -c)` is a link to a pipe that has no name.
     """
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
-            rest = entry.name.removeprefix(prefix)
-            if len(rest) == 13 and rest.endswith(".part") and entry.name != rest and not entry.is_symlink():
-                with _without_owner(entry.path) as free:
-                    if free and entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(entry, ignore_errors=True)
-                    elif free:
-                        Path(entry).unlink()
+    place = Path(path)
+    return place.exists() and not place.is_file() and not place.is_dir()
+
+
+def check_file(path: str | os.PathLike[str]) -> Path:
+    """Checks that `path` may become a file, and returns where it is when links are followed.
+
+    Raises:
+        OutputError: there is no such parent folder, or `path` is a folder or a file that is read-only.
+    """
+    target = followed(path)
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {target.parent}; create it first")
+    if target.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; name a file, or end the path in / for a folder")
+    check_not_read_only(target, path)
+    return target
+
+
+def check_not_read_only(file: Path, name: str | os.PathLike[str]) -> None:
+    """Refuses to replace a file that nobody may write, or that this user may not write.
+
+    Raises:
+        OutputError: the file is read-only; the message calls it `name`.
+    """
+    if file.exists() and (not os.access(file, os.W_OK) or not file.stat().st_mode & 0o222):
+        raise OutputError(f"cannot write {name}: the file is read-only; choose another name, or make it writable first")
+
+
+def followed(path: str | os.PathLike[str]) -> Path:
+    """Where an output is when links are followed.
+
+    A link that another user has made in a folder like /tmp is not followed, because it may lead to a file of this
+    user; Linux has the same rule for programs that open the file (protected_symlinks).
+
+    Raises:
+        OutputError: there is such a link.
+    """
+    place = Path(path)
+    for _ in range(40):
+        if os.name != "posix" or not place.is_symlink():
+            break
+        folder = place.parent.stat()
+        is_shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+        if is_shared and place.lstat().st_uid not in (os.geteuid(), folder.st_uid):
+            raise OutputError(f"cannot write {path}: {place} is a link that another user has made; choose another name")
+        place = place.parent / place.readlink()
+    return Path(os.path.realpath(place))
+
+
+def on_disk(file: BinaryIO) -> None:
+    """Waits until what was written to a file is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def take_place(aside: Path, target: Path) -> None:
+    """Gives a finished file its name. The permission bits of a file that it replaces are kept."""
+    if target.exists():
+        with contextlib.suppress(OSError):  # some network file systems have no permission bits
+            aside.chmod(stat.S_IMODE(target.stat().st_mode))
+    try:
+        aside.replace(target)
+    except OSError as error:
+        # A mounted file, another disk, or a folder that is read-only.
+        if error.errno not in (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS) or not target.exists():
+            raise
+        _overwrite(target, aside)
+        aside.unlink()
+
+
+def _overwrite(target: Path, aside: Path) -> None:
+    """Writes the bytes of one file into another one, which is left alone if the disk has no space for them."""
+    with target.open("r+b") as file, aside.open("rb") as source:
+        before, size = file.seek(0, os.SEEK_END), aside.stat().st_size
+        try:
+            if hasattr(os, "posix_fallocate") and size:
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            file.truncate(before)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+        file.seek(0)
+        shutil.copyfileobj(source, file, 1 << 20)
+        file.truncate()
+        on_disk(file)
+
+
+# Temporary files and folders. The process that makes one locks it, and the lock ends with the process.
+
+
+INSIDE = ".vae-gen."
+"""How the names of temporary folders inside of an output begin."""
+CONTENT, COMPLETE = "content", "complete"
+"""In a temporary folder whose files move into a folder that exists: where they lie, and a mark that all were made."""
+
+
+def beside(target: Path) -> str:
+    """How the names of temporary files and folders beside an output begin."""
+    return f".{target.name[:60]}."
+
+
+def leftovers(target: Path) -> Iterator[Path]:
+    """The temporary files and folders for an output: beside it, and in it if it is a folder.
+
+    Their names go on with eight random letters, and end in `.part`. Those of other users are left out.
+    """
+    for folder, prefix in ((target.parent, beside(target)), (target, INSIDE)):
+        with contextlib.suppress(OSError):
+            for entry in [entry for entry in os.scandir(folder) if not entry.is_symlink()]:
+                rest = entry.name.removeprefix(prefix)
+                is_ours = os.name != "posix" or entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+                if is_ours and len(rest) == 13 and rest.endswith(".part") and entry.name != rest:
+                    yield Path(entry.path)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Removes what killed processes have left for an output which is now written again."""
+    for entry in leftovers(target):
+        with contextlib.suppress(OSError), without_owner(entry) as free:
+            if free:
+                discard(entry, target)
+
+
+def discard(leftover: Path, target: Path) -> None:
+    """Removes a temporary file or folder; if all its files were made, the rest of them moves to the output first."""
+    if not leftover.is_dir():
+        leftover.unlink()
+        return
+    if (leftover / COMPLETE).exists() and (leftover / CONTENT).is_dir():
+        move_files(leftover / CONTENT, target)
+    shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _without_owner(path: str | os.PathLike[str]) -> Iterator[bool]:
-    """Whether the process that made a temporary file or folder has ended.
+def without_owner(path: str | os.PathLike[str]) -> Iterator[bool]:
+    """Whether the process that made a temporary file or folder has ended. If so, this one is its owner in the block.
 
-    A process locks what it is writing, and the lock ends with the process. Where there are no such locks (Windows, some
-    network file systems) nothing is without an owner.
+    Where there are no locks (Windows, some network file systems) nothing is without an owner.
     """
     try:
         import fcntl  # not on Windows
@@ -115,28 +221,69 @@ def _without_owner(path: str | os.PathLike[str]) -> Iterator[bool]:
             free = True
         except OSError:
             free = False
-        with contextlib.suppress(OSError):
-            yield free
+        yield free
     finally:
         os.close(descriptor)
 
 
-def _temporary_file(folder: Path, prefix: str) -> tuple[int, str]:
-    """Makes a file that `remove_leftovers` doesn't remove while it is open; returns its descriptor and its path."""
+@contextlib.contextmanager
+def _temporary_file(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Makes a file beside `target`, open for writing, which is deleted at the end unless it was renamed."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    mode = stat.S_IMODE(target.stat().st_mode) | 0o600 if target.exists() else 0o666  # less what the umask takes
+    place = target.parent
     while True:
-        descriptor, path = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=folder)
+        path = place / f"{beside(target)}{os.urandom(4).hex()}.part"
+        try:
+            descriptor = os.open(path, flags, mode)
+        except FileExistsError:
+            continue
+        except OSError:
+            if not target.exists() or place != target.parent:
+                raise
+            import tempfile  # seldom needed
+
+            place = Path(tempfile.gettempdir())  # and then the file is overwritten
+            continue
         if _owned(descriptor, path):
-            return descriptor, path
+            break
         os.close(descriptor)
+    with open(descriptor, "r+b") as file:  # noqa: PTH123 - of a descriptor
+        try:
+            yield file, path
+        except BaseException:
+            if os.name != "posix":
+                file.close()
+            path.unlink(missing_ok=True)
+            raise
 
 
-def _owned(descriptor: int, path: str) -> bool:
+@contextlib.contextmanager
+def new_folder(place: Path, prefix: str, suffix: str = ".part") -> Iterator[Path]:
+    """Makes a folder that belongs to this process in the block; it stays."""
+    while True:
+        folder, descriptor = place / f"{prefix}{os.urandom(4).hex()}{suffix}", None
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            with contextlib.suppress(OSError):  # Windows opens no folders
+                descriptor = os.open(folder, os.O_RDONLY)
+            if descriptor is None or _owned(descriptor, folder):
+                break
+            os.close(descriptor)
+    try:
+        yield folder
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _owned(descriptor: int, path: Path) -> bool:
     """Locks a temporary file or folder until it is closed; false if another process removed it before it was locked."""
     with contextlib.suppress(OSError, ImportError):
         import fcntl  # not on Windows
 
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return Path(path).exists()
+    return path.exists()
 
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -167,21 +314,30 @@ def replacing_folder(
     Raises:
         OutputError: no such parent folder, a file or another folder is in the way, no permission, or the disk is full.
     """
-    target = Path(os.path.realpath(path))
-    with _naming_failures(path), _folder_aside(path, *_place(target)) as aside:
-        yield aside
-        appeared = OutputError(f"cannot write {path}: a folder with files appeared there; choose another name")
-        if aside.parent == target:
-            if any(entry != aside for entry in target.iterdir()):
+    target = _place(path)
+    appeared = OutputError(f"cannot write {path}: a folder with files appeared there; choose another name")
+    if _is_empty(target):
+        with filling_folder(path) as folder:
+            yield folder
+            if not all(entry.name.startswith(INSIDE) for entry in target.iterdir()):
                 raise appeared
-            for entry in sorted(aside.iterdir()):
-                entry.replace(target / entry.name)
-            return
+        return
+    with naming_failures(path), _temporary_folder(target.parent, beside(target), ".part") as aside:
+        yield aside
         if _renamed(aside, target):
             return
         if may_replace is None:
             raise appeared
-        with _temporary_folder(target.parent, f".{target.name[:60]}.", ".old") as old:
+        if _exchanged(aside, target):
+            try:
+                may_replace(aside)
+            except BaseException as error:
+                if not _exchanged(aside, target):
+                    kept = aside.replace(aside.with_suffix(".old"))
+                    raise OutputError(f"cannot write {path}: {error}; the old folder is now {kept}") from error
+                raise
+            return
+        with _temporary_folder(target.parent, beside(target), ".old") as old:
             target.replace(old / target.name)  # a crash before the next renaming leaves the folder here
             try:
                 may_replace(old / target.name)
@@ -200,8 +356,47 @@ def check_folder_can_be_made(path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: as `replacing_folder`.
     """
-    with _naming_failures(path), _folder_aside(path, *_place(Path(os.path.realpath(path)))):
+    target = _place(path)
+    place = (target, INSIDE) if _is_empty(target) else (target.parent, beside(target))
+    with naming_failures(path), _temporary_folder(*place, ".part"):
         pass
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    """Checks that `path` may become a folder, and removes or brings back what killed processes have left there."""
+    with naming_failures(path):
+        target = check_folder(path)
+        remove_leftovers(target)
+        if not target.exists():
+            for old in moved_away(target):
+                with contextlib.suppress(OSError), without_owner(old.parent) as free:
+                    if free:
+                        old.replace(target)
+                        old.parent.rmdir()
+    return target
+
+
+def moved_away(target: Path) -> list[Path]:
+    """Where a folder is that a process has moved away to replace it, if it was killed before it did."""
+    return list(target.parent.glob(f"{glob.escape(beside(target))}????????.old/{glob.escape(target.name)}"))
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchanges two folders, so that at no moment one of the names is free; false if this system can't."""
+    import ctypes  # takes 10 ms, and is seldom needed
+
+    first, second = os.fsencode(one), os.fsencode(other)
+    try:
+        library = ctypes.CDLL(None)
+        if sys.platform == "darwin":
+            return bool(library.renamex_np(first, second, 2) == 0)  # RENAME_SWAP
+        return bool(library.renameat2(-100, first, -100, second, 2) == 0)  # AT_FDCWD, RENAME_EXCHANGE
+    except (AttributeError, OSError, TypeError):  # Windows, and Linux without glibc
+        return False
 
 
 @contextlib.contextmanager
@@ -209,46 +404,77 @@ def filling_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Makes a folder to write files into; all of them move to `path` when the block ends without an error.
 
     Other files of an existing folder stay, also if the folder appears while the block runs. A folder that doesn't exist
-    is made, if its parent exists.
+    is made, if its parent exists. A process that is killed while the files move leaves a mark, so that the next one
+    that writes to this folder moves the rest.
 
     Raises:
         OutputError: no such parent folder, `path` is a file, no permission, or the disk is full.
     """
-    target = Path(os.path.realpath(path))
-    is_new = not target.is_dir()
-    place = _place(target) if is_new else (target, INSIDE)
-    with _naming_failures(path), _folder_aside(path, *place) as aside:
-        yield aside
-        if not (is_new and _renamed(aside, target)):
-            for file in sorted(aside.iterdir()):
-                file.replace(target / file.name)
+    with naming_failures(path):
+        target = check_folder(path)
+        remove_leftovers(target)
+        with new_folder(*place_to_fill(target)) as work:
+            try:
+                (work / CONTENT).mkdir()
+                yield work / CONTENT
+                fill(path, target, work)
+            except BaseException:
+                if not (work / COMPLETE).exists():
+                    shutil.rmtree(work, ignore_errors=True)
+                raise
 
 
-INSIDE = ".vae-gen."
-"""How the names of temporary folders inside of an output begin."""
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """Checks that `path` may become a folder, and returns where it is when links are followed.
 
-
-def _place(target: Path) -> tuple[Path, str]:
-    """Where the folder that becomes `target` is made, and how its name begins."""
-    if target.is_dir():
-        remove_leftovers(target, INSIDE)
-        if not any(target.iterdir()):
-            return target, INSIDE
-    return target.parent, f".{target.name[:60]}."
-
-
-@contextlib.contextmanager
-def _folder_aside(path: str | os.PathLike[str], place: Path, prefix: str) -> Iterator[Path]:
-    """Makes a hidden folder in `place`, which is removed at the end unless it was renamed; `path` is for errors."""
-    if not place.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {place}; create it first")
+    Raises:
+        OutputError: there is no such parent folder, or `path` is a file.
+    """
+    target = followed(path)
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {target.parent}; create it first")
     if Path(path).exists() and not Path(path).is_dir():
         raise OutputError(f"cannot write {path}: a file of that name is in the way; choose another name")
-    remove_leftovers(place, prefix)
-    _bring_back(Path(os.path.realpath(path)))
-    with _temporary_folder(place, prefix, ".part") as aside:
-        aside.chmod(0o777 & ~_umask())
-        yield aside
+    return target
+
+
+def place_to_fill(target: Path) -> tuple[Path, str]:
+    """Where files for a folder are made, and how the name of their temporary folder begins."""
+    return (target, INSIDE) if target.is_dir() else (target.parent, beside(target))
+
+
+def fill(path: str | os.PathLike[str], target: Path, work: Path) -> None:
+    """Moves the files of a temporary folder to `target`, and removes it.
+
+    Args:
+        path: how `target` is called in errors.
+        target: the folder.
+        work: the temporary folder.
+
+    Raises:
+        OutputError: a file that is there is read-only, and nothing was moved. Or a file can't be moved; the message
+            names the folder that the others are in.
+    """
+    if target.is_dir():
+        for file in (work / CONTENT).iterdir():
+            check_not_read_only(target / file.name, Path(path) / file.name)
+    (work / COMPLETE).touch()
+    try:
+        move_files(work / CONTENT, target)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}; the rest of its new files is in {work}, and the next command that "
+            "writes there moves it"
+        ) from error
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def move_files(folder: Path, target: Path) -> None:
+    """Moves all files of a folder into another one; if that doesn't exist, the folder is renamed."""
+    if not target.is_dir() and _renamed(folder, target):
+        return
+    for file in sorted(folder.iterdir(), key=lambda file: (file.name == "manifest.json", file.name)):
+        file.replace(target / file.name)  # the manifest last, because it makes a model of the folder
 
 
 @contextlib.contextmanager
@@ -257,35 +483,16 @@ def _temporary_folder(place: Path, prefix: str, suffix: str) -> Iterator[Path]:
 
     After an error an `.old` folder is only removed if it is empty, because what is in it may be the only copy.
     """
-    while True:
-        folder, descriptor = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=place)), None
-        with contextlib.suppress(OSError):  # Windows opens no folders
-            descriptor = os.open(folder, os.O_RDONLY)
-        if descriptor is None or _owned(descriptor, str(folder)):
-            break
-        os.close(descriptor)
-    try:
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-    except BaseException:
-        if suffix != ".old":
+    with new_folder(place, prefix, suffix) as folder:
+        try:
+            yield folder
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        raise
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _bring_back(target: Path) -> None:
-    """Brings back a folder that a process moved out of the way before it was killed, if nothing took its place."""
-    name = glob.escape(target.name)
-    for old in target.parent.glob(f".{glob.escape(target.name[:60])}.????????.old/{name}"):
-        with _without_owner(old.parent) as free:
-            if free and not target.exists():
-                old.replace(target)
-                old.parent.rmdir()
+        except BaseException:
+            if suffix != ".old":
+                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise
 
 
 def _renamed(folder: Path, target: Path) -> bool:
@@ -515,7 +722,7 @@ class Json:
 
 
 @contextlib.contextmanager
-def _naming_failures(path: str | os.PathLike[str]) -> Iterator[None]:
+def naming_failures(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turns an OSError in the block into an OutputError that names the output and the reason."""
     try:
         yield
@@ -523,10 +730,3 @@ def _naming_failures(path: str | os.PathLike[str]) -> Iterator[None]:
         raise  # the reader has closed the pipe, which is not a failure to write
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice(error)}") from error
-
-
-def _umask() -> int:
-    """The permission bits that this process removes from new files; they can only be read by setting them."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -5,6 +5,7 @@ No other module opens a graph.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._errors import ModelError, UnavailableError, UsageError, shown
-from .files import MOST_JSON_BYTES, path_text, read_regular
+from .files import MOST_JSON_BYTES, moved_away, path_text, read_regular
 from .manifest import PRIOR_FILE, GraphFile, Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -181,7 +182,10 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     for folder in named_folders():
         if folder.name == name:
             return folder
-    raise ModelError(f"expected a model folder or one of {', '.join(model_names()) or 'no models'}, got {name}")
+    expected = f"expected a model folder or one of {', '.join(model_names()) or 'no models'}, got {name}"
+    for old in moved_away(path.absolute()):
+        expected += f"; a command that was to replace this model was killed, and the model is now {old}; move it back"
+    raise ModelError(expected)
 
 
 def shipped_models() -> tuple[str, ...]:
@@ -273,8 +277,8 @@ class CheckedSession:
     Everything but `run` is that of the session itself.
     """
 
-    def __init__(self, session: Session, graph: GraphFile) -> None:
-        self._session, self._file = session, graph.file
+    def __init__(self, session: Session, graph: GraphFile, *run_options: Any) -> None:
+        self._session, self._file, self._run_options = session, graph.file, run_options
         self._promised = {spec.name: spec for spec in graph.outputs}
 
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> Sequence[Any]:
@@ -283,7 +287,7 @@ class CheckedSession:
         Raises:
             ModelError: an output has another shape than the manifest promises, or values that can't be right.
         """
-        outputs = self._session.run(output_names, input_feed)
+        outputs = self._session.run(output_names, input_feed, *self._run_options)
         count = input_feed.get("count")
         rows = len(next(iter(input_feed.values()))) if count is None else int(count)
         for name, values in zip(output_names or self._promised, outputs, strict=True):
@@ -388,7 +392,7 @@ class Graphs:
 
             check_graph(content, graph.file)
         session: Session = open_session(content, graph, self._provider)
-        return CheckedSession(session, graph) if self.checks_results else session
+        return CheckedSession(session, graph, _stoppable()) if self.checks_results else session
 
     def _start_again_after_a_fork(self) -> None:
         """Forgets what belongs to the parent process: a lock that may be held for ever, and sessions that may be busy.
@@ -417,6 +421,23 @@ def check_provider(provider: object) -> str:
             "services; leave it out for cpu"
         )
     return provider
+
+
+@functools.cache
+def _stoppable() -> onnxruntime.RunOptions:
+    """The options of every run of a graph in this process; `stop_running` sets its `terminate`."""
+    import onnxruntime
+
+    return onnxruntime.RunOptions()
+
+
+def stop_running(stop: bool) -> None:
+    """Ends all graphs that run in this process with an error, behind the node that they are at, or lets them run again.
+
+    A signal handler of Python could not do it: it waits until the graph that the main thread runs has ended.
+    """
+    if _stoppable.cache_info().currsize:
+        _stoppable().terminate = stop
 
 
 def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onnxruntime.InferenceSession:
@@ -449,16 +470,21 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
     # Otherwise a file that is also in ONNX Runtime's own format would be read as that, which nobody checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=[wanted])
+        # With its fallback, ONNX Runtime prints an error on standard output and tries the CPU.
+        session = onnxruntime.InferenceSession(content, options, providers=[wanted], enable_fallback=False)
     except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
         reason = " ".join(str(error).split())[:200]
+        if wanted != PROVIDERS["cpu"]:
+            raise UnavailableError(
+                f"{graph.file}: expected the execution provider {wanted} to open it, got: {reason}; "
+                "check its driver and libraries, or leave --provider out"
+            ) from error
         raise ModelError(f"{graph.file}: ONNX Runtime {onnxruntime.__version__} cannot load it: {reason}") from error
     if wanted not in session.get_providers():
         raise UnavailableError(
             f"expected the execution provider {wanted} to start, got {', '.join(session.get_providers())}; "
             "check its driver and libraries, or leave --provider out"
         )
-    session.disable_fallback()  # otherwise a failed run is silently repeated with another provider
     session._model_bytes = None  # kept only for that repetition: 3.6 MB of the default model's 96 MB in memory
     for kind, promised, found in (
         ("inputs", graph.inputs, session.get_inputs()),

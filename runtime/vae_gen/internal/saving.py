@@ -11,10 +11,10 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -37,6 +37,15 @@ ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest date that a zip file can hold: a real date would make the bytes of each run different."""
 
 
+class Part(NamedTuple):
+    """Consecutive pictures of an array that is written part by part."""
+
+    images: NDArray[Any]
+    """[n, channels, height, width]"""
+    rows: Mapping[str, NDArray[Any]]
+    """the arrays of an .npz that have a row for each picture, by their names"""
+
+
 def save(pictures: Pictures, path: str | os.PathLike[str], columns: int | None, scale: int | None) -> None:
     """Writes pictures as the ending of the path asks; `Pictures.save` describes the formats and errors."""
     text = path_text(path, "a file or a folder")
@@ -57,10 +66,11 @@ def save(pictures: Pictures, path: str | os.PathLike[str], columns: int | None, 
     if ending in (".npy", ".npz"):
         with replacing(text) as file:
             if ending == ".npy":
-                write_npy(file, [pictures])
+                write_npy(file, [Part(pictures.images, {})])
             else:
                 graphs = getattr(pictures, "_graphs", None)  # samples have their model, except an unpickled copy
-                write_npz(file, [pictures], manifest=None if graphs is None else graphs.manifest)
+                manifest = None if graphs is None else graphs.manifest
+                write_npz(file, [Part(pictures.images, pictures._rows())], pictures._facts(), manifest=manifest)
         return
     levels = pictures.grey_levels().reshape(-1, *pictures.shape[-3:])  # [n, channels, height, width]
     if ending == "/":
@@ -91,69 +101,80 @@ def write_folder(path: str | os.PathLike[str], files: Iterable[tuple[int, bytes]
         files: the index and the content of each file.
         last: the largest index, which decides how many digits the names have.
     """
-    digits = max(6, len(str(last)))
     with filling_folder(path) as folder:
         for index, content in files:
-            (folder / f"{index:0{digits}}.png").write_bytes(content)
+            (folder / file_name(index, last)).write_bytes(content)
 
 
-def write_npy(file: IO[bytes], chunks: Iterable[Pictures], count: int | None = None) -> None:
-    """Writes the images of all chunks as one .npy array.
+def file_name(index: int, last: int) -> str:
+    """The name of a picture in a folder whose largest index is `last`."""
+    return f"{index:0{max(6, len(str(last)))}}.png"
+
+
+def write_npy(file: IO[bytes], parts: Iterable[Part], count: int | None = None) -> None:
+    """Writes the images of all parts as one .npy array.
 
     Args:
         file: where to.
-        chunks: the pictures, at least one chunk.
-        count: the pictures of all chunks together; None if there is only one chunk.
+        parts: the pictures, at least one part.
+        count: the pictures of all parts together; None if there is only one part.
     """
-    for number, chunk in enumerate(chunks):
+    for number, part in enumerate(parts):
         if number == 0:
-            _write_header(file, _shape(chunk.images, count), chunk.dtype)
-        file.write(_bytes(chunk.images))
+            _write_header(file, _shape(part.images, count), part.images.dtype)
+        file.write(_bytes(part.images))
 
 
 def write_npz(
     file: IO[bytes],
-    chunks: Iterable[Pictures],
+    parts: Iterable[Part],
+    facts: Mapping[str, NDArray[Any]],
     count: int | None = None,
-    near: str | None = None,
+    near: Path | None = None,
     manifest: Manifest | None = None,
 ) -> None:
-    """Writes all chunks as one .npz: `images`, `latents`, and the other arrays of the pictures.
+    """Writes all parts as one .npz: `images`, `latents`, and the other arrays of the pictures.
 
     Samples add `seed` and `start` (int64; `indices` int64 [n] in place of `start` if they are not consecutive),
     `labels` (int64 [n]) if the prior has classes, and `noise` (float32 [n, k]) if the detail stage drew them.
 
     Args:
         file: where to.
-        chunks: the pictures, at least one chunk.
-        count: the pictures of all chunks together; None if there is only one chunk.
-        near: a folder for temporary files, which hold everything but the images until those are written.
+        parts: the pictures, at least one part.
+        facts: the arrays that belong to all pictures together.
+        count: the pictures of all parts together; None if there is only one part.
+        near: a folder for a .npy file of each other array that has a row for each picture, until the images are
+            written. Files that are there are overwritten from their beginning on. None makes a temporary folder.
         manifest: the model that made the pictures, which the entry `model` names; None leaves it out.
     """
     with ExitStack() as stack, zipfile.ZipFile(file, "w") as archive:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if near is None else near
         waiting: dict[str, IO[bytes]] = {}
-        headers: dict[str, tuple[tuple[int, ...], DTypeLike]] = {}
-        facts: dict[str, NDArray[Any]] = {}
         with _entry(archive, "images") as entry:
-            for number, chunk in enumerate(chunks):
-                rows = chunk._rows()
+            for number, part in enumerate(parts):
                 if number == 0:
-                    _write_header(entry, _shape(chunk.images, count), chunk.dtype)
-                    facts = chunk._facts()
-                    headers = {name: (_shape(array, count), array.dtype) for name, array in rows.items()}
-                    waiting = {name: stack.enter_context(tempfile.TemporaryFile(dir=near)) for name in rows}
-                entry.write(_bytes(chunk.images))
-                for name, array in rows.items():
+                    _write_header(entry, _shape(part.images, count), part.images.dtype)
+                    for name, array in part.rows.items():
+                        waiting[name] = stack.enter_context(open_again(folder / f"{name}.npy"))
+                        _write_header(waiting[name], _shape(array, count), array.dtype)
+                entry.write(_bytes(part.images))
+                for name, array in part.rows.items():
                     waiting[name].write(_bytes(array))
-        for name, (shape, dtype) in headers.items():
-            waiting[name].seek(0)
+                    waiting[name].flush()
+        for name, written in waiting.items():
+            written.truncate()
+            written.seek(0)
             with _entry(archive, name) as entry:
-                _write_header(entry, shape, dtype)
-                shutil.copyfileobj(waiting[name], entry, 1 << 20)
+                shutil.copyfileobj(written, entry, 1 << 20)
         for name, array in facts.items():
             write_entry(archive, name, array)
         if manifest is not None:
             write_entry(archive, "model", maker(manifest))
+
+
+def open_again(path: Path) -> IO[bytes]:
+    """Opens a file at its beginning, for reading and writing, with the bytes that it has, or a new one."""
+    return path.open("r+b" if path.exists() else "w+b")
 
 
 def maker(manifest: Manifest) -> NDArray[np.str_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -10,9 +11,12 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
+from onnx import helper
 
-from test_cli_process import command
+from test_cli_process import RUN, command
+from test_hostile_graphs import decoder, sizes, with_graph
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="closed descriptors, signals and /dev/full of POSIX")
 
@@ -97,6 +101,54 @@ def test_a_signal_ends_the_work_and_leaves_nothing_behind(
     assert process.returncode == 128 + number
     assert errors.decode() == "vae-gen: interrupted\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_graph_while_it_runs(tiny_model_folder: Path, tmp_path: Path) -> None:
+    names = [f"a{at}" for at in range(800)]
+    nodes = [helper.make_node("MatMul", [one, "square"], [other]) for one, other in itertools.pairwise(names)]
+    sides = {"wide": (12, 1024), "square": (1024, 1024), "flat": (1024, 784)}
+    slow = decoder(
+        helper.make_node("MatMul", ["latent", "wide"], [names[0]]),
+        *nodes,
+        helper.make_node("MatMul", [names[-1], "flat"], ["rows"]),
+        helper.make_node("Reshape", ["rows", "shape"], ["image"]),
+        constants={"shape": sizes(-1, 1, 28, 28)} | {name: np.zeros(side, np.float32) for name, side in sides.items()},
+    )
+    model = with_graph(tiny_model_folder, tmp_path / "slow", slow)
+    np.save(tmp_path / "z.npy", np.zeros((60, 12), np.float32))
+    script = f"""
+import onnxruntime, time
+real = onnxruntime.InferenceSession.run
+
+def marked(*arguments):
+    print("running", flush=True)
+    try:
+        return real(*arguments)
+    except BaseException as error:
+        try:
+            time.sleep(0.1)  # until Python has called the handler of the signal
+        except KeyboardInterrupt:
+            pass
+        print(repr(error), repr(error.__context__))
+        raise KeyboardInterrupt
+
+onnxruntime.InferenceSession.run = marked
+{RUN}
+"""
+    words = ["decode", "z.npy", "-o", "a.npy", "--model", str(model)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"running\n", process.stderr.read()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert errors.decode() == "vae-gen: interrupted\n"
+    assert process.returncode == 130
+    assert b"Exiting due to terminate flag" in output  # so the graph did not come to its end
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -257,16 +257,51 @@ def _raising_at_signals(received: list[int]) -> Iterator[None]:
             raise KeyboardInterrupt
 
     before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                before[number] = signal.signal(number, handle)
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
+            for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    before[number] = signal.signal(number, handle)
+                    stack.callback(signal.signal, number, before[number])
+            if os.name == "posix":  # only sockets can wake Windows up
+                stack.enter_context(_stopping_graphs_at(before))
+        yield
+
+
+@contextlib.contextmanager
+def _stopping_graphs_at(numbers: Collection[int]) -> Iterator[None]:
+    """Ends graphs that run in the block when one of these signals arrives.
+
+    A handler is only called when the main thread is back from ONNX Runtime, which may take minutes. But the number of
+    the signal is written to a pipe at once, where another thread waits for it.
+    """
+    receiving, sending = os.pipe()
+    os.set_blocking(sending, False)
+
+    def wait() -> None:
+        while number := os.read(receiving, 1):
+            if number[0] in numbers:
+                _stop_graphs(True)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    before = signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
+    waiting.start()
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(sending)
+        waiting.join()
+        os.close(receiving)
+        _stop_graphs(False)
+
+
+def _stop_graphs(stop: bool) -> None:
+    """Calls `stop_running` of the module that runs graphs, if a command has imported it."""
+    model = sys.modules.get(f"{__package__}.model")
+    if model is not None and hasattr(model, "stop_running"):
+        model.stop_running(stop)
 
 
 LAST_PANEL = "Messages and help"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -47,6 +48,62 @@ def test_permissions_and_links_stay_and_a_device_is_not_replaced(tmp_path: Path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     write_file("/dev/null", "gone")
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+@posix
+def test_a_file_that_is_read_only_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    path.chmod(0o444)
+    with pytest.raises(OutputError, match="the file is read-only; choose another name, or make it writable first$"):
+        write_file(path, "new")
+    with pytest.raises(OutputError, match="a.png: the file is read-only"), filling_folder(tmp_path) as folder:
+        for name in ("0.png", "a.png"):
+            (folder / name).write_text("new")
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("a.png", "old")]
+
+
+@posix
+@pytest.mark.parametrize("size", [2, 100_000])
+def test_a_file_that_can_be_written_but_not_renamed_over_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """As a mounted file is; `test_full_disks.py` has a folder that is read-only."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old" * 10)
+    number = path.stat().st_ino
+
+    def busy(self: Path, other: Path) -> Path:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", busy)
+    write_file(path, bytes(size))
+    assert path.read_bytes() == bytes(size)
+    assert path.stat().st_ino == number
+    with pytest.raises(OutputError, match="Device or resource busy"):
+        write_file(tmp_path / "new", b"x")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make a link of another user")
+def test_a_link_of_another_user_in_a_shared_folder_is_not_followed(tmp_path: Path) -> None:
+    shared, victim = tmp_path / "tmp", tmp_path / "victim"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    victim.write_text("dear")
+    (shared / "a.png").symlink_to(victim)
+    write_file(shared / "a.png", "new")
+    assert victim.read_text() == "new"
+    os.chown(shared / "a.png", 12345, -1, follow_symlinks=False)
+    for writes in (lambda: write_file(shared / "a.png", "other"), lambda: write_file(tmp_path / "way", "other")):
+        (tmp_path / "way").unlink(missing_ok=True)
+        (tmp_path / "way").symlink_to(shared / "a.png")
+        with pytest.raises(OutputError, match="a.png is a link that another user has made"):
+            writes()
+    assert victim.read_text() == "new"
+    shared.chmod(0o755)  # where others can't put links
+    write_file(shared / "a.png", "newer")
+    assert victim.read_text() == "newer"
 
 
 @posix

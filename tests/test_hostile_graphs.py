@@ -312,6 +312,15 @@ def test_damaged_graphs_are_one_plain_error(tiny_model_folder: Path) -> None:
     assert refused > 100
 
 
+def test_onnx_runtime_prints_nothing_about_a_graph_that_it_cannot_open(
+    tiny_model_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged = plain().SerializeToString().replace(b"shape", b"sh\xffpe", 1)  # which its error would quote
+    with pytest.raises(ModelError, match="ONNX Runtime .* cannot load it"):
+        open_session(damaged, VAE(tiny_model_folder).manifest.graphs["decoder"])
+    assert capfd.readouterr().out == ""
+
+
 def test_every_operator_of_the_list_exists() -> None:
     known = {schema.name for schema in onnx.defs.get_all_schemas()}
     assert set(OPERATORS) <= known

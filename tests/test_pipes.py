@@ -48,6 +48,27 @@ def test_a_picture_is_repeated_from_a_pipe(tiny_model_folder: Path, tmp_path: Pa
 
 
 @posix
+@pytest.mark.parametrize("place", ["/dev/stdout", "/dev/fd/1", "pipe"])
+@pytest.mark.parametrize("words", ["sample -n 3 --seed 1 --format npy", "traverse --seed 1 --format gif"])
+def test_pictures_go_into_open_files_and_pipes(cli: Command, words: str, place: str) -> None:
+    """`>(…)` of a shell is a pipe without a name. What a shell wrote to the same file before is not cut off."""
+    expected = cli.succeed(*words.split(), "-o", "-").out
+    receiving, sending = os.pipe()
+    output = f"/dev/fd/{sending}" if place == "pipe" else place
+    with Path("out").open("wb") as out:
+        out.write(b"first")
+        out.flush()
+        shell = command(*words.split(), "-o", output, "--model", cli.model)
+        done = subprocess.Popen(shell, stdout=out, stderr=subprocess.PIPE, pass_fds=[sending])
+        os.close(sending)
+        with open(receiving, "rb") as pipe:  # noqa: PTH123 - of a descriptor
+            through_pipe = pipe.read()
+        _, errors = done.communicate()
+    assert done.returncode == 0, errors
+    assert through_pipe + Path("out").read_bytes() == (expected + b"first" if place == "pipe" else b"first" + expected)
+
+
+@posix
 @pytest.mark.parametrize("name", ["encode", "reconstruct", "repeat"])
 def test_a_device_without_an_end_is_refused(name: str, cli: Command) -> None:
     outcome = cli(name, "/dev/zero")

@@ -14,7 +14,7 @@ from cli_runner import Command
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the file locks of POSIX")
 
-OUTPUTS = ["a.npy", "a.npz", "a/"]
+OUTPUTS = ["a.npy", "a.npz", pytest.param("a/", marks=pytest.mark.slow)]
 COUNT = "2200"
 NOT_RESUMED = "--resume only applies to arrays and folders on disk (.npy, .npz, /); leave it out"
 
@@ -125,6 +125,7 @@ def test_a_command_that_was_not_interrupted_is_made_whole(cli: Command) -> None:
     )
 
 
+@pytest.mark.slow
 def test_each_of_several_commands_that_fill_one_folder_is_continued(cli: Command) -> None:
     """One that had not begun may begin while the others are unfinished."""
     for start in ("0", "2200"):

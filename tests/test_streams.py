@@ -192,13 +192,13 @@ def test_packages_that_cannot_be_imported_are_not_called_a_bug(capsys: pytest.Ca
 def test_shards_into_one_new_folder_lose_no_picture(tiny_model_folder: Path, tmp_path: Path) -> None:
     shards = [
         subprocess.Popen(
-            command("sample", "--seed", "1", "-n", "50", "--start", str(50 * at), "-o", "shard/",
+            command("sample", "--seed", "1", "-n", "25", "--start", str(25 * at), "-o", "shard/",
                     "--model", tiny_model_folder, "-q"),
             cwd=tmp_path,
         )
-        for at in range(4)
+        for at in range(8)
     ]  # fmt: skip
-    assert [shard.wait(timeout=120) for shard in shards] == [0] * 4
+    assert [shard.wait(timeout=120) for shard in shards] == [0] * 8
     assert sorted(path.name for path in (tmp_path / "shard").iterdir()) == [f"{at:06}.png" for at in range(200)]
     assert [path.name for path in tmp_path.iterdir()] == ["shard"]
 

@@ -203,16 +203,17 @@ class Target:
         return "standard output" if self.path == STANDARD_OUTPUT else self.path
 
     @property
-    def is_direct(self) -> bool:
-        """Whether there can't be a hidden folder beside the output, from which a later command could continue.
-
-        That is so for standard output, a device, a pipe, and a file in a folder that is read-only.
-        """
+    def is_stream(self) -> bool:
+        """Whether the output is standard output, a device or a pipe, of which nothing can be taken back."""
         from vae_gen.internal.files import is_stream
 
+        return self.path == STANDARD_OUTPUT or is_stream(self.path)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the output is a file in a folder that is read-only, so that there can't be another one beside it."""
         path = Path(os.path.realpath(self.path))
-        is_alone = path.is_file() and not os.access(path.parent, os.W_OK)
-        return self.path == STANDARD_OUTPUT or is_stream(self.path) or is_alone
+        return path.is_file() and not os.access(path.parent, os.W_OK)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -293,7 +294,7 @@ def refuse_idle_picture_options(context: typer.Context, target: Target) -> None:
     """
     if target.format not in GRIDS:
         refuse_idle(context, "--columns", "grids (.png, .webp)")
-    if target.format in GRIDS or target.is_direct:
+    if target.format in GRIDS or target.is_stream:
         refuse_idle(context, "--resume", "arrays and folders on disk (.npy, .npz, /)")
     if target.format in ARRAYS:
         refuse_idle(context, "--scale", "pictures, not to arrays (.npy, .npz)")
@@ -478,7 +479,7 @@ def write_bulk(
 
     is_folder = target.format == FOLDER
     kept = 0
-    if target.is_direct:
+    if target.is_stream or target.is_alone:
         with target.open() as file:
             write_array(file, parts(0), None)
     else:

@@ -158,7 +158,7 @@ def test_the_same_run_gives_the_same_bytes(
 
 
 def test_colour_pictures_of_an_odd_size_export_too(tmp_path: Path) -> None:
-    model = ModelConfig(channels=3, height=20, width=33, latent_dim=12, encoder_channels=(4,))
+    model = ModelConfig(channels=3, height=20, width=33, latent_dim=12, encoder_channels=(4,), last_kernel=3)
     report, _ = export_run(made_up_run(model), made_up_data(model), tmp_path / "colour", name="colour", version="1")
     assert report.misses() == []
     assert VAE(tmp_path / "colour").sample(2, seed=1).shape == (2, 3, 20, 33)

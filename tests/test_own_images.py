@@ -140,7 +140,7 @@ def test_the_recipe_follows_the_set() -> None:
     config = recipe_for("flagship", loaded)
     assert config.model == replace(
         config.model, channels=3, height=36, width=40, latent_dim=loaded.latent_dim, encoder_channels=(16, 32, 64),
-        residual_blocks=(1, 1, 3), refinement_steps=0, likelihood="gaussian",
+        residual_blocks=(1, 1, 3), last_kernel=3, refinement_steps=0, likelihood="gaussian",
     )  # fmt: skip
     assert (config.steps, config.batch_size, config.validation_images) == (20_000, 64, 2)
     assert recipe_for("quick", loaded).steps == 1500

@@ -51,7 +51,8 @@ def test_an_unknown_key_of_the_model_is_named_with_the_known_ones() -> None:
         TrainConfig.from_json({"model": {"colour": True}})
     assert str(caught.value) == (
         "expected one of the settings channels, height, width, latent_dim, encoder_channels, kernel_size, stride, "
-        "padding, residual_blocks, encoder_hidden, decoder_hidden, refinement_steps, likelihood, got colour"
+        "padding, residual_blocks, encoder_hidden, decoder_hidden, last_kernel, refinement_steps, likelihood, got "
+        "colour"
     )
 
 

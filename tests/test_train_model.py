@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vae_gen import UsageError
 from vae_train.config import ModelConfig
 from vae_train.model import new_vae
 from vae_train.objective import kl_nats, pixel_entropy_nats, reconstruction_nats
@@ -23,14 +24,17 @@ from vae_train.objective import kl_nats, pixel_entropy_nats, reconstruction_nats
     encoder_channels=st.sampled_from([(4,), (4, 6), (4, 6, 8)]),
     kernel_size=st.sampled_from([3, 4, 5]),
     stride=st.sampled_from([1, 2, 3]),
+    last_kernel=st.sampled_from([0, 1, 3]),
 )
 def test_every_image_size_comes_back_as_it_went_in(
     channels: int, height: int, width: int, latent_dim: int, encoder_channels: tuple[int, ...], kernel_size: int,
-    stride: int,
+    stride: int, last_kernel: int,
 ) -> None:
     if stride == 3 and len(encoder_channels) == 3:
         encoder_channels = encoder_channels[:2]  # 10 pixels cannot be cut in three three times
-    config = ModelConfig(channels, height, width, latent_dim, encoder_channels, kernel_size, stride)
+    config = ModelConfig(
+        channels, height, width, latent_dim, encoder_channels, kernel_size, stride, last_kernel=last_kernel
+    )
     vae = new_vae(config, seed=0)
     image = torch.rand(2, channels, height, width)
     logits, mean, log_variance = vae(image, torch.zeros(2, latent_dim))
@@ -49,6 +53,20 @@ def test_the_reference_network_has_the_layers_of_its_recipe() -> None:
         "decoder.convolutions.0.weight": (64, 32, 4, 4),
         "decoder.convolutions.1.weight": (32, 1, 4, 4),
     }
+
+
+def test_a_last_convolution_reads_the_features_of_the_last_transposed_one() -> None:
+    decoder = new_vae(ModelConfig(height=12, width=10, encoder_channels=(4, 6), last_kernel=3), seed=0).decoder
+    assert [tuple(layer.weight.shape) for layer in (*decoder.convolutions, decoder.last)] == [
+        (6, 4, 4, 4), (4, 4, 4, 4), (1, 4, 3, 3)
+    ]  # fmt: skip
+    features: list[torch.Tensor] = []
+    decoder.convolutions[-1].register_forward_hook(lambda _, given, made: features.append(made))
+    logits = decoder(torch.randn(2, 12, generator=torch.Generator().manual_seed(0)))
+    expected = torch.nn.functional.conv2d(features[0].clamp(min=0), decoder.last.weight, decoder.last.bias, padding=1)
+    torch.testing.assert_close(logits, expected)
+    with pytest.raises(UsageError, match="expected last_kernel of 0 or an odd number, got 2"):
+        ModelConfig(last_kernel=2)
 
 
 def test_decoding_is_the_sigmoid_of_the_decoders_logits() -> None:

@@ -37,14 +37,17 @@ def shaken(config: ModelConfig, seed: int) -> VAE:
     blocks=st.sampled_from([(), (0, 1), (2, 0), (1, 2)]),
     hidden=st.sampled_from([0, 9]),
     kernel_size=st.sampled_from([3, 4]),
+    last_kernel=st.sampled_from([0, 3]),
     seed=st.integers(0, 99),
 )
 def test_the_reconstruction_gradient_is_autograds(
-    channels: int, height: int, width: int, blocks: tuple[int, ...], hidden: int, kernel_size: int, seed: int
+    channels: int, height: int, width: int, blocks: tuple[int, ...], hidden: int, kernel_size: int, last_kernel: int,
+    seed: int,
 ) -> None:
     config = ModelConfig(
-        channels, height, width, 5, (4, 6), kernel_size, residual_blocks=blocks, decoder_hidden=hidden
-    )
+        channels, height, width, 5, (4, 6), kernel_size, residual_blocks=blocks, decoder_hidden=hidden,
+        last_kernel=last_kernel,
+    )  # fmt: skip
     decoder = shaken(config, seed).decoder.double()
     latent = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
     image = torch.rand(3, channels, height, width, dtype=torch.float64)

@@ -99,6 +99,7 @@ class ModelConfig(Settings):
     residual_blocks: tuple[int, ...] = ()  # number after each convolution, in encoder and decoder; empty means none
     encoder_hidden: int = 0  # width of a dense layer before mean and log-variance; 0 means no such layer
     decoder_hidden: int = 0  # width of a dense layer after the latent; 0 means no such layer
+    last_kernel: int = 0  # pixels; a convolution at the end that removes the weave of transposed ones; 0 means none
     refinement_steps: int = 0  # Newton steps that refine the encoder's posterior of an image
     likelihood: Likelihood = "bernoulli"  # of the pixels: bernoulli for grey, gaussian for colour (objective.py)
 
@@ -107,6 +108,9 @@ class ModelConfig(Settings):
             raise UsageError(f"expected 1 channel (grey) or 3 (colour), got {self.channels}")
         self._at_least(1, "height", "width", "latent_dim", "kernel_size", "stride", "encoder_channels")
         self._at_least(0, "padding", "residual_blocks", "encoder_hidden", "decoder_hidden", "refinement_steps")
+        self._at_least(0, "last_kernel")
+        if self.last_kernel and self.last_kernel % 2 == 0:
+            raise UsageError(f"expected last_kernel of 0 or an odd number, got {self.last_kernel}")
         if self.likelihood == "gaussian" and self.refinement_steps:
             raise UsageError(
                 "expected refinement_steps of 0 with the gaussian likelihood, whose gradient they don't have, "
@@ -115,7 +119,7 @@ class ModelConfig(Settings):
         if not self.encoder_channels:
             raise UsageError("expected encoder_channels with at least one number, got none")
         self._at_most(MOST_UNITS, "height", "width", "latent_dim", "encoder_channels", "kernel_size", "padding")
-        self._at_most(MOST_UNITS, "encoder_hidden", "decoder_hidden")
+        self._at_most(MOST_UNITS, "encoder_hidden", "decoder_hidden", "last_kernel")
         self._at_most(MOST_LAYERS, "residual_blocks", "refinement_steps")
         if self.residual_blocks and len(self.residual_blocks) != len(self.encoder_channels):
             raise UsageError(
@@ -138,6 +142,8 @@ class ModelConfig(Settings):
         channels = (self.channels, *self.encoder_channels)
         convolutions = sum(a * b for a, b in pairwise(channels)) * self.kernel_size**2
         blocks = sum(18 * number * width**2 for number, width in zip(self.residual_blocks, channels[1:], strict=False))
+        if self.last_kernel:
+            convolutions += channels[1] ** 2 * self.kernel_size**2 + channels[0] * channels[1] * self.last_kernel**2
         flat = channels[-1] * math.prod(self.feature_sizes[-1])
         hidden = self.encoder_hidden + self.decoder_hidden
         return 2 * (convolutions + blocks) + (flat + hidden) * (3 * self.latent_dim + hidden)

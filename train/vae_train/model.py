@@ -64,7 +64,8 @@ class Decoder(nn.Module):
         self.hidden = nn.Linear(config.latent_dim, config.decoder_hidden) if config.decoder_hidden else None
         self.linear = nn.Linear(config.decoder_hidden or config.latent_dim, _flat_features(config))
         layers: list[nn.ConvTranspose2d] = []
-        channels = (config.channels, *config.encoder_channels)  # (1, 32, 64), used from the end
+        made = config.encoder_channels[0] if config.last_kernel else config.channels
+        channels = (made, *config.encoder_channels)  # (1, 32, 64), used from the end
         for at in reversed(range(len(config.encoder_channels))):
             layers.append(
                 nn.ConvTranspose2d(
@@ -78,6 +79,8 @@ class Decoder(nn.Module):
             )
         self.convolutions = nn.ModuleList(layers)
         self.residuals = _residuals(config)[::-1]
+        kernel = config.last_kernel
+        self.last = nn.Conv2d(made, config.channels, kernel, padding=kernel // 2) if kernel else None
 
     def layers(self) -> list[nn.Module]:
         """The layers of the decoder in their order; each is a function of one tensor."""
@@ -85,7 +88,7 @@ class Decoder(nn.Module):
         layers: list[nn.Module] = [*dense, nn.Unflatten(1, self.smallest)]
         for residual, convolution in zip(self.residuals, self.convolutions, strict=True):
             layers += [residual, nn.ReLU(), convolution]
-        return layers
+        return layers if self.last is None else [*layers, nn.ReLU(), self.last]
 
     def forward(self, latent: Tensor) -> Tensor:
         """Logits [batch, 1, 28, 28] of latents [batch, 12]."""

@@ -440,20 +440,21 @@ def test_the_options_of_the_command_reach_the_export(
     out = tmp_path / "my-model"
     for options in ((), ("--name", "n", "--model-version", "3", "--weights", "best", "--prior", "normal"),
                     ("--detail", "available"), ("--detail", "none"),
-                    ("--licence", "MIT", "--data-licence", "CC0-1.0"), ("--force",)):  # fmt: skip
+                    ("--licence", "MIT", "--data-licence", "CC0-1.0"), ("--force", "--portable")):  # fmt: skip
         assert vae_export("--out", out, *options) == 6
     assert weights == ["last", "best", "last", "last", "last", "last"]
     assert all(arguments == (RUN, DATA, out) for arguments, _ in calls)
     assert all(isinstance(options.pop("progress"), Stages) for _, options in calls)
     plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "detail": DETAIL,
-             "details_by_default": True, "licence": "unspecified", "data_licence": None, "force": False}  # fmt: skip
+             "details_by_default": True, "licence": "unspecified", "data_licence": None, "force": False,
+             "portable": False}  # fmt: skip
     assert [options for _, options in calls] == [
         plain,
         {**plain, "name": "n", "version": "3", "default_prior": "normal"},
         {**plain, "details_by_default": False},
         {**plain, "detail": None, "details_by_default": False},
         {**plain, "licence": "MIT", "data_licence": "CC0-1.0"},
-        {**plain, "force": True},
+        {**plain, "force": True, "portable": True},
     ]  # fmt: skip
     weights.clear()
     monkeypatch.setattr("vae_train.images.settings.FEW", 2000)  # the images are fewer, so the best epoch is exported
@@ -541,8 +542,9 @@ def test_sets_of_few_images_and_of_one_or_many_classes_export(
     names = tuple(f"class {at}" for at in range(classes))
     data = replace(few, train_labels=labels, test_labels=labels, class_names=names)
     use(data=data)
-    report, measured = export_run(RUN, data, tmp_path / "model", name="m", version="1")
+    report, measured = export_run(RUN, data, tmp_path / "model", name="m", version="1", portable=True)
     assert report.misses() == []
+    assert {check.name.partition(",")[0] for check in report.values} >= {"generator.portable", "latents.portable"}
     assert measured.images == images
     assert [check.detail for check in verify(tmp_path / "model") if not check.passed] == []
     assert "NaN" not in (tmp_path / "model" / "manifest.json").read_text()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vae_gen import OutputError, UnavailableError
+from vae_gen import ModelError, OutputError, UnavailableError
 
 from . import options
 from .output import Console, counted
@@ -25,6 +26,8 @@ EXAMPLES = (
 """The files of the examples. A checkout may have npm's node_modules beside them, which are not copied."""
 
 
+PORTABLE_GRAPHS = ("generator.portable", "latents.portable")
+
 UNSPECIFIED = "unspecified"
 """The licence in the manifest of a model that was exported without one."""
 
@@ -32,6 +35,10 @@ UNSPECIFIED = "unspecified"
 def kit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make. It must be new or empty.")],
     model: options.Model = None,
+    portable: Annotated[
+        bool,
+        typer.Option("--portable", help="Add graphs for engines other than ONNX Runtime, such as OpenVINO."),
+    ] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -45,13 +52,18 @@ def kit(
 
     console = Console(as_json, quiet)
     source = ModelFolder.open(find_model(model))
+    if portable and "latents.portable" not in source.manifest.graphs:
+        raise ModelError(
+            f"{source.path}: expected latents.portable.onnx for --portable, found none; "
+            "export the model with vae-export --portable, or leave --portable out"
+        )
     licence = read_licence()
     _refuse_used(folder)
     with replacing_folder(folder) as aside:
-        _copy_model(source, aside / "model")
+        _copy_model(source, aside / "model", portable=portable)
         _copy_examples(aside)
         (aside / "LICENSE").write_bytes(licence)
-        (aside / "README.md").write_text(readme(source.manifest), "utf-8", newline="\n")
+        (aside / "README.md").write_text(readme(source.manifest, portable=portable), "utf-8", newline="\n")
         (aside / ".gitattributes").write_bytes(b"* -text\n")  # or Git for Windows would change hashed text files
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     console.message(f"{counted(len(files), 'file')} → {folder}; begin with {folder / 'README.md'}")
@@ -75,15 +87,54 @@ def _refuse_used(folder: Path) -> None:
         raise OutputError(f"expected {folder} not to exist or to be empty, found {found.name} in it; name a new folder")
 
 
-def _copy_model(source: ModelFolder, target: Path) -> None:
-    """Copies manifest.json and the files that it lists, whose SHA-256 is checked."""
+def _copy_model(source: ModelFolder, target: Path, *, portable: bool) -> None:
+    """Copies manifest.json and the files that it lists, whose SHA-256 is checked.
+
+    Without `portable` the graphs for other engines than ONNX Runtime are left out of both. With it,
+    generator.portable.onnx is made if the model has none.
+    """
     manifest = source.manifest
-    hashes = {graph.file: graph.sha256 for graph in manifest.graphs.values()}
+    graphs = {
+        name: entry for name, entry in manifest.document["graphs"].items() if portable or name not in PORTABLE_GRAPHS
+    }
+    hashes = {manifest.graphs[name].file: manifest.graphs[name].sha256 for name in graphs}
     hashes |= {name: sha256 for name, (sha256, _) in manifest.other_files.items()}
     target.mkdir()
     for name, sha256 in hashes.items():
         (target / name).write_bytes(source.read_checked(name, sha256))
-    shutil.copyfile(source.path / "manifest.json", target / "manifest.json")
+    if portable and "generator.portable" not in graphs:
+        content, graphs["generator.portable"] = _portable_generator(source)
+        (target / graphs["generator.portable"]["file"]).write_bytes(content)
+    if graphs.keys() == manifest.graphs.keys():
+        shutil.copyfile(source.path / "manifest.json", target / "manifest.json")
+        return
+    text = json.dumps({**manifest.document, "graphs": graphs}, indent=1, ensure_ascii=False)
+    (target / "manifest.json").write_text(text + "\n", "utf-8", newline="\n")
+
+
+def _portable_generator(source: ModelFolder) -> tuple[bytes, dict[str, Any]]:
+    """The content of generator.portable.onnx, and its entry in the manifest."""
+    import hashlib
+    from dataclasses import asdict
+
+    from vae_gen.internal.graph_check import check_graph
+    from vae_gen.internal.joining import joined
+    from vae_gen.internal.manifest import contract_signatures
+    from vae_gen.internal.portable import default_choices
+
+    manifest = source.manifest
+    last = "detail" if manifest.details_by_default else "decoder"
+    parts = [source.read_graph(name) for name in ("latents.portable", last)]
+    for part in parts:
+        check_graph(part, str(source.path))  # a damaged file must not be joined
+    content = joined(parts[0], parts[1], default_choices(manifest.latent.default_prior))
+    inputs, outputs = contract_signatures(manifest.image, manifest.latent, manifest.detail)["generator.portable"]
+    entry = {
+        **manifest.document["graphs"]["latents.portable"],
+        "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "file": "generator.portable.onnx",
+        "inputs": [asdict(spec) for spec in inputs], "outputs": [asdict(spec) for spec in outputs],
+    }  # fmt: skip
+    return content, entry
 
 
 def _copy_examples(target: Path) -> None:
@@ -133,7 +184,18 @@ def _plain(value: object) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in text)
 
 
-def readme(manifest: Manifest) -> str:
+OTHER_ENGINES = """
+## Engines other than ONNX Runtime
+
+`generator.onnx` and `latents.onnx` compute with integers of 64 bits. An engine that has only 32 makes NaN with them.
+`generator.portable.onnx` and `latents.portable.onnx` make the same pictures from float32 alone. They take a whole
+number as its four parts of 16 bits, the lowest first: the seed 2^32 + 7 is [7, 0, 1, 0]. `index` has a row for each
+picture. The engine must compute in float32: where it computes less exactly, or where a part is not from 0 to 65535,
+the results are NaN. For OpenVINO set `INFERENCE_PRECISION_HINT` to `f32`.
+"""
+
+
+def readme(manifest: Manifest, *, portable: bool = False) -> str:
     """The text of the kit's README.md."""
     channels, height, width = manifest.image.shape
     latent, image = f"f32 [n,{manifest.latent.dimensions}]", f"f32 [n,{channels},{height},{width}]"
@@ -150,7 +212,14 @@ def readme(manifest: Manifest) -> str:
         ]
     if noise:
         graphs += [f"detail.onnx      latent {latent}{noise}  →  image {image}"]
+    if portable:
+        graphs += [
+            "generator.portable.onnx   index f32 [n,4], seed f32 [1,4]  →  image, latent",
+            "latents.portable.onnx     the same, and prior, label, temperature f32 [1]",
+            f"                          →  latent, labels f32 [n]{noise}",
+        ]
     lines = "\n".join(graphs)
+    others = OTHER_ENGINES if portable else ""
     return f"""# {_plain(manifest.name)} {_plain(manifest.version)} for your app
 
 With this folder an app makes pictures on any ONNX Runtime. Nothing else of vae-gen is needed.
@@ -188,4 +257,4 @@ one, then copy what you need:
 - JavaScript takes int64 inputs as BigInt, and cannot read a graph's metadata; use manifest.json.
 - Write seeds as decimal strings in JSON and URLs. A random seed should be below 2^53.
 - To test code in another language, compute what `model/golden.json` has and compare within its tolerances.
-"""
+{others}"""

@@ -22,8 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vae_gen import ImageSpec, LatentSpec, TensorSpec, standard_normals
+from vae_gen.internal.choice import window
 from vae_gen.internal.latents import detail_noise
 from vae_gen.internal.manifest import contract_signatures
+from vae_gen.internal.model import Session
+from vae_gen.internal.portable import PortableSession
 from vae_gen.internal.sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
@@ -144,14 +147,21 @@ def _values(
         title = "latent and noise"
         yield from _picture_checks("detail", title, sessions["detail"], torch_detail, stage, of_detail, level)
 
+    generators: dict[str, Session] = {"generator": sessions["generator"]}
+    if graphs.portable:
+        generators["generator.portable"] = PortableSession(sessions["generator.portable"])
     for seed, start, count in GENERATOR_RANGES:
-        feed = [np.array(value, np.int64) for value in (seed, start, count)]
-        image, latent = _run(sessions["generator"], ["image", "latent"], *feed)
         reference = graphs.default_drawn(seed, start, count)
-        name = f"generator, seed {seed}, pictures {start} to {start + count - 1}"
-        yield compare(name, "latent", level, latent, reference.latents, IMAGE_TOLERANCE)
-        yield compare(name, "image", level, image, torch_pictures(vae, stage, reference))
+        pictures = torch_pictures(vae, stage, reference)
+        for name, generator in generators.items():
+            image, latent = generator.run(["image", "latent"], window(seed, start, count))
+            name = f"{name}, seed {seed}, pictures {start} to {start + count - 1}"
+            yield compare(name, "latent", level, latent, reference.latents, IMAGE_TOLERANCE)
+            yield compare(name, "image", level, image, pictures)
     yield from latent_checks(sessions["latents"], graphs.prior, graphs.spec, level)
+    if graphs.portable:
+        portable = PortableSession(sessions["latents.portable"])
+        yield from latent_checks(portable, graphs.prior, graphs.spec, level, "latents.portable")
 
 
 def _picture_checks(

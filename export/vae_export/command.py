@@ -53,6 +53,11 @@ def export(
         Literal["default", "available", "none"],
         option(CONTENT, "Whether the run's detail stage makes samples by default, only on request, or is left out."),
     ] = "default",
+    portable: Annotated[
+        bool,
+        option(CONTENT, "Also write generator.portable.onnx and latents.portable.onnx, for engines other than ONNX "
+               "Runtime that compute with 32 bits.", "--portable"),
+    ] = False,
     data: options.MovedData = None,
     data_dir: options.DataDir = None,
     debug: options.Debug = False,
@@ -97,6 +102,7 @@ def export(
             details_by_default=detail == "default",
             licence=licence,
             data_licence=data_licence,
+            portable=portable,
             force=force,
             progress=stages,
         )

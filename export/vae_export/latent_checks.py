@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from vae_gen import DetailSpec, FittedPrior
 from vae_gen.internal.choice import Choice
 from vae_gen.internal.latents import drawn_in_numpy
+from vae_gen.internal.model import Session
 from vae_gen.internal.prior import ANY_CLASS
 from vae_gen.internal.sampling import Drawn, run_latents
 
@@ -42,7 +42,7 @@ GOLDEN_CASE_OF_CLASS = (3, 10, 4, 0.75)
 
 
 def latent_checks(
-    session: onnxruntime.InferenceSession, prior: FittedPrior, spec: DetailSpec | None, level: str
+    session: Session, prior: FittedPrior, spec: DetailSpec | None, level: str, graph: str = "latents"
 ) -> Iterator[ValueCheck]:
     """Compare a session of latents.onnx with NumPy: both priors, every class and several temperatures.
 
@@ -53,6 +53,7 @@ def latent_checks(
         prior: the fitted prior, whose tables the graph has.
         spec: the detail stage, if the model has one.
         level: stored in the checks.
+        graph: the name of the graph, with which the names of the checks begin.
     """
 
     def checks(name: str, window: tuple[int, int, int], choices: Sequence[Choice]) -> Iterator[ValueCheck]:
@@ -63,13 +64,13 @@ def latent_checks(
 
     for seed, start, count in GENERATOR_RANGES:
         for choice in (Choice("normal"), Choice("fitted")):
-            name = f"latents, {choice.prior}, seed {seed}, pictures {start} to {start + count - 1}"
+            name = f"{graph}, {choice.prior}, seed {seed}, pictures {start} to {start + count - 1}"
             yield from checks(name, (seed, start, count), [choice])
     if prior.classes:
         of_each_class = [Choice("fitted", label) for label in range(prior.classes)]
-        yield from checks("latents of each class", (1, 2**32 - 30, 64), of_each_class)
+        yield from checks(f"{graph} of each class", (1, 2**32 - 30, 64), of_each_class)
     yield from checks(
-        "latents at temperatures", (2, 0, 64), [Choice("fitted", temperature=value) for value in TEMPERATURES]
+        f"{graph} at temperatures", (2, 0, 64), [Choice("fitted", temperature=value) for value in TEMPERATURES]
     )
 
 

@@ -34,11 +34,16 @@ graphs:
 - Words run along the last axis and thresholds along the first, so that counting the thresholds that a word reaches
   needs no transposition. The index of the component is multiplied by `prior`: 0 selects component 0, which is N(0, I),
   with an exact identity as its factor.
+- A word and a threshold are compared as two halves of 16 bits, which float32 holds exactly. Some engines take int64 for
+  the lengths of axes, and compare it in another way.
+- An engine that computes int64 in 32 bits would make wrong numbers of every seed without an error. `guard` therefore
+  makes NaN of latents, noise and pictures in such an engine, and −2 of labels. The graphs of `portable_graphs` are
+  right there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,22 +78,27 @@ DEFAULTS: dict[str, NDArray[Any]] = {
 """The choices of a generator whose default is the fitted prior: any class, temperature 1."""
 
 
-class Nodes:
-    """Collects the nodes and constants of a graph, and gives them numbered names."""
+DRAWN_LABELS, UNKNOWN_LABEL = "seed_drawn_labels", -2
+"""The name of the labels before they are guarded, and what the guard makes of them where they are whole numbers."""
 
-    def __init__(self) -> None:
+
+class Nodes:
+    """Collects the nodes and constants of a graph, and gives them numbered names that begin with `prefix`."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[TensorProto] = []
 
     def constant(self, value: ArrayLike, dtype: type[np.generic]) -> str:
         """Adds a constant and returns its name."""
-        name = f"constant_{len(self.constants)}"
+        name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def add(self, operator: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Adds a node and returns the name of its only output."""
-        name = name or f"{operator.lower()}_{len(self.nodes)}"
+        name = name or f"{self.prefix}{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=f"node_{name}", **attributes))
         return name
 
@@ -121,7 +131,8 @@ def latent_graph(dimensions: int, stream: int = LATENT_STREAM) -> onnx.ModelProt
     """The graph from seed, start and count (int64 scalars) to a latent of N(0, I), float32 [count, dimensions]."""
     nodes = Nodes()
     words = philox(nodes, latent_counters(dimensions, stream))
-    box_muller(nodes, words, dimensions, name="latent")
+    _, scale = add_guard(nodes)
+    box_muller(nodes, _upper_bits(nodes, words), scale, dimensions, name="latent")
     graph = helper.make_graph(
         nodes.nodes,
         "latents",
@@ -172,14 +183,34 @@ def philox(nodes: Nodes, counters: Sequence[Counter]) -> str:
     return nodes.add("BitwiseAnd", words, nodes.constant(WORD_MASK, np.uint64))
 
 
-def box_muller(nodes: Nodes, words: str, dimensions: int, name: str | None = None) -> str:
-    """Adds the Box-Muller transform: standard normals float32 [count, dimensions] from words [4, blocks, count].
+def add_guard(nodes: Nodes) -> tuple[str, str]:
+    """Adds `guard`, float32 []: the number 0, or NaN in an engine that computes int64 in 32 bits.
 
-    The words are w0, w2, w1, w3 of each block, as `philox` gives them. `name` names the result.
+    Returns whether it is 0, and guard + 2⁻²⁴.
+
+    seed/2 + 2⁴⁰ is at least 256 times 2³². With 32 bits, whether they wrap or are clamped, it is never so much. As it
+    depends on the seed, no engine can compute it in advance with more bits.
     """
-    top = nodes.add("BitShift", words, nodes.constant(8, np.uint64), direction="RIGHT")
-    counted = nodes.add("Add", nodes.add("Cast", top, to=TensorProto.FLOAT), nodes.constant(1, np.float32))
-    uniform = nodes.add("Mul", counted, nodes.constant(2**-24, np.float32))
+    large = nodes.add("Add", nodes.add("Div", "seed", nodes.constant(2, np.int64)), nodes.constant(2**40, np.int64))
+    times = nodes.add("Div", large, nodes.constant(2**32, np.int64))
+    whole = nodes.add("GreaterOrEqual", times, nodes.constant(256, np.int64))
+    guard = nodes.add(
+        "Where", whole, nodes.constant(0, np.float32), nodes.constant(np.nan, np.float32), name="guard"
+    )
+    return whole, nodes.add("Add", guard, nodes.constant(2**-24, np.float32))
+
+
+def box_muller(nodes: Nodes, upper: str, scale: str, dimensions: int, name: str | None = None) -> str:
+    """Adds the Box-Muller transform: standard normals, float32 [count, dimensions].
+
+    Args:
+        nodes: the graph.
+        upper: the upper 24 bits of the words w0, w2, w1, w3 of each block, float32 [4, blocks, count].
+        scale: 2⁻²⁴, or NaN if the words can't be trusted; [] or [count].
+        dimensions: how many normals there are for each index.
+        name: the name of the result.
+    """
+    uniform = nodes.add("Mul", nodes.add("Add", upper, nodes.constant(1, np.float32)), scale)
     for_radius, for_angle = nodes.split(uniform, 2)  # each [2, blocks, count]
     radius = nodes.add("Sqrt", nodes.add("Mul", nodes.add("Log", for_radius), nodes.constant(-2, np.float32)))
     angle = nodes.add("Mul", for_angle, nodes.constant(2 * np.pi, np.float32))
@@ -197,6 +228,13 @@ def box_muller(nodes: Nodes, words: str, dimensions: int, name: str | None = Non
     return nodes.add("Slice", flat, *(nodes.constant(bound, np.int64) for bound in bounds), name=name)
 
 
+def _upper_bits(nodes: Nodes, words: str) -> str:
+    """Adds the upper 24 of the 32 bits of words, as float32."""
+    return nodes.add(
+        "Cast", nodes.add("BitShift", words, nodes.constant(8, np.uint64), direction="RIGHT"), to=TensorProto.FLOAT
+    )
+
+
 def _rows(values: ArrayLike) -> ArrayLike:
     """Values as an array of shape [n, 1, 1]."""
     return np.reshape(np.asarray(values, object), (-1, 1, 1))
@@ -205,36 +243,75 @@ def _rows(values: ArrayLike) -> ArrayLike:
 def prior_graph(prior: FittedPrior, detail: DetailSpec | None = None) -> onnx.ModelProto:
     """The graph latents.onnx for a prior, with the output `noise` if there is a detail stage."""
     nodes = Nodes()
+    counters, sizes = prior_counters(prior, detail)
+    *for_normals, for_choices = nodes.split_sizes(philox(nodes, counters), sizes, axis=1)
+    first_words = nodes.add("Gather", for_choices, nodes.constant(0, np.int64), axis=0)  # w0, [2, count]
+    shifted = nodes.add("BitShift", first_words, nodes.constant(_rows([16, 0]), np.uint64), direction="RIGHT")
+    halves = nodes.add("BitwiseAnd", shifted, nodes.constant(2**16 - 1, np.uint64))  # [2, 2, count]
+    upper = [_upper_bits(nodes, part) for part in for_normals]
+    halves = nodes.add("Cast", halves, to=TensorProto.FLOAT)
+    trusted, scale = add_guard(nodes)
+    draw(nodes, prior, detail, upper, halves, scale, TensorProto.INT64)
+    nodes.add("Where", trusted, DRAWN_LABELS, nodes.constant(UNKNOWN_LABEL, np.int64), name="labels")
+
+    whole = ("seed", "start", "count", "prior", "label")
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, []) for name in whole]
+    inputs.append(helper.make_tensor_value_info("temperature", TensorProto.FLOAT, []))
+    outputs = draw_outputs(prior, detail, "count", TensorProto.INT64)
+    graph = helper.make_graph(nodes.nodes, "latents", inputs, outputs, nodes.constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def prior_counters(prior: FittedPrior, detail: DetailSpec | None) -> tuple[list[Counter], list[int]]:
+    """The counters of Philox for a draw, and their numbers: for the latent, for the noise if any, for the choices."""
     normal = latent_counters(prior.dimensions)
     of_detail = [] if detail is None else latent_counters(detail.noise, DETAIL_STREAM)
-    words = philox(nodes, [*normal, *of_detail, (0, COMPONENT_STREAM), (0, CLASS_STREAM)])
     sizes = [len(normal), *([len(of_detail)] if of_detail else []), 2]
-    for_normals, *for_detail, for_choices = nodes.split_sizes(words, sizes, axis=1)  # [4, blocks, count], [4, 2, count]
-    noise = box_muller(nodes, for_normals, prior.dimensions)
-    component = _component(nodes, for_choices, prior)
-    nodes.add("Gather", nodes.constant(prior.labels, np.int64), component, name="labels")
+    return [*normal, *of_detail, (0, COMPONENT_STREAM), (0, CLASS_STREAM)], sizes
+
+
+def draw(
+    nodes: Nodes, prior: FittedPrior, detail: DetailSpec | None, upper: Sequence[str], halves: str, scale: str,
+    kind: int,
+) -> None:
+    """Adds what is drawn with random words: `latent`, `DRAWN_LABELS`, and with a detail stage `noise`.
+
+    Args:
+        nodes: a graph with `prior`, `label` and `temperature`, each [] or [1].
+        prior: the fitted prior.
+        detail: the detail stage, if the model has one.
+        upper: for the latent, and with a detail stage for the noise, the upper bits as in `box_muller`.
+        halves: the upper and the lower 16 bits of the words that choose component and class, float32 [2, 2, count].
+        scale: as in `box_muller`.
+        kind: the type of `prior`, `label` and `labels`: int64, or float32 for graphs in which all numbers are float32.
+    """
+    noise = box_muller(nodes, upper[0], scale, prior.dimensions)
+    component = _component(nodes, halves, prior, kind)
+    numbers = np.int64 if kind == TensorProto.INT64 else np.float32
+    nodes.add("Gather", nodes.constant(prior.labels, numbers), component, name=DRAWN_LABELS)
     if detail is not None:
         # A row for each component: `class_shift` at the index of its class, else 0.
         shifts = np.float32(detail.class_shift) * (prior.labels[:, None] == np.arange(detail.noise))
         shift = nodes.add("Gather", nodes.constant(shifts, np.float32), component)  # [count, k]
-        nodes.add("Add", box_muller(nodes, for_detail[0], detail.noise), shift, name="noise")
+        nodes.add("Add", box_muller(nodes, upper[1], scale, detail.noise), shift, name="noise")
 
     column = nodes.add("Unsqueeze", nodes.add("Mul", noise, "temperature"), nodes.constant([2], np.int64))
     factors = nodes.add("Gather", nodes.constant(prior.factors, np.float32), component)  # [count, width, width]
     spread = nodes.add("Squeeze", nodes.add("MatMul", factors, column), nodes.constant([2], np.int64))
     nodes.add("Add", nodes.add("Gather", nodes.constant(prior.means, np.float32), component), spread, name="latent")
 
-    whole = ("seed", "start", "count", "prior", "label")
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, []) for name in whole]
+
+def draw_outputs(
+    prior: FittedPrior, detail: DetailSpec | None, axis: str, kind: int
+) -> list[onnx.ValueInfoProto]:
+    """The outputs that `draw` makes, whose first axis has the name `axis`."""
     outputs = [
-        helper.make_tensor_value_info("latent", TensorProto.FLOAT, ["count", prior.dimensions]),
-        helper.make_tensor_value_info("labels", TensorProto.INT64, ["count"]),
+        helper.make_tensor_value_info("latent", TensorProto.FLOAT, [axis, prior.dimensions]),
+        helper.make_tensor_value_info("labels", kind, [axis]),
     ]
     if detail is not None:
-        outputs.append(helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["count", detail.noise]))
-    inputs.append(helper.make_tensor_value_info("temperature", TensorProto.FLOAT, []))
-    graph = helper.make_graph(nodes.nodes, "latents", inputs, outputs, nodes.constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        outputs.append(helper.make_tensor_value_info("noise", TensorProto.FLOAT, [axis, detail.noise]))
+    return outputs
 
 
 def default_latent_graph(
@@ -245,15 +322,18 @@ def default_latent_graph(
     Its inputs are seed, start and count; its output is latent, and with a detail stage noise.
     """
     model = prior_graph(prior, detail)
-    graph = model.graph
-    chosen = DEFAULTS | {"prior": np.array(default_prior == "fitted", np.int64)}
+    fix_choices(model.graph, DEFAULTS | {"prior": np.array(default_prior == "fitted", np.int64)})
+    return model
+
+
+def fix_choices(graph: onnx.GraphProto, chosen: Mapping[str, NDArray[Any]]) -> None:
+    """Turns the inputs prior, label and temperature of a graph of latents into constants, and drops `labels`."""
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in chosen.items())
-    for values, dropped in ((graph.input, tuple(DEFAULTS)), (graph.output, ("labels",))):
+    for values, dropped in ((graph.input, tuple(chosen)), (graph.output, ("labels",))):
         kept = [value for value in values if value.name not in dropped]
         del values[:]
         values.extend(kept)
-    replace_nodes(graph, [node for node in graph.node if "labels" not in node.output])
-    return model
+    replace_nodes(graph, [node for node in graph.node if node.output[0] not in ("labels", DRAWN_LABELS)])
 
 
 def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
@@ -266,24 +346,41 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> No
     graph.initializer.extend(constants)
 
 
-def _component(nodes: Nodes, words: str, prior: FittedPrior) -> str:
-    """Adds the choice of the class and of its component: the row of the component in the tables, int64 [count].
+def _component(nodes: Nodes, halves: str, prior: FittedPrior, kind: int) -> str:
+    """Adds the choice of the class and of its component: the row of the component in the tables, whole [count].
 
-    `words` are those of the component's and of the class's stream, uint64 [4, 2, count].
+    `halves` are those of the component's and of the class's word, float32 [2, 2, count]; `kind` as in `draw`.
     """
-    zero = nodes.constant(0, np.int64)
-    first_words = nodes.add("Cast", nodes.add("Gather", words, zero, axis=0), to=TensorProto.INT64)  # w0, [2, count]
-    for_component, for_class = nodes.split(first_words, 2)  # each [1, count]
-    drawn = _reached(nodes, for_class, nodes.constant(prior.class_thresholds[:, None], np.int64))
-    given = nodes.add("GreaterOrEqual", "label", zero)
-    chosen = nodes.add("Where", given, "label", drawn)  # [count]
-    table = nodes.constant(prior.component_thresholds.T, np.int64)  # [most components, mixtures]
-    within = _reached(nodes, for_component, nodes.add("Gather", table, chosen, axis=1))
-    component = nodes.add("Add", nodes.add("Gather", nodes.constant(prior.first, np.int64), chosen), within)
-    return nodes.add("Mul", component, "prior")
+    exact = kind == TensorProto.INT64
+    numbers = np.int64 if exact else np.float32
+
+    def row(value: str) -> str:
+        return value if exact else nodes.add("Cast", value, to=TensorProto.INT32)
+
+    for_component, for_class = nodes.split_sizes(halves, [1, 1], axis=1)  # each [2, 1, count]
+    drawn = _reached(nodes, for_class, nodes.constant(_halves(prior.class_thresholds[:, None]), np.float32), kind)
+    given = nodes.add("GreaterOrEqual", "label", nodes.constant(0, numbers))
+    chosen = row(nodes.add("Where", given, "label", drawn))  # [count]
+    table = nodes.constant(_halves(prior.component_thresholds.T), np.float32)  # [2, most components, mixtures]
+    within = _reached(nodes, for_component, nodes.add("Gather", table, chosen, axis=2), kind)
+    component = nodes.add("Add", nodes.add("Gather", nodes.constant(prior.first, numbers), chosen), within)
+    return row(nodes.add("Mul", component, "prior"))
 
 
-def _reached(nodes: Nodes, word: str, thresholds: str) -> str:
-    """Adds the count of the thresholds [n, count] or [n, 1] that a word [1, count] reaches: int64 [count]."""
-    ones = nodes.add("Cast", nodes.add("GreaterOrEqual", word, thresholds), to=TensorProto.INT64)
-    return nodes.add("ReduceSum", ones, nodes.constant([0], np.int64), keepdims=0)
+def _reached(nodes: Nodes, word: str, thresholds: str, kind: int) -> str:
+    """Adds the count of the thresholds [2, n, count] or [2, n, 1] that a word [2, 1, count] reaches: `kind` [count].
+
+    The first axis has the upper and the lower half of 16 bits. The sign of the difference is exact in float32: the
+    upper halves differ by nothing or by at least 2¹⁶, and the lower halves by less.
+    """
+    difference = nodes.add("Sub", word, thresholds)
+    weighted = nodes.add("Mul", difference, nodes.constant([[[2**16]], [[1]]], np.float32))
+    axis = nodes.constant([0], np.int64)
+    whole = nodes.add("ReduceSum", weighted, axis, keepdims=0)  # [n, count]
+    reached = nodes.add("GreaterOrEqual", whole, nodes.constant(0, np.float32))
+    return nodes.add("ReduceSum", nodes.add("Cast", reached, to=kind), axis, keepdims=0)
+
+
+def _halves(thresholds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The upper and the lower 16 bits of thresholds, which are at most 2³²: int64 [2, …]."""
+    return np.stack([thresholds >> 16, thresholds & (2**16 - 1)])

@@ -42,7 +42,7 @@ from vae_train.run_folder import Run
 from .card import PROOF_IMAGES, UNSPECIFIED, model_card
 from .check import open_sessions, prove, signature, torch_encode
 from .golden import golden_vectors
-from .graphs import Graphs, build_encoder, build_graphs, describe
+from .graphs import Graphs, build_encoder, build_graphs, describe, with_portable
 from .latent_graphs import IR_VERSION, OPSET
 from .pictures import POINTS, latent_map, preview, worst_reconstructions
 from .place import check_place, refuse_strangers
@@ -71,6 +71,7 @@ def export_run(
     details_by_default: bool = True,
     licence: str = UNSPECIFIED,
     data_licence: str | None = None,
+    portable: bool = False,
     force: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Report, Evaluation]:
@@ -88,6 +89,7 @@ def export_run(
         details_by_default: whether the detail stage makes the generator's pictures.
         licence: the licence of the model, for example MIT.
         data_licence: the licence of the data set; None takes the one that the data set itself names.
+        portable: write generator.portable.onnx and latents.portable.onnx, too.
         force: replace a model folder that is there.
         progress: called with a few words when a stage of the work begins.
 
@@ -116,6 +118,8 @@ def export_run(
     graphs = build_graphs(
         run.vae, encoder, prior, default_prior, None if stage is None or spec is None else (stage, spec)
     )
+    if portable:
+        graphs = with_portable(graphs)
     progress(f"measuring the graphs on {len(data.test_images)} test images")
     posteriors = _posteriors(_encode_with(encoder), images)
     measured = _measure(graphs, images, posteriors, run.config.model.likelihood)
@@ -257,8 +261,7 @@ def _files(
     manifest: dict[str, Any] = {
         **header,
         "graphs": {
-            graph: {**_file_entry(onnx_files[f"{graph}.onnx"]), "file": f"{graph}.onnx", "opset": OPSET,
-                    "ir_version": IR_VERSION, **signature(proto)}
+            graph: graph_entry(f"{graph}.onnx", onnx_files[f"{graph}.onnx"], proto)
             for graph, proto in graphs.by_name().items()
         },
         "training": {
@@ -287,7 +290,7 @@ def _files(
         "worst.png": worst_reconstructions(graphs, _proof_images(data), means, run.config.model.likelihood),
         "README.md": model_card(manifest).encode(),
     }
-    manifest["files"] = {file: _file_entry(content) for file, content in others.items()}
+    manifest["files"] = {file: file_entry(content) for file, content in others.items()}
     return {**onnx_files, **others, "manifest.json": _json(manifest)}
 
 
@@ -301,8 +304,14 @@ def _proof_images(data: ImageSet) -> NDArray[np.float32]:
     return to_unit_range(data.test_images[:PROOF_IMAGES].numpy())
 
 
-def _file_entry(content: bytes) -> dict[str, Any]:
+def file_entry(content: bytes) -> dict[str, Any]:
+    """What the manifest has about a file."""
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def graph_entry(file: str, content: bytes, model: onnx.ModelProto) -> dict[str, Any]:
+    """What the manifest has about a graph."""
+    return {**file_entry(content), "file": file, "opset": OPSET, "ir_version": IR_VERSION, **signature(model)}
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from ._errors import ModelError, VaeGenError
 from ._pictures import to_grey_levels
 from ._vae import VAE
-from .internal.choice import Choice, resolve_choice
+from .internal.choice import Choice, resolve_choice, window
 from .internal.files import Json
 from .internal.latents import drawn_in_numpy
-from .internal.manifest import ADVICE, Manifest, Prior, essentials
-from .internal.model import ModelFolder, find_model
+from .internal.manifest import ADVICE, GOLDEN_FILE, Manifest, Prior, essentials
+from .internal.model import ModelFolder, Session, find_model
 from .internal.philox import philox4x32, random_words
+from .internal.portable import PortableSession
 from .internal.prior import FittedPrior
 from .internal.sampling import Drawn, run_latents
 
-GOLDEN_FILE = "golden.json"
 MOST_PICTURES = 1024
 """The most samples of a golden vector."""
 
@@ -122,10 +122,15 @@ def _replay(golden: Json, model: VAE, prior: FittedPrior | None) -> Iterator[Che
     default = resolve_choice(model.manifest)
     in_numpy = [_in_numpy(model, prior, window, default).latents for window in ranges]
     yield _close("latents in NumPy", allowed["latent"], latents, in_numpy)
-    yield _close("latents of the generator", allowed["latent"], latents, [sample.latents for sample in made])
     pictures = [golden_images(case["images"], model.manifest) for case in samples]
-    grey = [sample.grey_levels()[: len(some)] for sample, some in zip(made, pictures, strict=True)]
-    yield _close("pictures of the generator, grey levels", allowed["grey_levels"], pictures, grey)
+    found: dict[str, list[Sequence[Any]]] = {"generator": [(sample.images, sample.latents) for sample in made]}
+    if "generator.portable" in model.manifest.graphs:
+        portable = PortableSession(model._graphs["generator.portable"])
+        found["portable generator"] = [portable.run(["image", "latent"], window(*one)) for one in ranges]
+    for name, results in found.items():
+        yield _close(f"latents of the {name}", allowed["latent"], latents, [latent for _, latent in results])
+        grey = [to_grey_levels(image)[: len(some)] for (image, _), some in zip(results, pictures, strict=True)]
+        yield _close(f"pictures of the {name}, grey levels", allowed["grey_levels"], pictures, grey)
 
     encodings, decodings = golden["encodings"], golden["decodings"]
     posterior = model.encode(golden_images(encodings["images"], model.manifest))
@@ -143,27 +148,33 @@ def _in_numpy(model: VAE, prior: FittedPrior | None, window: tuple[int, int, int
 
 def _replay_latents(golden: Json, model: VAE, prior: FittedPrior) -> Iterator[Check]:
     """Checks latents.onnx with both priors, a class and temperatures, and the detail stage if the model has one."""
-    cases, session = golden["latents"].items(lambda case: case), model._graphs["latents"]
+    cases = golden["latents"].items(lambda case: case)
+    sessions: dict[str, Session] = {"graph": model._graphs["latents"]}
+    if "latents.portable" in model.manifest.graphs:
+        sessions["portable graph"] = PortableSession(model._graphs["latents.portable"])
     allowed, levels = (golden["tolerances"][name].number() for name in ("latent", "grey_levels"))
     has_detail = model.manifest.detail is not None
     in_numpy: list[Drawn] = []
-    in_graph: list[Drawn] = []
+    in_graphs: dict[str, list[Drawn]] = {name: [] for name in sessions}
     for case in cases:
         label = case["label"].whole(-1)
         prior_name: Prior = "normal" if case["prior"].one_of("normal", "fitted") == "normal" else "fitted"
         choice = Choice(prior_name, None if label < 0 else label, case["temperature"].number(), has_detail)
         in_numpy.append(_in_numpy(model, prior, _window(case), choice))
-        in_graph.append(run_latents(session, *_window(case), choice))
+        for name, session in sessions.items():
+            in_graphs[name].append(run_latents(session, *_window(case), choice))
     expected = [case["latents"].array() for case in cases]
     labels = [case["labels"].array() for case in cases]
     yield _close("chosen latents in NumPy", allowed, expected, [drawn.latents for drawn in in_numpy])
     yield _exact("their classes in NumPy", labels, [drawn.labels for drawn in in_numpy])
-    yield _close("chosen latents of the graph", allowed, expected, [drawn.latents for drawn in in_graph])
-    yield _exact("their classes of the graph", labels, [drawn.labels for drawn in in_graph])
+    for name, drawn_by_it in in_graphs.items():
+        yield _close(f"chosen latents of the {name}", allowed, expected, [drawn.latents for drawn in drawn_by_it])
+        yield _exact(f"their classes of the {name}", labels, [drawn.labels for drawn in drawn_by_it])
     if has_detail:
         noise = [case["noise"].array() for case in cases]
-        yield _close("their noise in NumPy", allowed, noise, [np.asarray(drawn.noise) for drawn in in_numpy])
-        yield _close("their noise of the graph", allowed, noise, [np.asarray(drawn.noise) for drawn in in_graph])
+        for name, drawn_by_it in {"in NumPy": in_numpy, **in_graphs}.items():
+            own = [np.asarray(drawn.noise) for drawn in drawn_by_it]
+            yield _close(f"their noise {'' if name == 'in NumPy' else 'of the '}{name}", allowed, noise, own)
         details = golden["details"]
         found = to_grey_levels(model.decode(details["latents"].array(), noise=details["noise"].array()))
         yield _close("details, grey levels", levels, [golden_images(details["images"], model.manifest)], [found])

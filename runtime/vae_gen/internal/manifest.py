@@ -28,6 +28,9 @@ GRAPH_NAMES = ("encoder", "decoder", "generator")
 LARGEST_SIDE, LARGEST_IMAGE = 4096, 1 << 23
 """The longest axis of images, latents and noise, and the most numbers in an image. No trained model comes near."""
 
+GOLDEN_FILE = "golden.json"
+"""The file of the golden vectors."""
+
 PRIOR_FILE = "prior.json"
 """The file with the tables of the fitted prior, in a model that has one."""
 
@@ -157,7 +160,8 @@ class Manifest:
     class_names: tuple[str, ...]
     """the names of the classes in the order of their labels; empty for data without classes"""
     graphs: Mapping[str, GraphFile]
-    """the ONNX files by the names of the graphs: encoder, decoder, generator, and perhaps latents and detail"""
+    """the ONNX files by the names of the graphs: encoder, decoder, generator, and perhaps latents, detail,
+    generator.portable and latents.portable"""
     other_files: Mapping[str, tuple[str, int]]
     """the SHA-256 and the size in bytes of every other file, by its name"""
     seed_contract_version: int
@@ -321,6 +325,13 @@ def contract_signatures(
         chosen = (*chosen, floats("noise", "count", detail.noise))
         signatures["detail"] = ((batch_latent, floats("noise", "batch", detail.noise)), (batch_image,))
     signatures["latents"] = ((*scalars, TensorSpec("temperature", "float32", ())), chosen)
+    # The graphs for engines without 64-bit numbers: an index and a seed are four parts of 16 bits.
+    numbers = (floats("index", "batch", 4), TensorSpec("seed", "float32", (1, 4)))
+    choices = tuple(TensorSpec(name, "float32", (1,)) for name in ("prior", "label", "temperature"))
+    signatures["generator.portable"] = (numbers, (batch_image, batch_latent))
+    noise = () if detail is None else (floats("noise", "batch", detail.noise),)
+    of_each = (batch_latent, TensorSpec("labels", "float32", ("batch",)), *noise)
+    signatures["latents.portable"] = ((*numbers, *choices), of_each)
     return signatures
 
 

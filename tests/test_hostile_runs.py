@@ -135,6 +135,15 @@ CHECKPOINTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "seconds": lambda saved: saved.update(seconds="x"),
     "order": lambda saved: saved.update(order=torch.tensor([10**6], dtype=torch.int32)),
     "negative order": lambda saved: saved.update(order=torch.tensor([-1], dtype=torch.int32)),
+    "a figure": lambda saved: saved["history"][0]["train"].update(kl="x"),
+    "a figure that is missing": lambda saved: saved["history"][0]["validation"].pop("psnr_db"),
+    "an epoch's number": lambda saved: saved["history"][1].update(epoch=7),
+    "seconds of an epoch": lambda saved: saved.update(seconds_in_epoch=[1]),
+    "optimizer": lambda saved: saved["optimizer"]["state"][0].update(exp_avg=torch.zeros(1)),
+    "optimizer of other weights": lambda saved: saved["optimizer"]["state"].pop(0),
+    "optimizer without numbers": lambda saved: saved["optimizer"]["state"][1]["exp_avg_sq"].fill_(float("nan")),
+    "learning rate": lambda saved: saved["optimizer"]["param_groups"][0].update(lr=1e30),
+    "decay rates": lambda saved: saved["optimizer"]["param_groups"][0].update(betas=(5.0, 7.0)),
     "model without numbers": lambda saved: next(iter(saved["model"].values())).fill_(float("nan")),
     "model of another type": lambda saved: saved["model"].update(
         {name: values.double() for name, values in saved["model"].items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,16 +118,40 @@ class TrainingState:
             if self.average is not None:
                 check_weights(saved["average"], self.average)
                 self.average.load_state_dict(saved["average"])
+            _check_optimizer(saved["optimizer"], self.optimizer)
             self.optimizer.load_state_dict(saved["optimizer"])
             self.order_generator.set_state(saved["order_generator"])
             self.noise_generator.set_state(saved["noise_generator"])
             self.sums = saved["sums"].to(next(self.vae.parameters()).device)
-            _check_progress(saved)
+            _check_progress(saved, self.vae.config.latent_dim)
             for name in _PLAIN_FIELDS:
                 setattr(self, name, saved[name])
 
 
-def _check_progress(saved: dict[str, Any]) -> None:
+def _check_optimizer(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Refuses a state of an optimizer that doesn't fit its weights: PyTorch's fused Adam would write past their ends.
+
+    Raises:
+        ValueError: a setting differs, or a tensor has another shape or type, or is not finite.
+    """
+    for group, own in zip(saved["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
+        if {**group, "lr": own["lr"]} != own or not 0 <= float(group["lr"]) <= 1:  # the learning rate is scheduled
+            raise ValueError("other settings of the optimizer")
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    if saved["state"] and sorted(saved["state"]) != list(range(len(weights))):
+        raise ValueError("the optimizer's state of other weights")
+    for at, state in saved["state"].items():
+        shapes = {"step": torch.Size(), "exp_avg": weights[at].shape, "exp_avg_sq": weights[at].shape}
+        fits = set(state) == set(shapes) and all(
+            isinstance(values, Tensor) and values.shape == shapes[name] and values.dtype == torch.float32
+            and bool(torch.isfinite(values).all())
+            for name, values in state.items()
+        )  # fmt: skip
+        if not fits:
+            raise ValueError(f"another state of the optimizer for weight {at}")
+
+
+def _check_progress(saved: dict[str, Any], latent_dim: int) -> None:
     """Refuse fields that training could not have written, so that it doesn't fail in the middle.
 
     Raises:
@@ -137,9 +162,16 @@ def _check_progress(saved: dict[str, Any]) -> None:
         if type(saved[name]) is not int or saved[name] < 0:
             raise ValueError(f"{name} {saved[name]!r}")
     _check_history(saved)
+    figures = {"neg_elbo": True, "reconstruction": True, "kl": True, "kl_per_dimension": [True] * latent_dim}
+    for line in saved["history"]:
+        known = {"epoch": True, "learning_rate": True, "train": figures}
+        if _form(line) not in ({**known, "validation": {**figures, "psnr_db": True}}, {**known, "validation": False}):
+            raise ValueError("a history of other figures")
     if order.dtype != torch.int32 or order.ndim != 1 or (len(order) and order.min() < 0) or len(saved["sums"]) < step:
         raise ValueError("another order of images or number of steps")
-    if not isinstance(saved["seconds"], list) or not isinstance(saved["seconds_in_epoch"], float | int):
+    if step and (saved["sums"].shape[1:] != (1 + latent_dim,) or not bool(torch.isfinite(saved["sums"]).all())):
+        raise ValueError("other sums of the steps")
+    if _form(saved["seconds"]) != [True] * epoch or _form(saved["seconds_in_epoch"]) is not True:
         raise ValueError("other seconds")
     if best is not None and not (isinstance(best, dict) and isinstance(best.get("neg_elbo"), float)):
         raise ValueError(f"best {str(best)[:40]}")
@@ -151,6 +183,17 @@ def _check_history(saved: dict[str, Any]) -> None:
     history = saved["history"]
     if not isinstance(history, list) or len(history) != saved["epoch"] or not all(isinstance(x, dict) for x in history):
         raise ValueError("a history of other epochs")
+    if any(line.get("epoch") != number for number, line in enumerate(history, 1)):
+        raise ValueError("a history of other epochs")
+
+
+def _form(value: object) -> Any:
+    """The keys and lengths of a value of JSON, with True for each finite number and False for anything else."""
+    if isinstance(value, dict):
+        return {name: _form(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_form(one) for one in value]
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _PLAIN_FIELDS = ("epoch", "step", "order", "history", "best", "seconds", "seconds_in_epoch")
@@ -210,8 +253,13 @@ class DetailState:
         """
         with _reading(path, "this detail stage", "remove its folder to train the stage from the start") as saved:
             for name in _DETAIL_PARTS:
-                getattr(self, name).load_state_dict(saved[name])
+                part = getattr(self, name)
+                check = _check_optimizer if isinstance(part, torch.optim.Optimizer) else check_weights
+                check(saved[name], part)
+                part.load_state_dict(saved[name])
             _check_history(saved)
+            if any(_form(line) != dict.fromkeys(line, True) for line in saved["history"]):
+                raise ValueError("a history of other figures")
             self.epoch, self.history = saved["epoch"], saved["history"]
 
 

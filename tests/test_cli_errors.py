@@ -220,13 +220,14 @@ COMMANDS: list[tuple[str, int, str]] = [
         "sample --provider tensorrt",
         3,
         "expected an execution provider that is installed (AzureExecutionProvider, CPUExecutionProvider), "
-        "got tensorrt; install the onnxruntime package that brings it, or leave --provider out",
+        "got tensorrt; run pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu, or leave "
+        "--provider out",
     ),
     (
         "sample --provider banana",
         3,
         "expected an execution provider that is installed (AzureExecutionProvider, CPUExecutionProvider), "
-        "got banana; install the onnxruntime package that brings it, or leave --provider out",
+        "got banana; choose one, or leave --provider out",
     ),
     (
         "sample --model folder",

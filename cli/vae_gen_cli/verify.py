@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from vae_gen import ModelError
+from vae_gen import ModelError, UnavailableError
 
 from . import options
 from .output import Console, counted, printable
@@ -36,6 +36,11 @@ def verify(
         for check in checks:
             mark = "✓" if check.passed else "✗"
             print(printable(f"{mark} {check.name:{width}}  {check.detail}"), flush=True)
+    if failed and provider != "cpu" and all(check.passed for check in checks if check.name.startswith("sha256")):
+        raise UnavailableError(
+            f"expected every check to pass, {failed} of {len(checks)} did not with the execution provider {provider}; "
+            "the files are those of the manifest, so leave --provider out"
+        )
     if failed:
         raise ModelError(
             f"{folder}: expected every check to pass, {failed} of {len(checks)} did not; "

@@ -73,7 +73,7 @@ class UsageError(VaeGenError, ValueError):
 
 
 class UnavailableError(VaeGenError):
-    """An optional extra is not installed, or this machine does not have the execution provider or the device."""
+    """An optional extra is not installed, or this machine does not have the device or a right execution provider."""
 
     exit_code = 3
 

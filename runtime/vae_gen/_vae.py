@@ -54,11 +54,13 @@ class VAE:
                 `hf:user/name` or `hf:user/name@revision` for a model on the Hugging Face Hub, which needs the extra
                 `hub`. A `~` at the beginning stands for the user's home.
             threads: cores for many pictures; by default one below 1024 pictures and all from there on.
-            provider: ONNX Runtime's execution provider: cpu, cuda, coreml, directml, openvino, or its full name.
+            provider: ONNX Runtime's execution provider: cpu, cuda, coreml, directml, openvino, or its full name. Random
+                numbers are computed on the CPU in any case.
 
         Raises:
             ModelError: the folder is missing, incomplete or edited, or the Hub can't be reached.
-            UnavailableError: the provider is not installed (raised when the first graph is opened), or the extra `hub`.
+            UnavailableError: the provider is not installed, or gives other results than the golden vectors (raised when
+                the first graph is opened); or the extra `hub` is not installed.
 
         >>> VAE(threads=2)
         VAE(threads=2)

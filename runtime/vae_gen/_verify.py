@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import ModelError, VaeGenError
-from ._pictures import to_grey_levels
 from ._vae import VAE
 from .internal.choice import Choice, resolve_choice, window
 from .internal.files import Json
@@ -25,6 +24,7 @@ from .internal.model import ModelFolder, Session, find_model
 from .internal.philox import philox4x32, random_words
 from .internal.portable import PortableSession
 from .internal.prior import FittedPrior
+from .internal.provider_check import computed_levels
 from .internal.sampling import Drawn, run_latents
 
 MOST_PICTURES = 1024
@@ -129,7 +129,7 @@ def _replay(golden: Json, model: VAE, prior: FittedPrior | None) -> Iterator[Che
         found["portable generator"] = [portable.run(["image", "latent"], window(*one)) for one in ranges]
     for name, results in found.items():
         yield _close(f"latents of the {name}", allowed["latent"], latents, [latent for _, latent in results])
-        grey = [to_grey_levels(image)[: len(some)] for (image, _), some in zip(results, pictures, strict=True)]
+        grey = [computed_levels(image)[: len(some)] for (image, _), some in zip(results, pictures, strict=True)]
         yield _close(f"pictures of the {name}, grey levels", allowed["grey_levels"], pictures, grey)
 
     encodings, decodings = golden["encodings"], golden["decodings"]
@@ -137,7 +137,7 @@ def _replay(golden: Json, model: VAE, prior: FittedPrior | None) -> Iterator[Che
     yield _close("posterior means", allowed["mean"], [encodings["mean"].array()], [posterior.mean])
     log_variance = encodings["log_variance"].array()
     yield _close("posterior log-variances", allowed["log_variance"], [log_variance], [posterior.log_variance])
-    decoded = to_grey_levels(model.decode(decodings["latents"].array(), detail=False))
+    decoded = computed_levels(model.decode(decodings["latents"].array(), detail=False))
     expected = golden_images(decodings["images"], model.manifest)
     yield _close("decoded pictures, grey levels", allowed["grey_levels"], [expected], [decoded])
 
@@ -176,7 +176,7 @@ def _replay_latents(golden: Json, model: VAE, prior: FittedPrior) -> Iterator[Ch
             own = [np.asarray(drawn.noise) for drawn in drawn_by_it]
             yield _close(f"their noise {'' if name == 'in NumPy' else 'of the '}{name}", allowed, noise, own)
         details = golden["details"]
-        found = to_grey_levels(model.decode(details["latents"].array(), noise=details["noise"].array()))
+        found = computed_levels(model.decode(details["latents"].array(), noise=details["noise"].array()))
         yield _close("details, grey levels", levels, [golden_images(details["images"], model.manifest)], [found])
 
 

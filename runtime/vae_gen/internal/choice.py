@@ -149,10 +149,6 @@ class Choice:
         """The name of the graph that turns latents into pictures: "detail" or "decoder"."""
         return "detail" if self.detail else "decoder"
 
-    def graphs(self, manifest: Manifest) -> tuple[str, ...]:
-        """The names of the graphs to run, in order."""
-        return ("generator",) if self.is_default(manifest) else ("latents", self.decoder)
-
     def has_labels(self, manifest: Manifest) -> bool:
         """Whether each sample has a class: the prior is fitted, and the model has names of classes."""
         return self.prior == "fitted" and bool(manifest.class_names)

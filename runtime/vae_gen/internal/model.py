@@ -37,6 +37,19 @@ PROVIDERS = {
 }
 """Short names of ONNX Runtime's execution providers. Its own long names are accepted too."""
 
+CPU = "CPUExecutionProvider"
+
+PACKAGES = {
+    "CUDAExecutionProvider": "onnxruntime-gpu",
+    "DmlExecutionProvider": "onnxruntime-directml",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+    "TensorrtExecutionProvider": "onnxruntime-gpu",
+}
+"""The packages on PyPI that bring execution providers. All of them fill the same folder as onnxruntime itself."""
+
+SEED_GRAPHS = ("generator", "latents", "generator.portable", "latents.portable")
+"""The graphs with random numbers, which run on the CPU whatever the provider: others compute int64 with 32 bits."""
+
 MOST_GRAPH_BYTES = 512 << 20
 """The largest graph that is read."""
 
@@ -343,7 +356,8 @@ class Graphs:
             name: CheckedSession(session, manifest.graphs[name]) for name, session in (sessions or {}).items()
         }
         self.checks_results = True
-        """whether sessions that are opened from now on compare their results with the manifest"""
+        """whether sessions that are opened from now on compare their results with the manifest, and on another provider
+        than the CPU's with the golden vectors"""
         self._prior: FittedPrior | None = None
         self._lock, self._process = threading.Lock(), os.getpid()
         self._of_parents: list[dict[str, Session]] = []
@@ -370,6 +384,11 @@ class Graphs:
             return self._sessions[name]
         return session
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether all graphs run on the CPU, as far as this library knows; an app's own sessions count as such."""
+        return self.folder is None or PROVIDERS.get(self._provider.lower(), self._provider) == CPU
+
     def prior(self) -> FittedPrior:
         """The tables of the fitted prior, read once. Their arrays are read-only, because they are kept here.
 
@@ -391,7 +410,13 @@ class Graphs:
             from .graph_check import check_graph  # not needed for the models of the package
 
             check_graph(content, graph.file)
-        session: Session = open_session(content, graph, self._provider)
+        elsewhere = not self.on_cpu and name not in SEED_GRAPHS
+        installed_provider(self._provider)
+        session: Session = open_session(content, graph, self._provider if elsewhere else CPU)
+        if elsewhere and self.checks_results:
+            from .provider_check import check_results  # not needed on the CPU
+
+            check_results(self.folder, name, session, self._provider)
         return CheckedSession(session, graph, _stoppable()) if self.checks_results else session
 
     def _start_again_after_a_fork(self) -> None:
@@ -421,6 +446,29 @@ def check_provider(provider: object) -> str:
             "services; leave it out for cpu"
         )
     return provider
+
+
+def installed_provider(provider: str) -> str:
+    """The full name of an execution provider, from its short or its full name.
+
+    Raises:
+        UnavailableError: it is not in this installation of ONNX Runtime; names the commands that install it.
+    """
+    import onnxruntime  # takes 0.2 s, so only when a graph is really needed
+
+    wanted = PROVIDERS.get(provider.lower(), provider)
+    if not hasattr(onnxruntime, "get_available_providers"):  # a folder that a removed package left behind
+        raise UnavailableError("expected onnxruntime to be installed, found an empty folder; install onnxruntime again")
+    available = onnxruntime.get_available_providers()
+    if wanted not in available:
+        package = PACKAGES.get(wanted)
+        # A package that was installed after another one has replaced its files, so both have to go first.
+        advice = f"run pip uninstall -y onnxruntime {package} && pip install {package}" if package else "choose one"
+        raise UnavailableError(
+            f"expected an execution provider that is installed ({', '.join(available)}), got {provider}; "
+            f"{advice}, or leave --provider out"
+        )
+    return wanted
 
 
 @functools.cache
@@ -454,15 +502,7 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
     """
     import onnxruntime  # takes 0.2 s, so only when a graph is really needed
 
-    wanted = PROVIDERS.get(provider.lower(), provider)
-    if not hasattr(onnxruntime, "get_available_providers"):  # a folder that a removed package left behind
-        raise UnavailableError("expected onnxruntime to be installed, found an empty folder; install onnxruntime again")
-    available = onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise UnavailableError(
-            f"expected an execution provider that is installed ({', '.join(available)}), got {provider}; "
-            "install the onnxruntime package that brings it, or leave --provider out"
-        )
+    wanted = installed_provider(provider)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -470,8 +510,12 @@ def open_session(content: bytes, graph: GraphFile, provider: str = "cpu") -> onn
     # Otherwise a file that is also in ONNX Runtime's own format would be read as that, which nobody checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        # With its fallback, ONNX Runtime prints an error on standard output and tries the CPU.
-        session = onnxruntime.InferenceSession(content, options, providers=[wanted], enable_fallback=False)
+        # With its fallback, ONNX Runtime prints an error on standard output and tries the CPU. NVIDIA's TF32 has only
+        # 10 bits after the point.
+        settings = [{"use_tf32": "0"}] if wanted == "CUDAExecutionProvider" else None
+        session = onnxruntime.InferenceSession(
+            content, options, providers=[wanted], provider_options=settings, enable_fallback=False
+        )
     except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
         reason = " ".join(str(error).split())[:200]
         if wanted != PROVIDERS["cpu"]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from .._pictures import Samples, to_grey_levels
 from .choice import Choice, window
 from .model import Graphs, Session
+from .philox import standard_normals
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -79,8 +80,9 @@ class Sampler:
 
     def open(self) -> None:
         """Opens the graphs that the choice needs, so that their errors appear before any picture is computed."""
-        for name in self.choice.graphs(self.graphs.manifest):
-            _ = self.graphs[name]
+        for name in ("generator",) if self._by_generator else ("latents", self.choice.decoder):
+            if name != "latents" or not self._without_latents:
+                _ = self.graphs[name]
 
     def sample(self, start: int, count: int) -> Samples:
         """Makes pictures start … start+count−1: in one batch for fewer than 64 pictures, else in whole blocks."""
@@ -130,17 +132,33 @@ class Sampler:
         """Computes pictures start … start+count−1 in one batch.
 
         The model's default choice runs `generator.onnx`, which is what other languages run. Every other choice runs
-        `latents.onnx` and then the decoder or the detail stage.
+        `latents.onnx` and then the decoder or the detail stage. So do all choices if another execution provider than
+        the CPU's makes the pictures, because the random numbers are computed on the CPU in any case.
         """
-        if self.choice.is_default(self.graphs.manifest):
+        if self._by_generator:
             images, latents = self.graphs["generator"].run(["image", "latent"], window(self.seed, start, count))
             return {"images": np.asarray(images, np.float32), "latents": np.asarray(latents, np.float32)}
-        drawn = run_latents(self.graphs["latents"], self.seed, start, count, self.choice)
+        drawn = self._draw(start, count)
         (images,) = self.graphs[self.choice.decoder].run(["image"], drawn.feed())
         found = {"images": np.asarray(images, np.float32), "latents": drawn.latents}
         labels = {"_labels": drawn.labels} if self.choice.has_labels(self.graphs.manifest) else {}
         noise = {} if drawn.noise is None else {"_noise": drawn.noise}
         return {**found, **labels, **noise}
+
+    @property
+    def _by_generator(self) -> bool:
+        return self.choice.is_default(self.graphs.manifest) and self.graphs.on_cpu
+
+    @property
+    def _without_latents(self) -> bool:
+        """Whether the model is a folder from before there were fitted priors, which has no latents.onnx."""
+        return self.graphs.folder is not None and "latents" not in self.graphs
+
+    def _draw(self, start: int, count: int) -> Drawn:
+        if not self._without_latents:
+            return run_latents(self.graphs["latents"], self.seed, start, count, self.choice)
+        latents = standard_normals(self.seed, start, count, self.graphs.manifest.latent.dimensions)
+        return Drawn(latents, np.full(count, -1))
 
     def _join(self, parts: Sequence[Rows], start: int, layout: Layout) -> Samples:
         rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

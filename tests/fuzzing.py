@@ -9,10 +9,12 @@ in a process of its own, and prints what happened:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import faulthandler
 import functools
 import hashlib
+import importlib
 import io
 import itertools
 import json
@@ -42,7 +44,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import vae_gen
-from cli_runner import Command
+from cli_runner import Command, call
 from tiny_model import write_tiny_model
 from vae_gen import VAE, DetailSpec, FittedPrior, Manifest, ModelFolder, Pictures, VaeGenError
 from vae_gen.internal.array_files import NPY
@@ -529,6 +531,114 @@ def _open_file(name: str, content: bytes) -> None:
         CASES["command lines"] -= 1
 
 
+# Training: odd options, and damaged folders of runs.
+
+TRAINERS = ("train_command", "detail_command", "eval_command", "export")
+"""The modules of vae-train, vae-detail, vae-eval and vae-export."""
+
+
+@functools.cache
+def trainer(name: str) -> tuple[Any, list[tuple[str, bool]]]:
+    """The module of a command, and its options as in `options_of`."""
+    import typer
+
+    module = importlib.import_module("vae_export.command" if name == "export" else f"vae_train.{name}")
+    params = typer.main.get_command(module.app).params
+    found = [(opt, getattr(param, "is_flag", False)) for param in params for opt in (*param.opts, *param.secondary_opts)]
+    return module, [(opt, flag) for opt, flag in found if opt.startswith("-") and opt not in ("--help", "--debug")]
+
+
+@st.composite
+def trainer_lines(draw: Any) -> tuple[str, ...]:
+    """A command of training with odd options. Its run folder or data set can't be used, so that nothing takes long."""
+    name = draw(st.sampled_from(TRAINERS))
+    words = ["--dry-run", "--data"] if name == "train_command" else []
+    words.append(draw(st.sampled_from(("none", "p.png", "x" * 5000, "a\nb", "", "/dev/null", "latents.npy"))))
+    for opt, is_flag in draw(st.lists(st.sampled_from(trainer(name)[1]), max_size=4)):
+        words += [opt] if is_flag or opt == "--data" else [opt, draw(st.sampled_from(WORDS))]
+    return name, *words
+
+
+def trainer_case(words: tuple[str, ...]) -> None:
+    """Runs a command of training in this process."""
+    CASES["command lines of training"] += 1
+    world()
+    os.chdir(world().place / "work")
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = call(trainer(words[0])[0], *words[1:])
+    assert 0 <= code <= 8, err.getvalue()
+    assert "Traceback" not in err.getvalue(), err.getvalue()
+    assert "bug" not in err.getvalue(), err.getvalue()
+
+
+@functools.cache
+def finished_run() -> dict[str, bytes]:
+    """The files of a run of a second."""
+    from tiny_training import CONFIG, tiny_data
+    from vae_train.training import train
+
+    train(CONFIG, tiny_data(), world().place / "run")
+    return {path.name: path.read_bytes() for path in (world().place / "run").iterdir() if path.is_file()}
+
+
+@st.composite
+def run_damages(draw: Any) -> tuple[str, list[Mutation], bool]:
+    """A file of a run, what happens to it, and whether its structure stays readable."""
+    names = ("checkpoint.pt", "config.json", "metrics.jsonl", "weights.safetensors", "best.safetensors")
+    return draw(st.sampled_from(names)), draw(MUTATIONS), draw(st.booleans())
+
+
+def mutated_checkpoint(content: bytes, mutations: list[Mutation]) -> bytes:
+    """A checkpoint in which values were replaced or removed."""
+    import torch
+
+    saved = torch.load(io.BytesIO(content), weights_only=True)
+    odd = [None, True, -1, 10**9, 2**70, 1.5, float("nan"), "a", [], {}, [1], {"a": 1}, torch.zeros(0), torch.zeros(3),
+           torch.tensor(float("nan")), torch.zeros(2, 2, dtype=torch.int8), torch.zeros(5).double()]  # fmt: skip
+    for word, where, other, number in mutations:
+        node: Any = saved
+        while True:  # down to a random depth
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = keys[int(where * len(keys))]
+            if not isinstance(node[key], dict | list) or other < 0.3:
+                if word == "delete":
+                    del node[key]
+                else:
+                    node[key] = odd[number % len(odd)]
+                break
+            node, where = node[key], (where * len(keys)) % 1
+    buffer = io.BytesIO()
+    torch.save(saved, buffer)
+    return buffer.getvalue()
+
+
+def run_case(case: tuple[str, list[Mutation], bool]) -> None:
+    """Damages a file of a run, then loads the run and trains on."""
+    from dataclasses import replace
+
+    from tiny_training import CONFIG, tiny_data
+    from vae_train.run_folder import load_run
+    from vae_train.training import train
+
+    name, mutations, readable = case
+    files, folder = finished_run(), world().place / "damaged run"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(world().place / "run", folder)
+    if readable and name == "checkpoint.pt":
+        content = mutated_checkpoint(files[name], mutations)
+    elif readable and name == "config.json":
+        content = mutated_json(files[name], mutations)
+    else:
+        content = mutated(files[name], mutations, files["metrics.jsonl"])
+    (folder / name).write_bytes(content)
+    check(lambda: load_run(folder), "run folders")
+    check(lambda: train(replace(CONFIG, epochs=3), tiny_data(), folder, resume=True), "run folders")
+    CASES["run folders"] -= 1
+
+
 # Running the cases.
 
 
@@ -551,7 +661,8 @@ def run(case: Callable[[Any], None], strategy: st.SearchStrategy[Any], examples:
 
 
 SHARES: tuple[tuple[Callable[[Any], None], Callable[[], st.SearchStrategy[Any]], float], ...] = (
-    (call_case, calls, 0.5), (command_case, command_lines, 0.2), (damage_case, damages, 0.3),
+    (call_case, calls, 0.5), (command_case, command_lines, 0.2), (damage_case, damages, 0.25),
+    (trainer_case, trainer_lines, 0.04), (run_case, run_damages, 0.01),
 )  # fmt: skip
 """The kinds of cases, and each kind's share of all."""
 

@@ -9,7 +9,7 @@ from fuzzing import SHARES, run
 NAMES = [case.__name__ for case, _, _ in SHARES]
 
 
-@pytest.mark.parametrize("at", range(len(SHARES)), ids=NAMES)
+@pytest.mark.parametrize("at", range(3), ids=NAMES[:3])  # the others train something first
 def test_a_few_odd_cases_end_in_results_or_short_errors(at: int) -> None:
     case, strategy, share = SHARES[at]
     run(case, strategy(), int(200 * share))

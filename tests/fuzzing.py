@@ -505,12 +505,12 @@ def damage_case(case: tuple[str, list[Mutation], str, bool]) -> None:
 
     def use() -> None:
         vae = VAE(folder)
-        for call in (
+        for verb in (
             lambda: vae.sample(2, seed=1), lambda: vae.sample(2, seed=1, label=0, temperature=0.5, detail=False),
             lambda: vae.decode(np.zeros(12)), lambda: vae.losses(np.zeros((28, 28))), vae.fitted_prior,
             lambda: vae.detail_noise(2, 1),
         ):  # fmt: skip
-            check(call, kind)
+            check(verb, kind)
             CASES[kind] -= 1  # the folder is one case
 
     check(use, kind)
@@ -544,8 +544,8 @@ def trainer(name: str) -> tuple[Any, list[tuple[str, bool]]]:
 
     module = importlib.import_module("vae_export.command" if name == "export" else f"vae_train.{name}")
     params = typer.main.get_command(module.app).params
-    found = [(opt, getattr(param, "is_flag", False)) for param in params for opt in (*param.opts, *param.secondary_opts)]
-    return module, [(opt, flag) for opt, flag in found if opt.startswith("-") and opt not in ("--help", "--debug")]
+    found = [(getattr(param, "is_flag", False), opt) for param in params for opt in param.opts + param.secondary_opts]
+    return module, [(opt, flag) for flag, opt in found if opt.startswith("-") and opt not in ("--help", "--debug")]
 
 
 @st.composite

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import VAE, InputError, ModelError, OutputError, UsageError, VaeGenError
-from vae_gen.internal.arrays import LARGEST_LATENT
+from vae_gen.internal.arrays import LARGEST_LATENT, check_unit_range
 from vae_gen.internal.choice import check_range, resolve_choice
 from vae_gen.internal.manifest import TensorSpec
 
@@ -119,6 +119,11 @@ def run_graph(vae: VAE, name: str, body: bytes) -> dict[str, Any]:
         label = None if feed["label"] == -1 else int(feed["label"])
         prior = {0: "normal", 1: "fitted"}.get(int(feed["prior"]), f"number {feed['prior']}")
         resolve_choice(vae.manifest, prior, label, float(feed["temperature"]))
+    if "image" in feed:
+        check_unit_range(float(feed["image"].min()), float(feed["image"].max()), "expected images in [0, 1]")
+    counts = sorted({len(values) for values in feed.values() if values.ndim})
+    if len(counts) > 1:
+        raise InputError(f"expected equally many rows in {', '.join(feed)}, got {counts[0]} and {counts[1]}")
     if "count" in feed:
         check_range(int(feed["seed"]), int(feed["start"]), int(feed["count"]))
         if feed["count"] > LARGEST_AXIS:

@@ -28,7 +28,7 @@ from cli_runner import Command
 from playground import COUNT_SHIFTS, WEB, Watched, beside, check_gif, playing, watched
 from vae_gen import VAE, find_model, to_grey_levels
 from vae_gen.internal.fitting import fit_pictures
-from vae_gen_cli.play_server import open_server
+from vae_gen_cli.play_server import PlayServer, open_server
 
 
 @pytest.fixture(scope="module")
@@ -800,3 +800,61 @@ def test_the_command_says_what_is_wrong(cli: Command, detailed_model_folder: Pat
     assert f"expected the port {taken.server_port} to be free" in outcome.err
     assert cli("play", "--port", "70000").code == 2
     assert cli("play", "--model", "nowhere").code == 4
+
+
+@pytest.fixture
+def class_room(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayServer]:
+    """A server on all addresses of this machine, whose name the browser of the tests maps to 127.0.0.1."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "plain.test")
+    with open_server(VAE(tiny_model_folder), 0, "0.0.0.0") as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_class_room_is_served_by_numeric_addresses_and_by_the_name_of_this_machine(
+    class_room: PlayServer, address: str
+) -> None:
+    place = f"http://127.0.0.1:{class_room.server_port}/"
+    expected = {"192.168.1.20:8000": 200, "[2001:db8::7]:80": 200, "10.0.0.7": 200, "plain.test:8000": 200,
+                "PLAIN.test": 200, "plain.test.local": 200, "evil.example": 403, "plain.test.evil.example": 403,
+                "192.168.1.20.evil.example": 403, "": 403}  # fmt: skip
+    assert {host: ask(place, Host=host)[0] for host in expected} == expected
+    assert ask(f"{place}gif", b"{}", Host="10.0.0.7:1", Origin="http://10.0.0.7:1")[0] == 400
+    assert ask(f"{place}gif", b"{}", Host="10.0.0.7:1", Origin="http://10.0.0.8:1")[0] == 403
+    assert ask(address, Host="192.168.1.20:8000")[0] == 403  # a server for this machine alone
+    shown = urlsplit(class_room.address)
+    assert shown.port == class_room.server_port
+    assert shown.hostname != "0.0.0.0"
+    assert ask(class_room.address)[0] == 200
+
+
+def test_the_page_works_in_a_class_room_where_browsers_do_not_trust_it(class_room: PlayServer) -> None:
+    with watched() as page:
+        page.open(f"http://plain.test:{class_room.server_port}/")
+        assert page.page.evaluate("isSecureContext") is False
+        assert page.verified().startswith("verified, largest difference")
+        seed = roll(page)
+        page.becomes(f"document.querySelector('#caption').textContent.includes('seed {seed}')")
+        assert page.said == []
+
+
+@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])
+def test_the_command_warns_of_an_open_page(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, host: str, warns: bool
+) -> None:
+    monkeypatch.setattr(PlayServer, "serve_forever", lambda _: None)
+    outcome = cli("play", "--no-browser", "--host", host)
+    first, *rest = outcome.err.splitlines()
+    assert re.fullmatch(r"tiny at http://[\d.:\[\]]+/ \(Ctrl-C ends it\)", first)
+    warning = "everyone in the network can use this page, without a password or encryption"
+    assert (outcome.code, rest) == (0, [warning] if warns else [])
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no such host", "x" * 300, ""])
+def test_a_host_that_is_no_address_of_this_machine_is_one_line(cli: Command, host: str) -> None:
+    outcome = cli("play", "--no-browser", "--host", host)
+    assert outcome.code == 7
+    assert outcome.err.startswith("vae-gen: expected an address of this machine for --host, such as 127.0.0.1 or ")

@@ -67,7 +67,7 @@ EXAMPLES = {
     "install": ("vae-gen install my-model", "vae-gen install my-model.zip --replace"),
     "repeat": ("vae-gen repeat garments.png", "vae-gen repeat garments.png -o - > again.png"),
     "kit": ("vae-gen kit my-kit",),
-    "play": ("vae-gen play", "vae-gen play --port 8000 --no-browser"),
+    "play": ("vae-gen play", "vae-gen play --host 0.0.0.0 --port 8000 --no-browser"),
     "bench": ("vae-gen bench", "vae-gen bench --json"),
 }
 """The commands at the end of each help page; "" is the page of all commands."""

@@ -19,6 +19,14 @@ def play(
             help="The port of the page.",
         ),
     ] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", rich_help_panel=options.OUTPUT,
+            help="The address of this machine that the page is served at. 0.0.0.0 serves everyone who reaches this "
+                 "machine through a network: see below.",
+        ),
+    ] = "127.0.0.1",
     browser: Annotated[
         bool,
         typer.Option("--browser/--no-browser", rich_help_panel=options.OUTPUT, help="Open the page in the browser."),
@@ -30,16 +38,23 @@ def play(
 ) -> None:
     """Open the playground in the browser.
 
-    The page has sliders for the latent dimensions, a wall of samples, and a place for your own pictures. It is served
-    to this machine alone (127.0.0.1). Press Ctrl-C to stop.
+    The page has sliders for the latent dimensions, a wall of samples, and a place for your own pictures. Press Ctrl-C
+    to stop. By default the page is served to this machine alone.
+
+    For a class-room, --host 0.0.0.0 --port 8000 serves the page to the whole network. Everyone in it can then use the
+    model, without a password, and keep this machine's processor busy. What they send, such as their own pictures, is
+    not encrypted. They can't change anything on this machine, nor read other files than those of the page and the
+    model.
     """
     from .play_server import open_server
 
     vae = options.load(model, None, provider, "decoder")
-    with open_server(vae, port) as server:
-        address = f"http://127.0.0.1:{server.server_port}/"
+    with open_server(vae, port, host) as server:
+        address = server.address
         if not quiet:
             print(printable(f"{vae.manifest.name} at {address} (Ctrl-C ends it)"), file=sys.stderr)
+            if server.is_open:
+                print("everyone in the network can use this page, without a password or encryption", file=sys.stderr)
         if browser:
             import threading
             import webbrowser

@@ -5,18 +5,24 @@
     POST /run/GRAPH   {"inputs": {name: {"dims": [...], "data": base64}}} → {"outputs": {name: {"dtype", "dims", …}}}
     POST /gif         {"inputs": {"frames": …}}, uint8 [frames, channels, height, width] → {"data": base64}
 
-Arrays are little-endian, of the dtype in the manifest. The graphs check nothing, so all checks are here. Only this
-machine is served: the socket listens on 127.0.0.1, and a request must have this host in its header, because the name of
-a foreign page can be made to point to 127.0.0.1 (DNS rebinding).
+Arrays are little-endian, of the dtype in the manifest. The graphs check nothing, so all checks are here. By default
+only this machine is served: the socket listens on 127.0.0.1. A request must have this host in its header, because the
+name of a foreign page can be made to point to this machine (DNS rebinding); a numeric address can't be.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import errno
 import importlib.resources
 import io
+import ipaddress
 import json
+import os
+import socket
+import socketserver
 import threading
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -50,19 +56,60 @@ POLICY = (
 """The page may load nothing from another host, whatever a link to it contains, and no other page may frame it."""
 OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """The names of this machine in a request. The port may be another one if it is forwarded, as by ssh -L."""
-MOST_REQUESTS = 64
-"""Requests at the same time; a browser makes six."""
+MOST_REQUESTS, MOST_OF_ALL = 64, 512
+"""Connections at the same time, from this machine alone and from all machines; a browser keeps six open."""
 
 
 class PlayServer(ThreadingHTTPServer):
-    """A web server on 127.0.0.1 for one model. Its threads end with the process."""
+    """A web server for one model. Its threads end with the process."""
 
     daemon_threads = True
+    allow_reuse_address = os.name == "posix"  # on Windows this would let a second server take the same port
+    request_queue_size = 128  # browsers of a class-room that open the page at the same moment
 
-    def __init__(self, vae: VAE, port: int) -> None:
+    def __init__(self, vae: VAE, port: int, host: str) -> None:
+        """Opens the socket.
+
+        Raises:
+            OSError: `host` is no address of this machine, or the port is taken.
+        """
         self.vae = vae
-        self._free = threading.BoundedSemaphore(MOST_REQUESTS)
-        super().__init__(("127.0.0.1", port), _Handler)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, where = found[0][0], found[0][4]
+        self.is_open = not ipaddress.ip_address(str(where[0])).is_loopback
+        """whether other machines may reach the page"""
+        self._free = threading.BoundedSemaphore(MOST_OF_ALL if self.is_open else MOST_REQUESTS)
+        super().__init__((str(where[0]), port), _Handler)
+
+    def server_bind(self) -> None:
+        """Binds the socket, without asking for this machine's name, which may take seconds and is not used."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_port = self.server_address[1]
+
+    @property
+    def address(self) -> str:
+        """The address of the page: for a server on all addresses of this machine, the one that the network has."""
+        host = ipaddress.ip_address(str(self.server_address[0]))
+        if host.is_unspecified:
+            host = _address_in_the_network(host)
+        return f"http://{f'[{host}]' if host.version == 6 else host}:{self.server_port}/"
+
+    def is_own(self, name: str) -> bool:
+        """Whether a request's header names this machine.
+
+        A server that others may reach accepts every numeric address, because machines may have many and only a name can
+        be made to point to another machine, and it accepts the name that this machine has.
+        """
+        if name in OWN_NAMES:
+            return True
+        if not self.is_open:
+            return False
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            own = socket.gethostname().casefold()
+            return name.casefold() in (own, f"{own}.local")
+        return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answers a connection in a thread of its own, or closes it if there are too many."""
@@ -82,12 +129,24 @@ class PlayServer(ThreadingHTTPServer):
         """Ignores that a browser closed its connection."""
 
 
-def open_server(vae: VAE, port: int) -> PlayServer:
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _address_in_the_network(every: Address) -> Address:
+    """The address from which this machine would send to others; its own loopback address without a network."""
+    family, far = (socket.AF_INET6, "2001:db8::1") if every.version == 6 else (socket.AF_INET, "192.0.2.1")
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((far, 9))  # sends nothing
+        return ipaddress.ip_address(probe.getsockname()[0])
+    return ipaddress.ip_address("::1" if every.version == 6 else "127.0.0.1")
+
+
+def open_server(vae: VAE, port: int, host: str = "127.0.0.1") -> PlayServer:
     """Opens the server's socket; `serve_forever` then answers requests.
 
     Raises:
         ModelError: the model's pictures are neither grey nor in colour.
-        OutputError: the port is taken.
+        OutputError: the port is taken, or the host is no address of this machine.
         UsageError: the model was made from sessions, without a folder.
     """
     if vae._graphs.folder is None:
@@ -97,10 +156,15 @@ def open_server(vae: VAE, port: int) -> PlayServer:
             f"expected a model of grey or colour pictures, with 1 or 3 channels, found {vae.manifest.image.channels}"
         )
     try:
-        return PlayServer(vae, port)
-    except OSError as error:
+        return PlayServer(vae, port, host)
+    except (OSError, UnicodeError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise OutputError(
+                f"expected the port {port} to be free, got: {error.strerror}; leave --port out to take a free one"
+            ) from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
         raise OutputError(
-            f"expected the port {port} to be free, got: {error.strerror}; leave --port out to take a free one"
+            f"expected an address of this machine for --host, such as 127.0.0.1 or 0.0.0.0, got {host}: {reason}"
         ) from error
 
 
@@ -237,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
         site, mode = self.headers.get("Sec-Fetch-Site", "none"), self.headers.get("Sec-Fetch-Mode", "navigate")
         own_page = not origin or origin.partition("://")[2] == host
         linked = site in ("same-origin", "none") or (mode == "navigate" and self.command == "GET")
-        if name in OWN_NAMES and port.isdecimal() and own_page and linked:
+        if self.server.is_own(name) and port.isdecimal() and own_page and linked:
             return True
         self.close_connection = True
         self._refuse(HTTPStatus.FORBIDDEN, "expected a request from this machine's own page, got one from another host")

@@ -29,7 +29,7 @@ def test_a_kit_is_complete_and_works_on_its_own(kit: Path) -> None:
     assert {path.name for path in (kit / "model").iterdir()} == model
     assert "golden.json" in model
     assert (kit / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
-    examples = {path.relative_to(kit).as_posix() for language in ("python", "node", "web") for path in
+    examples = {path.relative_to(kit).as_posix() for language in ("c", "python", "node", "web") for path in
                 (kit / language).iterdir() if path.name not in ("node_modules", "__pycache__")}  # fmt: skip
     assert examples | {"vae.mjs", "fit.mjs"} == set(EXAMPLES)
     assert all((kit / name).read_bytes() == (ROOT / "examples" / name).read_bytes() for name in EXAMPLES)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "vae.mjs", "fit.mjs",
+    "c/example.c", "c/one_picture.py",
     "python/example.py", "python/requirements.txt",
     "node/example.mjs", "node/package.json", "node/package-lock.json", "node/.npmrc",
     "web/index.html", "web/package.json", "web/package-lock.json", "web/.npmrc",
@@ -45,7 +46,7 @@ def kit(
 ) -> None:
     """Make a folder for embedding the model in other programs.
 
-    The folder holds the model with its golden vectors, examples in Python, Node.js and HTML, and the licences.
+    The folder holds the model with its golden vectors, examples in C, Python, Node.js and HTML, and the licences.
     """
     from vae_gen import ModelFolder, find_model
     from vae_gen.internal.files import replacing_folder
@@ -138,12 +139,12 @@ def _portable_generator(source: ModelFolder) -> tuple[bytes, dict[str, Any]]:
 
 
 def _copy_examples(target: Path) -> None:
-    import vae_gen_cli.examples
+    import importlib.resources
 
-    source = Path(vae_gen_cli.examples.__path__[0])  # in a checkout this package lies in another folder
+    source = importlib.resources.files("vae_gen_cli.examples")
     for name in EXAMPLES:
         (target / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(source / name, target / name)
+        (target / name).write_bytes(source.joinpath(name).read_bytes())
 
 
 def read_licence() -> bytes:
@@ -227,6 +228,7 @@ With this folder an app makes pictures on any ONNX Runtime. Nothing else of vae-
     model/    the model folder: ONNX graphs, manifest.json, golden.json (inputs with known outputs), and the model card
     vae.mjs   the model in JavaScript, for Node.js and for web pages
     fit.mjs   converts any picture to what the model expects, in web pages
+    c/        an example in C99 with ONNX Runtime's C API, and the way to plain C without ONNX Runtime
     python/   an example with NumPy and ONNX Runtime
     node/     an example with vae.mjs and onnxruntime-node
     web/      a page with vae.mjs and onnxruntime-web, which is WebAssembly
@@ -242,8 +244,11 @@ The examples read the model's manifest, check the SHA-256 of each graph, and sam
 one, then copy what you need:
 
     pip install -r python/requirements.txt && python python/example.py
+    cd c && cc -std=c99 -I RUNTIME/include example.c -o example -L RUNTIME/lib -lonnxruntime && ./example
     cd node && npm ci && node example.mjs
     cd web && npm ci && python3 -m http.server -d ..        # then open http://127.0.0.1:8000/web/
+
+RUNTIME is the folder of an ONNX Runtime release for C, with its headers and its library.
 
 ## The graphs
 

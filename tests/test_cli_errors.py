@@ -356,12 +356,12 @@ def test_a_bad_command_says_why_and_writes_nothing(bad: Command, line: str, code
 @pytest.mark.parametrize(
     ("line", "fragment"),
     [
-        ("sample --bogus", "No such option: --bogus"),
+        ("sample --bogus", "No such option"),
         ("sample extra", "Got unexpected extra argument"),
         ("sample --model", "Option '--model' requires an argument. See vae-gen"),
         ("reconstruct", "expected IMAGE..., got nothing; see vae-gen reconstruct --help"),
         ("nonsense", "No such command 'nonsense'. See vae-gen --help"),
-        ("samples", "No such command 'samples'. Did you mean 'sample'? See vae-gen --help"),
+        ("samples", "No such command 'samples'. Did you mean 'sample'?"),
     ],
 )
 def test_what_typer_itself_refuses_ends_with_2(bad: Command, line: str, fragment: str) -> None:

@@ -183,6 +183,7 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     'fashion-mnist-12d-reference'
     """
     if name_or_path is None:
+        _check_shipped()
         return _shipped() / DEFAULT_MODEL
     name = path_text(name_or_path, "a model folder, or the name of a model")
     if name.startswith("hf:"):
@@ -195,6 +196,7 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     for folder in named_folders():
         if folder.name == name:
             return folder
+    _check_shipped()
     expected = f"expected a model folder or one of {', '.join(model_names()) or 'no models'}, got {name}"
     for old in moved_away(path.absolute()):
         expected += f"; a command that was to replace this model was killed, and the model is now {old}; move it back"
@@ -256,6 +258,21 @@ def _shipped() -> Path:
     import vae_gen.artifacts  # a package of its own, because it lies elsewhere in a checkout
 
     return Path(vae_gen.artifacts.__path__[0])
+
+
+def _check_shipped() -> None:
+    """Refuses an installation without its models: an archive that Python imports from, or an app packed without them.
+
+    Raises:
+        ModelError: the models are not there as files.
+    """
+    place = _shipped()
+    if not place.is_dir():
+        archive = next((parent for parent in place.parents if parent.is_file()), None)
+        found = "no such folder; pack the app with the data files of vae_gen"
+        if archive is not None:
+            found = f"the archive {archive}, which can't be read as a folder; unpack it, or install it with pip"
+        raise ModelError(f"expected the shipped models in {place}, found {found}, or give a model folder")
 
 
 def _is_shipped(folder: Path) -> bool:

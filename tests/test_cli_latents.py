@@ -324,3 +324,13 @@ def test_files_of_the_other_kind_are_named(cli: Command, line: str, message: str
     np.savez("many.npz", a=np.zeros(3), b=np.zeros(3))
     outcome = cli(*line.split())
     assert (outcome.code, outcome.err) == (5, f"vae-gen: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_sheet"),
+    [("sample -n 4 -o a.png", True), ("sample -n 1 -o a.png", False), ("traverse --dim 1 -o a.png", True)],
+)
+def test_a_sheet_of_our_own_is_named(cli: Command, line: str, is_sheet: bool) -> None:
+    cli.succeed(*line.split())
+    said = cli.succeed("encode", "a.png", "-o", "l.npz").err
+    assert ("a.png: a sheet of several pictures by vae-gen was taken as one picture" in said) == is_sheet

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import math
 import os
 import stat
@@ -284,6 +285,8 @@ def _fit_image(
         done = _unused_parts(image, size)
         if _deep_colours(image):
             done.append("the upper 8 of 16 bits of each channel were taken")
+        if _is_sheet(image):
+            done.append("a sheet of several pictures by vae-gen was taken as one picture")
         return _fitted(upright(image, done), spec, invert, trim, done), done
     except InputError:
         raise
@@ -497,6 +500,15 @@ def _unused_parts(image: Image.Image, size: int) -> list[str]:
     known = image.format not in ("GIF", "TIFF") or size <= MOST_COUNTED_BYTES
     number = str(getattr(image, "n_frames", "several")) if known else "several"
     return [f"the first of {number} {'pages' if image.format == 'TIFF' else 'frames'} was taken"]
+
+
+def _is_sheet(image: Image.Image) -> bool:
+    """Whether the picture is a PNG of our own with several pictures, by its note (docs/cli.md)."""
+    with contextlib.suppress(Exception):  # another program's text of that name
+        note = json.loads(image.info["vae-gen"])
+        several = note["command"] in ("traverse", "interpolate", "reconstruct")
+        return several or (note["layout"] == "grid" and note["count"] > 1)
+    return False
 
 
 def _deep_colours(image: Image.Image) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,18 @@ def test_a_disk_that_fills_up_while_files_are_read_names_the_cache(monkeypatch: 
         with pytest.raises(OutputError, match=rf"^cannot write \S+: {expected}$"):
             load_images("data", ImageSettings(few=True))
     assert load_images("data", ImageSettings(few=True)).report.total == 30
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs the file locks of POSIX")
+def test_what_a_killed_process_left_in_the_cache_is_removed() -> None:
+    write_folder(Path("data"), discs(30, (8, 8)))
+    load_images("data", ImageSettings(few=True))
+    cache = Path(os.environ["VAE_GEN_CACHE"])
+    (index,) = cache.rglob("index.json")
+    shutil.move(index.parent, index.parent.with_name(f".{index.parent.name}.0a1b2c3d.part"))
+    load_images("data", ImageSettings(few=True))
+    assert index.exists()
+    assert list(cache.rglob(".*.part")) == []
 
 
 def test_nothing_is_written_into_the_folder_of_the_images(

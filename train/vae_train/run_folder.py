@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from vae_gen import InputError, UsageError
-from vae_gen.internal.files import MOST_JSON_BYTES, Json, read_regular, replacing_folder, write_file
+from vae_gen.internal.files import MOST_JSON_BYTES, Json, read_regular, remove_leftovers, replacing_folder, write_file
 
 from .config import DetailConfig, Settings, TrainConfig
 from .images.image_set import ImageSet
@@ -188,6 +188,7 @@ def open_folder(
         OutputError: the folder cannot be made.
     """
     planned = {} if detail is None else {DETAIL: detail.to_json()}
+    remove_leftovers(path.resolve())
     try:
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:

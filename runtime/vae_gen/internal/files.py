@@ -177,10 +177,10 @@ def leftovers(target: Path) -> Iterator[Path]:
     """
     for folder, prefix in ((target.parent, beside(target)), (target, INSIDE)):
         with contextlib.suppress(OSError):
-            for entry in [entry for entry in os.scandir(folder) if not entry.is_symlink()]:
-                rest = entry.name.removeprefix(prefix)
+            for entry in [entry for entry in os.scandir(folder) if entry.name.startswith(prefix)]:
                 is_ours = os.name != "posix" or entry.stat(follow_symlinks=False).st_uid == os.geteuid()
-                if is_ours and len(rest) == 13 and rest.endswith(".part") and entry.name != rest:
+                is_named_so = len(entry.name) == len(prefix) + 13 and entry.name.endswith(".part")
+                if is_ours and is_named_so and not entry.is_symlink():
                     yield Path(entry.path)
 
 

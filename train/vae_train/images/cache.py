@@ -15,7 +15,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -28,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import InputError, OutputError
-from vae_gen.internal.files import write_file
+from vae_gen.internal.files import beside, new_folder, remove_leftovers, write_file
 
 from .decoding import Facts, Frame, Source, prepared
 from .listing import Entry, Skipped
@@ -234,30 +233,32 @@ def _npy(array: NDArray[np.uint8]) -> bytes:
 
 def _join(parts: Sequence[Path], count: int, frame: Frame, folder: Path) -> None:
     """One file of all pictures and one index, in a folder that appears whole."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        rows: list[int] = []
-        facts: list[Any] = []
-        skipped: list[tuple[int, str]] = []
-        indices = [json.loads(part.with_suffix(".json").read_bytes()) for part in parts]
-        total = sum(len(index["rows"]) for index in indices)
-        shape = (total, frame.channels, frame.height, frame.width)
-        with (aside / IMAGES).open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for at, (part, index) in enumerate(zip(parts, indices, strict=True)):
-                file.write(np.load(part.with_suffix(".npy")).tobytes())
-                rows += [at * CHUNK + row for row in index["rows"]]
-                skipped += [(at * CHUNK + row, reason) for row, reason in index["skipped"]]
-                facts += index["facts"]
-        write_file(aside / INDEX, json.dumps({"rows": rows, "facts": facts, "skipped": skipped}))
-        aside.replace(folder)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise OutputError(
-            f"cannot write the cache {folder}: {error.strerror or error}; free some space, or set {CACHE_VARIABLE} to "
-            "another folder"
-        ) from error
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    remove_leftovers(folder)
+    with new_folder(folder.parent, beside(folder)) as aside:
+        try:
+            aside.chmod(0o700)  # for this user alone
+            rows: list[int] = []
+            facts: list[Any] = []
+            skipped: list[tuple[int, str]] = []
+            indices = [json.loads(part.with_suffix(".json").read_bytes()) for part in parts]
+            total = sum(len(index["rows"]) for index in indices)
+            shape = (total, frame.channels, frame.height, frame.width)
+            with (aside / IMAGES).open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for at, (part, index) in enumerate(zip(parts, indices, strict=True)):
+                    file.write(np.load(part.with_suffix(".npy")).tobytes())
+                    rows += [at * CHUNK + row for row in index["rows"]]
+                    skipped += [(at * CHUNK + row, reason) for row, reason in index["skipped"]]
+                    facts += index["facts"]
+            write_file(aside / INDEX, json.dumps({"rows": rows, "facts": facts, "skipped": skipped}))
+            aside.replace(folder)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise OutputError(
+                f"cannot write the cache {folder}: {error.strerror or error}; free some space, or set "
+                f"{CACHE_VARIABLE} to another folder"
+            ) from error
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise

@@ -132,3 +132,26 @@ def test_the_command_line_also_runs_as_a_module(module: str, tmp_path: Path) -> 
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert re.fullmatch(r"vae-gen [\d.]+\n", done.stdout)
     assert subprocess.run([*words[:-1], "nonsense"], stderr=subprocess.DEVNULL, check=False).returncode == 2
+
+
+NOISY = """
+import os, sys
+class Noise:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            os.write(2, b"[W:onnxruntime:Default] GPU device discovery failed")
+sys.meta_path.insert(0, Noise())
+"""
+
+
+@pytest.mark.parametrize("line", ["sample -q -o a.png", "verify -q", "decode z.npy -q", "install model -q"])
+def test_what_onnxruntime_prints_while_it_is_imported_is_dropped(
+    tiny_model_folder: Path, tmp_path: Path, line: str
+) -> None:
+    np.save(tmp_path / "z.npy", np.zeros((2, 12), np.float32))
+    (tmp_path / "model").symlink_to(tiny_model_folder)
+    arguments = line.split() + ([] if "install" in line else ["--model", str(tiny_model_folder)])
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+    words = [sys.executable, "-c", NOISY + RUN, *arguments]
+    done = subprocess.run(words, capture_output=True, check=False, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")

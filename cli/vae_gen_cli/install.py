@@ -227,6 +227,7 @@ def _verify(folder: Path, source: str) -> str:
     """
     from vae_gen import verify
 
+    options.import_onnxruntime()
     checks = verify(folder)
     failed = [check for check in checks if not check.passed]
     if failed:

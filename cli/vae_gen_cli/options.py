@@ -5,6 +5,7 @@ This module is imported for every `vae-gen --help`, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -274,8 +275,27 @@ def load(model: str | None, threads: int | None, provider: str, *graphs: str) ->
     from vae_gen._vae import VAE
 
     vae = VAE(model, threads=threads, provider=provider)
+    import_onnxruntime()
     vae.open(*graphs)
     return vae
+
+
+def import_onnxruntime() -> None:
+    """Imports ONNX Runtime, whose versions before 1.29 may print a warning in colour while they are imported.
+
+    The warning is about graphics cards, nobody can turn it off, and it goes around `sys.stderr`.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - pathlib is not imported here
+            os.dup2(nowhere.fileno(), 2)
+        import onnxruntime  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def unusual(choice: Choice, manifest: Manifest) -> str:

@@ -27,6 +27,7 @@ def verify(
 
     console = Console(as_json, quiet)
     folder = find_model(model)
+    options.import_onnxruntime()
     checks = run_checks(folder, provider=provider)
     failed = sum(not check.passed for check in checks)
     if as_json:

@@ -8,6 +8,7 @@ import re
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -203,6 +204,29 @@ def test_a_preview_has_no_colours_where_nobody_wants_them(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert is_letters(cli(*SHOW, "a.npy", terminal=True).err) == letters
+
+
+@pytest.mark.usefixtures("colours")
+@pytest.mark.parametrize("understands", [True, False])
+def test_a_preview_has_colours_on_windows_if_the_console_understands_them(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, understands: bool
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Kernel32:
+        """The two functions of Windows that switch on colours."""
+
+        def GetStdHandle(self, which: int) -> int:
+            return 1000 - which
+
+        def SetConsoleMode(self, handle: int, mode: int) -> int:
+            asked.append((handle, mode))
+            return int(understands)
+
+    monkeypatch.setattr("ctypes.windll", SimpleNamespace(kernel32=Kernel32()), raising=False)
+    monkeypatch.setattr("sys.platform", "win32")
+    assert is_letters(cli(*SHOW, "a.npy", terminal=True).err) != understands
+    assert asked == [(1012, 7)]
 
 
 @pytest.mark.usefixtures("colours")

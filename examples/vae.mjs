@@ -64,6 +64,7 @@ export class VAE {
    */
   static async load(folder, { ort, sessionOptions, run, read = readBytes, sha256, sessions = new Map() } = {}) {
     check(ort || run, "{ ort }, which is onnxruntime-web or onnxruntime-node, got neither that nor { run }");
+    check(typeof folder === "string" || folder instanceof URL, `the address of a model folder, got ${shown(folder)}`);
     const place = String(folder).replace(/\/*$/, "/");
     const vae = Object.assign(new VAE(), { place, ort, sessionOptions, elsewhere: run, read, sha256, sessions });
     const manifest = await vae.readJson("manifest.json");
@@ -112,7 +113,7 @@ export class VAE {
    * @returns {AsyncGenerator<Samples>}
    */
   async *stream(n, { chunk = 256, seed = randomSeed(), start = 0, ...choice } = {}) {
-    check(Number.isInteger(chunk) && chunk >= 1, `a chunk of at least 1 picture, got ${chunk}`);
+    check(Number.isInteger(chunk) && chunk >= 1, `a chunk of at least 1 picture, got ${shown(chunk)}`);
     const { from } = wholeRange(start, n);
     for (let at = 0; at < n; at += chunk) {
       yield await this.sample(Math.min(chunk, n - at), { ...choice, seed, start: from + BigInt(at) });
@@ -274,13 +275,14 @@ export class VAE {
     const more = this.classNames.length > 20 ? ` and ${this.classNames.length - 20} more` : "";
     const classes = fitted && this.classNames.length
       ? `one of the classes ${this.classNames.slice(0, 20).join(", ")}${more}` : "no label";
-    check(index === -1 || (fitted && this.classNames[index]), `${classes}, got the label ${label}`);
+    check(index === -1 || (fitted && this.classNames[index]), `${classes}, got the label ${shown(label)}`);
     prior ??= index >= 0 ? "fitted" : latent.default_prior ?? "normal";
     const priors = fitted ? ["normal", "fitted"] : ["normal"];
-    check(priors.includes(prior), `the prior ${priors.join(" or ")}, got ${prior}`);
-    check(index === -1 || prior === "fitted", `the fitted prior for the label ${label}, got the normal one`);
-    const inRange = fitted ? temperature >= 0 && temperature <= 100 : temperature === 1; // only latents.onnx has it
-    check(inRange, `a temperature ${fitted ? "from 0 to 100" : "of 1"}, got ${temperature}`);
+    check(priors.includes(prior), `the prior ${priors.join(" or ")}, got ${shown(prior)}`);
+    check(index === -1 || prior === "fitted", `the fitted prior for the label ${shown(label)}, got the normal one`);
+    const isNumber = typeof temperature === "number";
+    const inRange = fitted ? isNumber && temperature >= 0 && temperature <= 100 : temperature === 1; // only latents.onnx has it
+    check(inRange, `a temperature ${fitted ? "from 0 to 100" : "of 1"}, got ${shown(temperature)}`);
     check(stage || !detail, "a model with a detail stage, got one without; leave detail and noise out");
     return { prior, label: index, temperature, detail: detail ?? stage?.default ?? false };
   }
@@ -296,7 +298,7 @@ export class VAE {
    * @param {Record<string, Values>} inputs
    * @returns {Promise<Record<string, any>>}
    */
-  async run(name, inputs) {
+  async run(name, inputs = {}) {
     const graph = this.#graph(name);
     const feed = Object.fromEntries(graph.inputs.map((spec) => [spec.name, checkedInput(spec, inputs[spec.name])]));
     if (this.elsewhere) return this.elsewhere(name, feed);
@@ -308,7 +310,7 @@ export class VAE {
 
   #graph(name) {
     const { graphs } = this.manifest;
-    check(graphs[name], `a model with a graph called ${name}, got one with ${Object.keys(graphs).join(", ")}`);
+    check(graphs[name], `a model with a graph called ${shown(name)}, got one with ${Object.keys(graphs).join(", ")}`);
     return graphs[name];
   }
 
@@ -359,10 +361,10 @@ export function randomSeed() {
 
 /** A whole number from 0 to 2^63-1 as a BigInt; an error calls it by its name. */
 export function wholeNumber(value, name = "a seed") {
-  const text = String(value).trim();
+  const text = shown(value).trim();
   const exact = /^\d{1,19}$/.test(text) && (typeof value !== "number" || Number.isSafeInteger(value));
   check(exact && BigInt(text) < 2n ** 63n, `${name} from 0 to 2^63-1, got ${text.slice(0, 30) || "nothing"}` +
-    (value >= 2 ** 53 && typeof value === "number" ? "; give it as a BigInt or as decimal digits" : ""));
+    (typeof value === "number" && value >= 2 ** 53 ? "; give it as a BigInt or as decimal digits" : ""));
   return BigInt(text);
 }
 
@@ -378,6 +380,15 @@ export async function checkSha256(content, expected, what, sha256) {
   const hash = new Uint8Array(subtle ? await subtle.digest("SHA-256", content) : await sha256(content));
   const found = Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
   check(found === expected, `${what}, got another SHA-256; copy it again`);
+}
+
+/** A value for an error, as a short text. */
+function shown(value) {
+  try {
+    return String(value).slice(0, 60);
+  } catch { // an object without a prototype
+    return typeof value;
+  }
 }
 
 /** Throws an error "expected …" if the condition does not hold. */
@@ -402,7 +413,7 @@ function findLabel(label, classNames) {
 
 function wholeRange(start, n) {
   const [from, count] = [wholeNumber(start, "a start"), wholeNumber(n, "a number of pictures")];
-  check(count >= 1n && from + count <= 2n ** 63n, `at least 1 picture, and none past 2^63-1, got ${n} from ${start}`);
+  check(count >= 1n && from + count <= 2n ** 63n, `at least 1 picture, and none past 2^63-1, got ${shown(n)} from ${shown(start)}`);
   return { from, count };
 }
 
@@ -444,8 +455,8 @@ function unitRange(images, [, height, width]) {
 }
 
 function flat(values) {
-  if (ArrayBuffer.isView(values)) return values;
-  check(Array.isArray(values), `numbers in an array, got ${values}`);
+  if (ArrayBuffer.isView(values) && !(values instanceof DataView)) return values;
+  if (!Array.isArray(values)) check(false, `numbers in an array, got ${shown(values)}`);
   return values.flatMap((value) => (typeof value === "object" ? Array.from(flat(value)) : value));
 }
 

@@ -265,6 +265,26 @@ def test_files_that_were_not_moved_yet_when_a_process_was_killed_are_moved_by_th
     assert {path.name: path.read_text() for path in (tmp_path / "f").iterdir()} == dict.fromkeys("abcd", "new")
 
 
+def test_an_interruption_while_files_move_waits_until_all_have_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "c").write_text("old")
+    rename, calls = Path.replace, []
+
+    def interrupted(self: Path, other: Path) -> Path:
+        calls.append(other)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), filling_folder(tmp_path / "f") as folder:
+        for name in "abc":
+            (folder / name).write_text("new")
+    assert {path.name: path.read_text() for path in (tmp_path / "f").iterdir()} == dict.fromkeys("abc", "new")
+
+
 def test_files_that_cannot_be_moved_stay_and_are_named(tmp_path: Path) -> None:
     (tmp_path / "f" / "b").mkdir(parents=True)  # in the place of a file
     moved = pytest.raises(OutputError, match="the rest of its new files is in ")

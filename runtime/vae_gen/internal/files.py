@@ -460,7 +460,13 @@ def fill(path: str | os.PathLike[str], target: Path, work: Path) -> None:
             check_not_read_only(target / file.name, Path(path) / file.name)
     (work / COMPLETE).touch()
     try:
-        move_files(work / CONTENT, target)
+        try:
+            move_files(work / CONTENT, target)
+        except KeyboardInterrupt:  # the rest takes a moment, and without it the folder would be half old
+            if (work / CONTENT).is_dir():
+                move_files(work / CONTENT, target)
+            shutil.rmtree(work, ignore_errors=True)
+            raise
     except OSError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror}; the rest of its new files is in {work}, and the next command that "

@@ -14,7 +14,10 @@ import sys
 from email import message_from_bytes
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from vae_gen import VAE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -93,6 +96,18 @@ def test_the_page_that_a_package_index_would_show_links_to_no_file_of_the_reposi
     assert description.lstrip().startswith("# vae-gen")
     links = re.findall(r"""(?:\]\(|src=["']|href=["'])([^)\s"']+)""", description)
     assert [link for link in links if not re.match("https?://", link)] == []
+
+
+def test_the_pictures_in_letters_are_those_of_the_model() -> None:
+    page = (ROOT / "docs" / "pypi.md").read_text("utf-8")
+    block = page.partition("in letters:\n\n")[2].partition("\n\n")[0]
+    shown = [line.removeprefix("    ").ljust(84) for line in block.splitlines()]
+    vae = VAE()
+    pictures = [vae.sample(1, seed=7, label=label).images[0, 0] for label in ("sneaker", "t-shirt", "bag")]
+    grey = np.concatenate(pictures, axis=1).reshape(14, 2, -1).mean(axis=1)
+    made = ["".join(" .:-=+*#%@"[min(9, int(10 * value))] for value in row) for row in grey]
+    equal = [one == other for one, other in zip("".join(shown), "".join(made), strict=True)]
+    assert np.mean(equal) > 0.97  # a grey level may differ by one on another processor
 
 
 def test_every_picture_and_page_that_the_readme_links_to_exists() -> None:

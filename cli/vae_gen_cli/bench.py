@@ -102,14 +102,16 @@ def start_up_seconds(model: str | None, provider: str) -> float:
     from vae_gen import OutputError
 
     with tempfile.TemporaryDirectory() as folder:
-        # Without -P, Python would import modules from the current folder.
+        # Without -P, Python would import modules from the current folder. The path is handed on because the packages
+        # may lie where only this process looks, as in an archive that unpacks itself.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-P", "-m", "vae_gen_cli", "sample", "-n", "1", "--seed", "0", "--quiet"]
         command += ["--provider", provider, "-o", str(Path(folder) / "one.png")]
         command += [] if model is None else ["--model", model]
         took = []
         for _ in range(1 + STARTS):
             began = time.perf_counter()
-            done = subprocess.run(command, capture_output=True, check=False)
+            done = subprocess.run(command, capture_output=True, check=False, env=environment)
             took.append(time.perf_counter() - began)
             if done.returncode:
                 found = done.stderr.decode("utf-8", "replace").strip()[:200]

@@ -5,8 +5,8 @@
 
 This needs only NumPy, and runs each engine whose package is installed in this Python:
 
-    pip install numpy onnx onnxruntime openvino tract opencv-python-headless tinygrad onnx2torch MNN
-    pip install "iree-base-compiler[onnx]" iree-base-runtime
+    pip install numpy onnx onnxruntime openvino tract opencv-python-headless MNN
+    pip install "iree-base-compiler[onnx]" iree-base-runtime tinygrad onnx2torch
 
 Each graph runs in a process of its own, because an engine may abort. The words of the table:
 
@@ -146,7 +146,7 @@ def iree(path: Path, outputs: list[str]) -> Run:
     config = iree.runtime.Config("local-sync")
     module = iree.runtime.load_vm_module(iree.runtime.VmModule.copy_buffer(config.vm_instance, compiled), config)
     names = _inputs(path)
-    (function,) = [name for name in module.vm_module.function_names if not name.startswith("__")][:1]
+    (function,) = [name for name in module.vm_module.function_names if "$" not in name and not name.startswith("__")]
 
     def run(feed: Feed) -> dict[str, np.ndarray]:
         found = module[function](*(feed[name] for name in names))
@@ -164,7 +164,8 @@ def MNN(path: Path, outputs: list[str]) -> Run:  # noqa: N802 - the package's na
     converter = [sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX", "--modelFile", str(path)]
     done = subprocess.run([*converter, "--MNNModel", str(place)], capture_output=True, text=True, check=False)
     if not place.exists():
-        raise RuntimeError((done.stdout + done.stderr)[-300:])
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "Not Support" in line]
+        raise RuntimeError((errors or [f"exit code {done.returncode}"])[0])
     names = _inputs(path)
     module = MNN.nn.load_module_from_file(str(place), names, outputs)
 

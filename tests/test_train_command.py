@@ -259,8 +259,8 @@ def test_evaluating_a_model_folder_uses_onnx_runtime(
 def test_what_cannot_be_evaluated_is_refused_in_one_line(
     arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"empty": '{"format": 1, "settings": {"full": true}}', "broken": "{",
-                "odd": '{"format": 1, "settings": {"colour": 1}}'}  # fmt: skip
+    settings = {"empty": '{"format": 1, "versions": {}, "settings": {"full": true}}', "broken": "{",
+                "odd": '{"format": 1, "versions": {}, "settings": {"colour": 1}}'}  # fmt: skip
     for name, text in settings.items():
         Path(name).mkdir()
         Path(name, "config.json").write_text(text)

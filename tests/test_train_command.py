@@ -259,8 +259,9 @@ def test_evaluating_a_model_folder_uses_onnx_runtime(
 def test_what_cannot_be_evaluated_is_refused_in_one_line(
     arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"empty": '{"format": 1, "versions": {}, "settings": {"full": true}}', "broken": "{",
-                "odd": '{"format": 1, "versions": {}, "settings": {"colour": 1}}'}  # fmt: skip
+    begun = {"format": 1, "versions": {"torch": "2.14.1"}, "data": {}}
+    settings = {"empty": json.dumps({**begun, "settings": {"full": True}}), "broken": "{",
+                "odd": json.dumps({**begun, "settings": {"colour": 1}})}  # fmt: skip
     for name, text in settings.items():
         Path(name).mkdir()
         Path(name, "config.json").write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -134,3 +135,11 @@ def test_a_spoilt_model_makes_no_kit(cli: Command, tiny_model_folder: Path) -> N
     assert outcome.code == 4
     assert outcome.err.startswith("vae-gen: spoilt/golden.json: expected SHA-256 ")
     assert [entry.name for entry in Path.cwd().iterdir()] == ["spoilt"]
+
+
+def test_the_python_example_prints_names_that_a_console_lacks(cli: Command) -> None:
+    model = write_tiny_model(Path("m"), class_names=["брюки", "сумка"], default_prior="fitted")
+    cli.succeed("kit", "kit", "--model", model)
+    words = [sys.executable, "kit/python/example.py"]
+    done = subprocess.run(words, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"})
+    assert b"sample: the first two pictures of seed 7: ?????, ?????" in done.stdout

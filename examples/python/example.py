@@ -151,6 +151,7 @@ def grey_levels(images):
 
 def main():
     """Shows what each call does."""
+    sys.stdout.reconfigure(errors="replace")  # a console may lack letters of the classes' names
     vae = VAE(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "model")
     samples = vae.sample(2, seed=7)
     step = max(1, samples["images"].shape[3] // 28)  # of pixels, because a terminal is narrow

@@ -5,7 +5,7 @@
 
 This needs only NumPy, and runs each engine whose package is installed in this Python:
 
-    pip install numpy onnx onnxruntime openvino tract opencv-python-headless MNN
+    pip install numpy onnx onnxruntime openvino tract opencv-python-headless MNN apache-tvm
     pip install "iree-base-compiler[onnx]" iree-base-runtime tinygrad onnx2torch
 
 Each graph runs in a process of its own, because an engine may abort. The words of the table:
@@ -177,9 +177,27 @@ def MNN(path: Path, outputs: list[str]) -> Run:  # noqa: N802 - the package's na
     return run
 
 
+def tvm(path: Path, outputs: list[str]) -> Run:
+    """TVM's compiler Relax, for the CPU."""
+    import onnx
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+
+    compiled = tvm.compile(from_onnx(onnx.load(path)), target="llvm")
+    machine, names = relax.VirtualMachine(compiled, tvm.cpu()), _inputs(path)
+
+    def run(feed: Feed) -> dict[str, np.ndarray]:
+        found = machine["main"](*(tvm.runtime.tensor(feed[name]) for name in names))
+        found = [found] if hasattr(found, "numpy") else found
+        return {name: values.numpy() for name, values in zip(outputs, found, strict=True)}
+
+    return run
+
+
 ENGINES: dict[str, Callable[[Path, list[str]], Run]] = {
     "onnxruntime": onnxruntime, "onnx": onnx, "openvino": openvino, "tract": tract, "cv2": cv2, "iree": iree,
-    "tinygrad": tinygrad, "MNN": MNN, "onnx2torch": onnx2torch,
+    "tvm": tvm, "MNN": MNN, "tinygrad": tinygrad, "onnx2torch": onnx2torch,
 }  # fmt: skip
 """By the name of their Python package. `onnx` is the reference evaluator of the ONNX project."""
 

@@ -264,10 +264,11 @@ def _prior(fitted: Mapping[str, Any]) -> str:
         mixtures = f"Here it is {NORMAL}."
     value = f"{fitted['held_out_nats_fitted_of_class']:.2f}"
     of_class = f"\n| under the fitted prior, given the class | {value} |" if has_classes else ""
+    measured = fitted.get("measured_images", fitted["held_out_images"])  # all of them in an older model folder
     return f"""The fitted prior is a density of the latents of real images. {mixtures} The options `--prior fitted`, `--label` and `--temperature` of `vae-gen sample`
 use it.
 
-| mean log-density of posterior samples of {fitted["measured_images"]} held-out images | nats |
+| mean log-density of posterior samples of {measured} held-out images | nats |
 |---|---|
 | under N(0, I) | {fitted["held_out_nats_normal"]:.2f} |
 | under the fitted prior | {fitted["held_out_nats_fitted"]:.2f} |{of_class}"""

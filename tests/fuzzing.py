@@ -284,7 +284,7 @@ def calls(draw: Any) -> tuple[str, dict[str, int | None]]:
 def call_case(case: tuple[str, dict[str, int | None]]) -> None:
     """Calls a public callable with odd arguments."""
     name, chosen = case
-    world()
+    os.chdir(world().place / "work")
     function, _ = CALLS[name]
     arguments = {}
     for at, (argument, odd) in enumerate(chosen.items()):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
-from fuzzing import SHARES, run
+from fuzzing import SHARES, damage_case, run
 
 NAMES = [case.__name__ for case, _, _ in SHARES]
 
@@ -21,3 +24,12 @@ def test_a_few_odd_cases_end_in_results_or_short_errors(at: int) -> None:
 def test_ten_thousand_odd_cases_end_in_results_or_short_errors(at: int, part: int) -> None:
     case, strategy, share = SHARES[at]
     run(case, strategy(), int(2500 * share))
+
+
+def test_graphs_that_fail_while_they_run_are_one_short_error() -> None:
+    before = Path.cwd()
+    try:
+        for place in range(50):  # each constant of the graph in turn loses its axes
+            damage_case(("latents.onnx", [("zero", place / 50, 0.0, 0)], "a.tga", True))
+    finally:
+        os.chdir(before)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import ModelError, VaeGenError
+from ._errors import ModelError
 from ._vae import VAE
 from .internal.choice import Choice, resolve_choice, window
 from .internal.files import Json
@@ -100,7 +100,7 @@ def _goldens(folder: ModelFolder, model: VAE, prior: FittedPrior | None) -> Iter
         yield from _replay(golden, model, prior)
         if prior is not None:
             yield from _replay_latents(golden, model, prior)
-    except (VaeGenError, OSError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
+    except Exception as error:  # a golden file or a graph from a stranger may fail in any way
         yield Check(GOLDEN_FILE, False, f"expected golden vectors, found {type(error).__name__}: {error}")
 
 

@@ -315,9 +315,16 @@ class CheckedSession:
         """Computes the named outputs from the named inputs.
 
         Raises:
-            ModelError: an output has another shape than the manifest promises, or values that can't be right.
+            ModelError: the graph fails, or an output has another shape than the manifest promises, or values that can't
+                be right.
         """
-        outputs = self._session.run(output_names, input_feed, *self._run_options)
+        try:
+            outputs = self._session.run(output_names, input_feed, *self._run_options)
+        except Exception as error:
+            if not type(error).__module__.startswith("onnxruntime"):  # an app's own session has errors of its own
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{self._file}: ONNX Runtime cannot run it: {reason}; export the model again") from error
         count = input_feed.get("count")
         rows = len(next(iter(input_feed.values()))) if count is None else int(count)
         for name, values in zip(output_names or self._promised, outputs, strict=True):

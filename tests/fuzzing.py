@@ -9,6 +9,7 @@ in a process of its own, and prints what happened:
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import datetime
 import faulthandler
@@ -71,6 +72,7 @@ class World:
 def world() -> World:
     """Makes the folder when the first case needs it."""
     place = Path(tempfile.mkdtemp(prefix="fuzzing."))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     model = write_tiny_model(place / "model", detail=DetailSpec(5, 4.0, True), default_prior="fitted")
     (place / "work").mkdir()
     os.chdir(place / "work")
@@ -676,7 +678,6 @@ def _round(seed: int, examples: int) -> None:
         except BaseException:
             faults.append(traceback.format_exc()[-3000:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
-    shutil.rmtree(world().place, ignore_errors=True)
     print(json.dumps({"cases": CASES, "faults": faults, "peak_mb": round(peak)}))
 
 

@@ -43,7 +43,7 @@ def test_a_model_is_made_from_nothing_a_name_or_a_path(
     with pytest.raises(UsageError) as raised:
         VAE(3)  # type: ignore[arg-type]
     assert str(raised.value) == (
-        "expected the path of a model folder or the name of a model, got 3; leave it out for the default model"
+        "expected the path of a model folder, or the name of a model as a text, got 3"
     )
     assert VAE(tiny_model_folder, threads=2).manifest.name == VAE(str(tiny_model_folder)).manifest.name == "tiny"
 
@@ -325,7 +325,8 @@ def test_encode_takes_whatever_holds_a_picture(detailed: VAE, tmp_path: Path) ->
     np.savez(tmp_path / "b.npz", mean=np.zeros((1, 12)))
     (tmp_path / "c.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:900])
     for name, message in (
-        ("b.npz", "expected an archive with an array called images, got one with mean"),
+        ("b.npz", "expected images of shape [n, 1, 28, 28], got shape [1, 12]; to fit a picture of another size, pass "
+         "PIL.Image.fromarray(array) or the path of its file"),
         ("c.npz", "expected an array of numbers, but it is damaged; save the pictures again"),
         ("", "expected the file of a picture, got a folder; pass a list of the pictures in it"),
     ):

@@ -831,8 +831,8 @@ def test_a_class_room_is_served_by_numeric_addresses_and_by_the_name_of_this_mac
     assert ask(class_room.address)[0] == 200
 
 
-def test_the_page_works_in_a_class_room_where_browsers_do_not_trust_it(class_room: PlayServer) -> None:
-    with watched() as page:
+def test_the_page_works_in_a_class_room_where_browsers_do_not_trust_it(desk: Watched, class_room: PlayServer) -> None:
+    with beside(desk) as page:
         page.open(f"http://plain.test:{class_room.server_port}/")
         assert page.page.evaluate("isSecureContext") is False
         assert page.verified().startswith("verified, largest difference")

@@ -165,6 +165,7 @@ def as_sessions(vae: VAE, tiny_model_folder: Path) -> vae_gen.VAE:
     graphs = {
         name: dataclasses.replace(manifest.graphs[name], inputs=inputs, outputs=outputs)
         for name, (inputs, outputs) in contract_signatures(image, latent).items()
+        if name in manifest.graphs
     }
     manifest = dataclasses.replace(manifest, image=image, latent=latent, graphs=graphs)
     return vae_gen.VAE.from_sessions(manifest, encoder=TorchSession(vae), decoder=TorchSession(vae))

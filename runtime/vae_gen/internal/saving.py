@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .._errors import UsageError, shown
+from .._errors import UsageError
 from .choice import whole
 from .files import filling_folder, path_text, replacing, write_file
 
@@ -53,15 +53,15 @@ def save(pictures: Pictures, path: str | os.PathLike[str], columns: int | None, 
     if ending not in ("/", ".png", ".webp", ".npy", ".npz"):
         if not os.path.isdir(text):  # noqa: PTH112 - Path.is_dir fails for a name that is too long
             raise UsageError(
-                f"expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got {shown(text)}; "
+                f"expected a path that ends in .png, .webp, .npy, .npz or / for a folder, got {text!r}; "
                 "add an ending, or for a folder write the path as a text that ends in /, or create the folder first"
             )
         ending = "/"
     is_grid = ending in (".png", ".webp") and pictures.ndim > 3
     if columns is not None and not is_grid:
-        raise UsageError(f"expected a grid (.png or .webp) for columns, got {shown(text)}; leave columns out")
+        raise UsageError(f"expected a grid (.png or .webp) for columns, got {text!r}; leave columns out")
     if scale is not None and ending in (".npy", ".npz"):
-        raise UsageError(f"expected pictures for scale, got the array {shown(text)}; leave scale out")
+        raise UsageError(f"expected pictures for scale, got the array {text!r}; leave scale out")
     size = whole("scale", (GRID_SCALE if is_grid else 1) if scale is None else scale, 1)
     if ending in (".npy", ".npz"):
         with replacing(text) as file:

@@ -368,3 +368,21 @@ def test_files_that_appear_meanwhile_are_kept(tmp_path: Path, there: bool) -> No
         (tmp_path / "g").mkdir()
         (tmp_path / "g" / "notes.txt").write_text("p")
     assert sorted(path.name for path in (tmp_path / "g").iterdir()) == ["a", "notes.txt"]
+
+
+def test_a_folder_that_another_process_takes_for_a_left_over_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, opened = [], os.open
+
+    def open_late(path: str | os.PathLike[str], *given: object, **named: object) -> int:
+        if not taken and str(path).endswith(".part"):
+            taken.append(path)
+            Path(path).rmdir()
+        return opened(path, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", open_late)
+    with filling_folder(tmp_path / "new") as folder:
+        (folder / "picture.png").write_bytes(b"1")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["new", "new/picture.png"]
+    assert len(taken) == 1

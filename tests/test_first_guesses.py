@@ -246,6 +246,14 @@ def test_samples_go_to_pillow(detailed: VAE) -> None:
     np.testing.assert_array_equal(np.asarray(single), samples.grey_levels()[2, 0])
 
 
+def test_pictures_of_no_model_have_latents_of_no_dimensions(tmp_path: Path) -> None:
+    pictures = Pictures(np.zeros((3, 1, 28, 28), np.float32), np.zeros((3, 0), np.float32))
+    pictures[1:].save(tmp_path / "a.png")
+    assert pictures[1:].latents.shape == (2, 0)
+    with pytest.raises(UsageError, match=r"expected images as a NumPy array \[\.\.\., channels, height, width\], got "):
+        Pictures(np.zeros((3, 1, 0, 28)), np.zeros((3, 2)))
+
+
 # 9
 def test_samples_are_saved_as_the_ending_says(detailed: VAE, tmp_path: Path) -> None:
     samples = detailed.sample(12, seed=5, start=100)

@@ -267,7 +267,11 @@ def new_folder(place: Path, prefix: str, suffix: str = ".part") -> Iterator[Path
             folder.mkdir()
             with contextlib.suppress(OSError):  # Windows opens no folders
                 descriptor = os.open(folder, os.O_RDONLY)
-            if descriptor is None or _owned(descriptor, folder):
+            if descriptor is None:
+                if folder.exists():
+                    break
+                continue  # another process took it for one that a killed process has left
+            if _owned(descriptor, folder):
                 break
             os.close(descriptor)
     try:

@@ -1,4 +1,4 @@
-"""What pyproject.toml can't say: the page of the package on an index, whose links depend on where the repository is.
+"""Builds the page of the package for an index. pyproject.toml can't, because its links depend on the repository's URL.
 
     VAE_GEN_URL=https://github.com/NAME/vae-gen python -m build
 

@@ -38,7 +38,7 @@ Feed = dict[str, np.ndarray]
 Run = Callable[[Feed], dict[str, np.ndarray]]
 
 UNKNOWN_LABEL = -2
-"""What the check in a graph makes of labels, which are whole numbers."""
+"""The label that a graph returns for every picture if the engine is not exact enough; labels have no NaN."""
 SECONDS = 300
 """The longest time of one graph in one engine."""
 GRAPHS = (
@@ -280,7 +280,7 @@ def verdict(engine: str, folder: Path, graph: str) -> str:
 
 
 def in_own_process(engine: str, folder: Path, graph: str) -> str:
-    """What `verdict` says, or how the process failed."""
+    """The result of `verdict` in a process of its own, or a description of how that process failed."""
     command = [sys.executable, __file__, str(folder), "--one", engine, graph]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)

@@ -369,7 +369,7 @@ def command_case(words: tuple[str, ...]) -> None:
 # Damaged files.
 
 Mutation = tuple[str, float, float, int]
-"""What is done to the bytes of a file: a word, two places as shares of its length, and a number."""
+"""A change to the bytes of a file: its name, two places as shares of the length, and a number."""
 
 MUTATIONS = st.lists(
     st.tuples(

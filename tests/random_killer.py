@@ -28,7 +28,7 @@ KILLS = 50
 
 @dataclass
 class Work:
-    """What is killed."""
+    """A command of the tests that is killed, with the outputs that it may leave."""
 
     do: Callable[[], int]
     """does the work in a child process, and returns how much of it an earlier child had done"""

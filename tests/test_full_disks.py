@@ -86,13 +86,19 @@ def no_large_files(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def work_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to a folder, put old outputs there, and let models be installed below it."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "data"))
+    (folder / "data" / "vae-gen" / "models").mkdir(parents=True)
+    old_outputs(folder)
+
+
 @pytest.mark.parametrize("line", CASES)
 def test_a_limit_of_file_sizes_leaves_everything_as_it_was(
     cli: Command, inputs: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(Path.cwd() / "data"))
-    (Path.cwd() / "data" / "vae-gen" / "models").mkdir(parents=True)
-    old_outputs(Path.cwd())
+    work_in(Path.cwd(), monkeypatch)
     before = contents(Path.cwd())
     with no_large_files(10):
         assert "File too large" in fails(cli, line, inputs)
@@ -103,10 +109,7 @@ def test_a_limit_of_file_sizes_leaves_everything_as_it_was(
 def test_a_full_disk_leaves_everything_as_it_was(
     cli: Command, inputs: Path, disk: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    monkeypatch.chdir(disk)
-    monkeypatch.setenv("XDG_DATA_HOME", str(disk / "data"))
-    (disk / "data" / "vae-gen" / "models").mkdir(parents=True)
-    old_outputs(disk)
+    work_in(disk, monkeypatch)
     with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
         while True:
             filler.write(bytes(4096))
@@ -120,10 +123,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
 def test_a_disk_that_is_read_only_leaves_everything_as_it_was(
     cli: Command, inputs: Path, disk: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    monkeypatch.chdir(disk)
-    monkeypatch.setenv("XDG_DATA_HOME", str(disk / "data"))
-    (disk / "data" / "vae-gen" / "models").mkdir(parents=True)
-    old_outputs(disk)
+    work_in(disk, monkeypatch)
     before = contents(disk)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     assert "read-only" in fails(cli, line, inputs).lower()

@@ -18,7 +18,7 @@ OTHER = "OpenVINOExecutionProvider"
 
 
 class Provider:
-    """What the made-up provider does: it adds `error` to every output, and notes which graphs it ran."""
+    """A made-up provider: it adds `error` to every output, and records which graphs it ran."""
 
     def __init__(self) -> None:
         self.error = 0.0

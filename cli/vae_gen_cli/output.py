@@ -501,7 +501,7 @@ def write_bulk(
 
 
 def _record(target: Target, bulk: Bulk, how: int | str) -> dict[str, str]:
-    """What the bytes of a bulk output depend on, in words; another command continues it only if they are equal."""
+    """The options, model and versions that the bytes of a bulk output depend on; only equal ones continue it."""
     import hashlib
 
     import onnxruntime

@@ -305,12 +305,12 @@ def _proof_images(data: ImageSet) -> NDArray[np.float32]:
 
 
 def file_entry(content: bytes) -> dict[str, Any]:
-    """What the manifest has about a file."""
+    """The manifest's entry of a file: its SHA-256 and its size in bytes."""
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def graph_entry(file: str, content: bytes, model: onnx.ModelProto) -> dict[str, Any]:
-    """What the manifest has about a graph."""
+    """The manifest's entry of a graph: its file, opset, inputs and outputs."""
     return {**file_entry(content), "file": file, "opset": OPSET, "ir_version": IR_VERSION, **signature(model)}
 
 

@@ -173,7 +173,7 @@ def beside(target: Path) -> str:
 def leftovers(target: Path) -> Iterator[Path]:
     """The temporary files and folders for an output: beside it, and in it if it is a folder.
 
-    Their names go on with eight random letters, and end in `.part`. Those of other users are left out.
+    Their names continue with eight random letters and end in `.part`. Files of other users are left out.
     """
     for folder, prefix in ((target.parent, beside(target)), (target, INSIDE)):
         with contextlib.suppress(OSError):
@@ -578,11 +578,11 @@ ADVICE = {
     "close some programs, or open fewer files": ("EMFILE", "ENFILE", "ENOMEM"),
     "check the disk": ("EIO",),
 }
-"""What a user can do, and the reasons of the system for which it helps."""
+"""Pairs of an advice for the user and the error numbers of the system for which it helps."""
 
 
 def advice(error: OSError) -> str:
-    """What a user can do about a file that can't be read or written, by the system's reason.
+    """The advice for a file that can't be read or written, chosen by the system's error number.
 
     >>> advice(OSError(errno.EISDIR, "Is a directory"))
     'name a file, not a folder'

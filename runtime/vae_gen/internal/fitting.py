@@ -485,7 +485,7 @@ def eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
 
 
 def _unused_parts(image: Image.Image, size: int) -> list[str]:
-    """What the file has besides the one picture that is taken, in words.
+    """Describes the parts of a file besides the one picture that is used, such as further frames or pages.
 
     Args:
         image: a picture that was opened, and not read yet.

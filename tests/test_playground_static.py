@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from browser import served
-from playground import COUNT_SHIFTS, Watched, build, check_gif, watched
+from playground import COUNT_SHIFTS, Watched, beside, build, check_gif, watched
 from tiny_model import write_tiny_model
 from vae_gen import VAE, find_model, to_grey_levels
 
@@ -207,28 +207,29 @@ def test_what_was_kept_broken_is_fetched_anew(page: Watched, tiny_site: Path, tm
 
 
 def test_an_encoder_that_does_not_come_is_one_sentence_and_comes_later(page: Watched, tiny_site: Path) -> None:
-    with served(tiny_site) as origin:
+    # A service worker would bring the file that it has kept, past the route that stands for a broken connection.
+    with served(tiny_site) as origin, beside(page, service_workers="block") as alone:
         waiting: list[Any] = []
-        page.page.route("**/encoder.onnx", lambda route: route.abort() if waiting else waiting.append(route))
-        page.open(origin)
-        page.becomes("playground.levels")  # the first picture does not wait for it
-        assert re.fullmatch(r"verified, largest difference 0\.0000\d{3} …", page.text("#verified"))
-        page.becomes("performance.getEntriesByName(new URL('model/golden.json', location)).length > 0")
-        page.page.wait_for_timeout(500)
+        alone.page.route("**/encoder.onnx", lambda route: route.abort() if waiting else waiting.append(route))
+        alone.open(origin)
+        alone.becomes("playground.levels")  # the first picture does not wait for it
+        assert re.fullmatch(r"verified, largest difference 0\.0000\d{3} …", alone.text("#verified"))
+        alone.becomes("performance.getEntriesByName(new URL('model/golden.json', location)).length > 0")
+        alone.page.wait_for_timeout(500)
         waiting[0].abort()  # the page asked when it was at rest
-        page.becomes("document.querySelector('#verified').textContent.endsWith('without encoder')")
+        alone.becomes("document.querySelector('#verified').textContent.endsWith('without encoder')")
         content = io.BytesIO()
         Image.new("L", (40, 40), 90).save(content, "PNG")
-        page.choose("a.png", content.getvalue())
-        page.becomes("document.querySelector('#error').textContent !== ''")
+        alone.choose("a.png", content.getvalue())
+        alone.becomes("document.querySelector('#error').textContent !== ''")
         said = "expected the file encoder.onnx, got no answer; try again when the connection is back"
-        assert page.text("#error") == said
-        assert page.text("#rebuilt-words") == "not encoded"
-        page.page.unroute("**/encoder.onnx")
-        page.choose("a.png", content.getvalue())
-        page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
-        assert page.text("#error") == ""
-        assert page.verified().startswith("verified, largest difference")
+        assert alone.text("#error") == said
+        assert alone.text("#rebuilt-words") == "not encoded"
+        alone.page.unroute("**/encoder.onnx")
+        alone.choose("a.png", content.getvalue())
+        alone.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
+        assert alone.text("#error") == ""
+        assert alone.verified().startswith("verified, largest difference")
 
 
 def test_hashes_are_checked_where_browsers_do_not_hash(page: Watched, tiny_site: Path, tmp_path: Path) -> None:

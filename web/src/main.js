@@ -3,12 +3,14 @@
 import { check, randomSeed, wholeNumber } from "../../examples/vae.mjs";
 import { copy, element, enlarged, latest, paint, pictures, save, Turns } from "./draw.js";
 import * as engine from "./engine.js";
+import { Lesson } from "./lesson.js";
 import { LatentMap, readMap } from "./map.js";
 import { Own } from "./own.js";
 import { fromHash, toHash } from "./share.js";
 import { Sliders } from "./sliders.js";
 import { javascript, python } from "./snippets.js";
 import { Wall } from "./wall.js";
+import { listen } from "./words.js";
 
 const find = (name) => document.querySelector(`#${name}`);
 const REST = 200; // milliseconds without a movement before strips and address follow
@@ -54,10 +56,12 @@ class Page {
     this.ownPictures = new Turns(); // any other choice of a latent outdates them
     this.handed = {}; // dimension: value, moved by hand since the last sample was asked for
     this.checks = []; // what vae.verify found
+    this.watchers = [];
     this.render = latest(followed(async () => {
       const [levels] = await this.pictures([this.sliders.latent]);
       this.levels = levels;
       this.look(levels);
+      this.watchers.forEach((heard) => heard(this.now));
     }));
     this.sliders = new Sliders(find("sliders"), vae, (dimension, value) => {
       this.handed[dimension] = value;
@@ -77,6 +81,18 @@ class Page {
       .observe(find("picture"));
     this.wire();
     this.show(this.state);
+    this.lesson = new Lesson(this);
+  }
+
+  /** What the page shows: { latent, levels, state, words }; state is what toHash() takes. */
+  get now() {
+    return { latent: this.sliders.latent, levels: this.levels, state: this.state, words: this.words };
+  }
+
+  /** Calls heard(now) for each new picture. */
+  watch(heard) {
+    this.watchers.push(heard);
+    if (this.levels) heard(this.now);
   }
 
   /** The pictures of latents with the sample's noise, or mean pictures if details are off; each as levels 0 … 255. */
@@ -357,6 +373,7 @@ async function rest() {
   engine.keep();
 }
 
+listen();
 // A browser would leave the page for a picture that is dropped before the model is loaded.
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 find("retry").addEventListener("click", () => load().then(rest));

@@ -1,7 +1,7 @@
 """Measures the static playground: bytes, the first picture, a step of a slider. Run `python bench/playground.py`.
 
-Run `npm run build` in web/ first. A local web server without compression serves web/dist to Debian's Chromium. The
-compressed sizes are those of the .gz files beside the files, which a web server can send instead.
+Run `npm ci` in web/ and `vae-gen page web/dist` first. A local web server without compression serves web/dist to
+Debian's Chromium. The compressed sizes are those of the .gz files beside the files, which web servers can send.
 """
 
 from __future__ import annotations
@@ -111,13 +111,13 @@ def told(name: str, took: list[float]) -> str:
 def main() -> None:
     """Measure and print all figures."""
     if not (DIST / "index.html").exists():
-        sys.exit("expected the static build in web/dist, found none; run: npm ci && npm run build")
+        sys.exit("expected the static build in web/dist, found none; run: (cd web && npm ci) && vae-gen page web/dist")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
     parts = {
         "the page, styles and code, with the JavaScript of ONNX Runtime and the hash library": (
-            "index.html", "assets/*.css", "assets/*.js", "sw.js",
+            "index.html", "assets/**/*.css", "assets/**/*.js", "sw.js",
         ),
-        "ONNX Runtime's WebAssembly": ("assets/*.wasm",),
+        "ONNX Runtime's WebAssembly": ("assets/**/*.wasm",),
         "the model": ("model/*",),
     }  # fmt: skip
     for name, patterns in parts.items():

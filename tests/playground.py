@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image
 
 from browser import open_page, require_browser
+from cli_runner import Command
 from vae_gen import VAE, to_grey_levels
 from vae_gen_cli.play_server import open_server
 
@@ -145,21 +145,23 @@ def check_gif(page: Watched) -> None:
 
 @functools.cache
 def missing_packages() -> str | None:
-    """What keeps the static build from being built."""
-    if not (WEB / "node_modules" / "vite").is_dir():
+    """What keeps the static page from being written without npm."""
+    if not (WEB / "node_modules" / "onnxruntime-web").is_dir():
         return "web/node_modules is missing: (cd web && npm ci)"
     return None
 
 
-def build(out: Path, model: Path) -> Path:
-    """The static build of a model, in a folder of its own."""
-    require_browser()
+def require_packages() -> None:
+    """Skip the test where npm's packages are missing, or fail it where VAE_GEN_REQUIRE_NODE is 1."""
     if reason := missing_packages():
         if os.environ.get("VAE_GEN_REQUIRE_NODE") == "1":
             pytest.fail(f"VAE_GEN_REQUIRE_NODE is set: {reason}", pytrace=False)
         pytest.skip(reason)
-    subprocess.run(
-        ["npm", "run", "build"], cwd=WEB, check=True, capture_output=True, text=True,
-        env={**os.environ, "VAE_GEN_MODEL": str(model), "VAE_GEN_DIST": str(out)},
-    )  # fmt: skip
+
+
+def build(out: Path, model: Path) -> Path:
+    """The static page of a model, in a folder of its own."""
+    require_browser()
+    require_packages()
+    Command(model).succeed("page", out, "--packages", WEB / "node_modules")
     return out

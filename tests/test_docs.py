@@ -20,8 +20,10 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("start/*.md"), *DOCS.glob("how-to/*.md"), DOCS / "your-own-images.md"])
 EMOJI = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-NOT_RUN = ("python3 -m venv", "pip install", "vae-gen play", "vae-gen bench", "jupyter lab", "vae-detail")
-"""Commands that make an environment, never end, measure the machine, or train for many minutes even in one epoch."""
+NOT_RUN = (
+    "python3 -m venv", "pip install", "vae-gen play", "vae-gen page", "vae-gen bench", "jupyter lab", "vae-detail",
+)
+"""Commands that make an environment, never end, need npm, measure the machine, or train for many minutes."""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

@@ -39,10 +39,11 @@ def page() -> Iterator[Watched]:
 def test_the_build_brings_what_it_needs_and_no_more(site: Path) -> None:
     files = {path.relative_to(site).as_posix(): path for path in site.rglob("*") if path.is_file()}
     assert [name for name in files if name.endswith(".wasm")] == [
-        name for name in files if "assets/ort-wasm-simd-threaded" in name and name.endswith(".wasm")
+        name for name in files if "lib/ort-wasm-simd-threaded" in name and name.endswith(".wasm")
     ]
     assert len([name for name in files if name.endswith(".wasm")]) == 1
-    assert {f"{name}.gz" for name in files if name.endswith((".wasm", ".js", ".onnx", ".json"))} <= set(files)
+    large = {name for name in files if name.endswith((".wasm", ".js", ".onnx", ".json"))} - {"site.json"}
+    assert {f"{name}.gz" for name in large} <= set(files)
     web = Path(__file__).parents[1] / "web"
     examples = [web.parent / "examples" / name for name in ("vae.mjs", "fit.mjs")]
     own = [web / "index.html", web / "style.css", *examples, *(web / "src").glob("*.js")]
@@ -149,8 +150,9 @@ def test_nothing_jumps_while_it_loads(tiny_site: Path, width: int) -> None:
         ("model/manifest.json", None, "expected the file manifest.json beside this page, got HTTP status 404"),
         ("model/golden.json", None, "expected the file golden.json beside this page, got HTTP status 404"),
         ("model/golden.json", b"{}", "expected golden vectors in golden.json, got others"),
-        ("assets/*.wasm", None, "expected the file ort-wasm-simd-threaded"),
-        ("assets/*.wasm", b"no code", "expected the WebAssembly that this page was built with, got another SHA-256"),
+        ("assets/*/lib/*.wasm", None, "expected the file ort-wasm-simd-threaded"),
+        ("assets/*/lib/*.wasm", b"no code",
+         "expected the WebAssembly that this page was built with, got another SHA-256"),
     ],
 )  # fmt: skip
 def test_what_is_missing_or_broken_is_one_sentence_and_can_be_tried_again(

@@ -36,6 +36,7 @@ COMMANDS = {
     "repeat": "Make a picture again from its PNG, byte for byte.",
     "kit": "Make a folder for embedding the model in other programs.",
     "play": "Open the playground in the browser.",
+    "page": "Write the playground as a static page for any web server.",
     "bench": "Measure how fast this machine makes pictures.",
 }
 """The summary of each command, which is a function in a module of the same name and the first line of its docstring."""
@@ -68,6 +69,7 @@ EXAMPLES = {
     "repeat": ("vae-gen repeat garments.png", "vae-gen repeat garments.png -o - > again.png"),
     "kit": ("vae-gen kit my-kit",),
     "play": ("vae-gen play", "vae-gen play --host 0.0.0.0 --port 8000 --no-browser"),
+    "page": ("vae-gen page my-page", "vae-gen page my-page --model my-model"),
     "bench": ("vae-gen bench", "vae-gen bench --json"),
 }
 """The commands at the end of each help page; "" is the page of all commands."""

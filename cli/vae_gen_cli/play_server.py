@@ -16,7 +16,6 @@ import base64
 import binascii
 import contextlib
 import errno
-import importlib.resources
 import io
 import ipaddress
 import json
@@ -32,17 +31,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_gen import VAE, InputError, ModelError, OutputError, UsageError, VaeGenError
+from vae_gen import VAE, InputError, OutputError, UsageError, VaeGenError
 from vae_gen.internal.arrays import LARGEST_LATENT, check_unit_range
 from vae_gen.internal.choice import check_range, resolve_choice
 from vae_gen.internal.manifest import TensorSpec
+
+from .site import CHANNELS, check_channels, page_sources
 
 LARGEST_BODY = 8 << 20
 """Bytes of a request; a thousand images have 4 MB in base64."""
 LARGEST_AXIS = 1024
 """The number of pictures in one call, and the largest side of a GIF."""
-CHANNELS = (1, 3)
-"""The page shows pictures in grey or in colour."""
 FRAME_MS = 60
 """How long a GIF shows each frame."""
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "mjs": "text/javascript",
@@ -151,10 +150,7 @@ def open_server(vae: VAE, port: int, host: str = "127.0.0.1") -> PlayServer:
     """
     if vae._graphs.folder is None:
         raise UsageError("expected a model from a folder, got sessions")
-    if vae.manifest.image.channels not in CHANNELS:
-        raise ModelError(
-            f"expected a model of grey or colour pictures, with 1 or 3 channels, found {vae.manifest.image.channels}"
-        )
+    check_channels(vae.manifest)
     try:
         return PlayServer(vae, port, host)
     except (OSError, UnicodeError, OverflowError) as error:
@@ -351,14 +347,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _page_file(path: str) -> bytes | None:
-    """The content of a file of the page, which also uses two of the examples' files; None if there is no such file."""
-    if path in ("examples/vae.mjs", "examples/fit.mjs"):
-        return importlib.resources.files("vae_gen_cli.examples").joinpath(path.removeprefix("examples/")).read_bytes()
-    names = path.split("/")
-    if any(name in ("", ".", "..") or "\\" in name for name in names) or names[-1].endswith(".py"):
-        return None
-    place = importlib.resources.files("vae_gen_cli.web").joinpath(*names)
-    try:
-        return place.read_bytes() if names[0] in ("src", "index.html", "style.css") else None
-    except (OSError, ValueError):  # a ValueError for a null character
-        return None
+    """The content of a file of the page; None if there is no such file."""
+    place = page_sources().get(path)
+    return None if place is None else place.read_bytes()

@@ -1,19 +1,18 @@
-// The engine of the static build: the model runs in this tab, with onnxruntime-web on one thread. Nothing comes from
-// another host.
-
-import * as ort from "onnxruntime-web/wasm";
-import wasmUrl from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
+// The engine of the static page: the model runs in this tab, with onnxruntime-web on one thread. `vae-gen page` puts this
+// file in the place of engine.js, and npm's libraries into lib/. Nothing comes from another host.
 
 import { VAE, check, checkSha256 } from "../../examples/vae.mjs";
+import * as ort from "../../lib/ort.js";
+import { WASM } from "../../lib/wasm.js"; // { bytes, sha256 }
 import { download } from "./download.js";
 
 export const runtime = "The model runs on ONNX Runtime in this tab, in WebAssembly.";
 
-const WASM = __WASM__; // { bytes, sha256 }, filled in by the build
+const wasmUrl = new URL("../../lib/ort-wasm-simd-threaded.wasm", import.meta.url).href;
 const FIRST = ["decoder", "latents", "detail"]; // the graphs that the first picture needs; the encoder can wait
 
 const sessions = new Map(); // outlives a load that failed, so that the next one continues there
-const sha256 = async (content) => (await import("@noble/hashes/sha2.js")).sha256(content);
+const sha256 = async (content) => (await import("../../lib/noble/sha2.js")).sha256(content);
 
 /** Opens the model folder, ONNX Runtime and the first graphs; progress(received, total) is called with numbers of bytes. */
 export async function open(folder, progress) {
@@ -49,7 +48,7 @@ async function openRuntime(read) {
 
 /** The bytes of an endless GIF of frames, each Uint8Array [channels × height × width], for 60 milliseconds each. */
 export async function gif(frames, [channels, height, width]) {
-  const { GIFEncoder, applyPalette, quantize } = await import("gifenc");
+  const { GIFEncoder, applyPalette, quantize } = await import("../../lib/gifenc.js");
   const encoder = GIFEncoder();
   const size = height * width;
   const greys = Array.from({ length: 256 }, (_, level) => [level, level, level]);

@@ -1,11 +1,14 @@
-// The service worker of the static build, which lets the page work without a network after the first load.
-// The build fills in the list of files, and a name that changes when any file does.
+// The service worker of the static page, which lets it work without a network after the first load.
+// `vae-gen page` fills in the list of files, and a name that changes when any file does.
 
 const NAME = __NAME__;
 const FILES = __FILES__;
 
+/** A request that asks the server whether a file that the browser has is still the newest one. */
+const checked = (file) => new Request(file, { cache: "no-cache" });
+
 addEventListener("install", (event) => {
-  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(FILES)).then(() => skipWaiting()));
+  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(FILES.map(checked))).then(() => skipWaiting()));
 });
 
 addEventListener("activate", (event) => {

@@ -849,6 +849,8 @@ def test_the_command_warns_of_an_open_page(
     outcome = cli("play", "--no-browser", "--host", host)
     first, *rest = outcome.err.splitlines()
     assert re.fullmatch(r"tiny at http://[\d.:\[\]]+/ \(Ctrl-C ends it\)", first)
+    lesson = cli("play", "--no-browser", "--lesson").err
+    assert re.fullmatch(r"tiny at http://[\d.:\[\]]+/\?lesson \(Ctrl-C ends it\)\n", lesson)
     warning = "everyone in the network can use this page, without a password or encryption"
     assert (outcome.code, rest) == (0, [warning] if warns else [])
 

@@ -46,8 +46,10 @@ def test_the_build_brings_what_it_needs_and_no_more(site: Path) -> None:
     assert {f"{name}.gz" for name in large} <= set(files)
     web = Path(__file__).parents[1] / "web"
     examples = [web.parent / "examples" / name for name in ("vae.mjs", "fit.mjs")]
-    own = [web / "index.html", web / "style.css", *examples, *(web / "src").glob("*.js")]
-    assert sum(len(gzip.compress(path.read_bytes())) for path in own) < 44_000  # of 60 that it may have
+    own = {web / "index.html", *web.glob("*.css"), *examples, *(web / "src").glob("*.js")}
+    lesson = {web / "lesson.css", web / "src" / "lesson.js", web / "src" / "words.js"}
+    for part, most in ((lesson, 20_000), (own - lesson, 60_000)):
+        assert sum(len(gzip.compress(path.read_bytes())) for path in part) < most
 
 
 def test_it_verifies_draws_and_goes_on_without_a_network(page: Watched, site: Path) -> None:

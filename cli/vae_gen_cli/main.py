@@ -68,7 +68,7 @@ EXAMPLES = {
     "install": ("vae-gen install my-model", "vae-gen install my-model.zip --replace"),
     "repeat": ("vae-gen repeat garments.png", "vae-gen repeat garments.png -o - > again.png"),
     "kit": ("vae-gen kit my-kit",),
-    "play": ("vae-gen play", "vae-gen play --host 0.0.0.0 --port 8000 --no-browser"),
+    "play": ("vae-gen play", "vae-gen play --lesson", "vae-gen play --host 0.0.0.0 --port 8000 --no-browser"),
     "page": ("vae-gen page my-page", "vae-gen page my-page --model my-model"),
     "bench": ("vae-gen bench", "vae-gen bench --json"),
 }

@@ -27,6 +27,12 @@ def play(
                  "machine through a network: see below.",
         ),
     ] = "127.0.0.1",
+    lesson: Annotated[
+        bool,
+        typer.Option(
+            "--lesson", rich_help_panel=options.OUTPUT, help="Begin with the lesson: six steps that explain the page."
+        ),
+    ] = False,
     browser: Annotated[
         bool,
         typer.Option("--browser/--no-browser", rich_help_panel=options.OUTPUT, help="Open the page in the browser."),
@@ -38,8 +44,8 @@ def play(
 ) -> None:
     """Open the playground in the browser.
 
-    The page has sliders for the latent dimensions, a wall of samples, and a place for your own pictures. Press Ctrl-C
-    to stop. By default the page is served to this machine alone.
+    The page has sliders for the latent dimensions, a wall of samples, a place for your own pictures, and a lesson of
+    six steps. Press Ctrl-C to stop. By default the page is served to this machine alone.
 
     For a class-room, --host 0.0.0.0 --port 8000 serves the page to the whole network. Everyone in it can then use the
     model, without a password, and keep this machine's processor busy. What they send, such as their own pictures, is
@@ -50,7 +56,7 @@ def play(
 
     vae = options.load(model, None, provider, "decoder")
     with open_server(vae, port, host) as server:
-        address = server.address
+        address = f"{server.address}{'?lesson' if lesson else ''}"
         if not quiet:
             print(printable(f"{vae.manifest.name} at {address} (Ctrl-C ends it)"), file=sys.stderr)
             if server.is_open:

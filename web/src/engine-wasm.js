@@ -22,7 +22,10 @@ export async function open(folder, progress) {
   const count = (address, bytes) => {
     if (sizes.has(address)) progress(sum(received.set(address, bytes)), sum(sizes));
   };
-  const read = (address) => download(address, (bytes) => count(address, bytes));
+  const read = (address) => download(address, (bytes) => {
+    count(address, bytes);
+    dispatchEvent(new CustomEvent("downloaded", { detail: { address, bytes } })); // the lesson waits for the encoder
+  });
   const vae = await VAE.load(folder, { ort, read, sha256, sessions });
   const { graphs } = vae.manifest;
   const first = FIRST.filter((name) => graphs[name]);

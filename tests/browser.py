@@ -24,6 +24,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a camera, for pages that may use it
     # A name of this machine that browsers do not trust, as they do not trust http: in a local network.
     "--host-resolver-rules=MAP plain.test 127.0.0.1",
 ]

@@ -88,7 +88,7 @@ def test_another_model_stops_unless_told_otherwise(cli: Command, other_model_fol
 )
 def test_what_was_not_made_from_seeds_cannot_be_repeated(cli: Command, line: str, reason: str) -> None:
     cli.succeed("sample", "-n", "1", "-o", "in.png")
-    np.save("l.npy", np.zeros((2, 12)))
+    np.save("l.npy", np.zeros((101, 12)))  # more than a PNG records
     cli.succeed(*line.split())
     outcome = cli("repeat", "a.png")
     assert outcome.code == 5
@@ -97,6 +97,51 @@ def test_what_was_not_made_from_seeds_cannot_be_repeated(cli: Command, line: str
         "run the original command again\n"
     )
     assert not Path("a-again.png").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["decode l.npy -o a.png", "decode l.npy --detail --columns 2 --scale 3 -o a.png", "decode l.npz -o a.png",
+             "decode l.npz --no-detail -o a.png", "decode l.npz --scale 2 -o a/"],
+)  # fmt: skip
+def test_the_pictures_of_a_few_latents_are_made_again_to_the_byte(
+    cli: Command, detailed_model_folder: Path, line: str
+) -> None:
+    np.save("l.npy", np.random.default_rng(0).normal(size=(3, 12)))
+    cli.succeed("sample", "-n", "3", "--seed", "7", "-o", "l.npz", model=detailed_model_folder)
+    cli.succeed(*line.split(), model=detailed_model_folder)
+    source = "a/000001.png" if line.endswith("/") else "a.png"
+    Path("l.npy").unlink()
+    outcome = cli.succeed("repeat", source, "-o", "b.png", "--json", model=detailed_model_folder)
+    assert Path("b.png").read_bytes() == Path(source).read_bytes()
+    assert json.loads(outcome.out)["repeated"]["command"] == "decode"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("latents", [[0.0] * 11], "latents: expected a few rows of 12 numbers, found "),
+        ("latents", [[1e9] * 12], "latents: expected a few rows of 12 numbers, found "),
+        ("latents", "l.npy", "latents: expected lists of numbers, all of the same length, found \"l.npy\""),
+        ("latents", [], "latents: expected a few rows of 12 numbers, found []"),
+        ("noise", [[0.0] * 5] * 4, "noise: expected 3 rows of 5 numbers, found "),
+        ("scale", 65, "scale: expected a whole number from 1 to 64, found 65"),
+        ("layout", "pile", "layout: expected grid or single, found \"pile\""),
+        ("detail", None, "detail: expected true or false, found null"),
+        ("columns", 0, "columns: expected a whole number from 1 to 10000, found 0"),
+    ],
+)
+def test_edited_latents_are_refused(
+    cli: Command, detailed_model_folder: Path, key: str, value: object, expected: str
+) -> None:
+    cli.succeed("sample", "-n", "3", "--seed", "7", "-o", "l.npz", model=detailed_model_folder)
+    cli.succeed("decode", "l.npz", "-o", "a.png", model=detailed_model_folder)
+    rewritten("a.png", "b.png", json.dumps(note_of("a.png") | {key: value}))
+    outcome = cli("repeat", "b.png", model=detailed_model_folder)
+    assert outcome.code == 5
+    assert outcome.err.startswith(f"vae-gen: b.png: {expected}")
+    assert outcome.err.endswith("; its vae-gen chunk was edited\n")
+    outcome = cli("repeat", "a.png")  # with another model
+    assert outcome.code == 4
 
 
 KNOWN = "sample or traverse or interpolate or decode or reconstruct"
@@ -202,9 +247,10 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_other_value_anywhere_is_repeated_or_refused_in_one_line(cli: Command, data: st.DataObject) -> None:
-    line = data.draw(st.sampled_from([REPEATABLE[1], REPEATABLE[3], REPEATABLE[7]]))
+    line = data.draw(st.sampled_from([REPEATABLE[1], REPEATABLE[3], REPEATABLE[7], "decode l.npy -o a.png"]))
     if not Path("base.png").exists():
         cli.succeed("sample", "-n", "1", "-o", "base.png")
+        np.save("l.npy", np.zeros((2, 12)))
     cli.succeed(*line.split())
     note = note_of("a.png")
     key = data.draw(st.sampled_from(sorted(note)))

@@ -325,6 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
             ("Content-Type", kind + text), ("Content-Length", str(len(content))), ("Cache-Control", "no-store"),
             ("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff"),
             ("Cross-Origin-Resource-Policy", "same-origin"), ("Referrer-Policy", "no-referrer"),
+            ("Permissions-Policy", "camera=(self), microphone=(), geolocation=()"),
         ):  # fmt: skip
             self.send_header(name, value)
         if self.close_connection:

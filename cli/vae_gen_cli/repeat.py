@@ -22,12 +22,12 @@ from . import options
 from . import output as out
 
 if TYPE_CHECKING:
-    from vae_gen import Manifest
+    from vae_gen import VAE, Manifest
     from vae_gen.internal.files import Json
 
 REPEATABLE = ("sample", "traverse", "interpolate")
 SOURCES = {"decode": "latents", "reconstruct": "images"}
-"""Commands that make pictures from these things, which are not in the notes of their PNGs."""
+"""Commands that make pictures from these things. The notes of PNGs have at most a hundred latents, and no images."""
 
 LEGACY = {"prior": "normal", "label": None, "temperature": 1.0, "detail": False}
 """The values of parameters that PNGs of the first versions do not record, because there were no others."""
@@ -43,7 +43,7 @@ def repeat(
     context: typer.Context,
     picture: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="A PNG made by sample, traverse or interpolate; - is standard input."),
+        typer.Argument(metavar="FILE", help="A PNG made by sample, decode, traverse or interpolate; - is stdin."),
     ],
     anyway: options.Anyway = False,
     output: Annotated[str | None, options.output(
@@ -60,8 +60,9 @@ def repeat(
     """Make a picture again from its PNG, byte for byte.
 
     A PNG that sample, traverse or interpolate made from seeds contains everything that this needs, except for the
-    model. The bytes are equal if the model, the provider, the kind of processor, and the versions of vae-gen, ONNX
-    Runtime and Pillow are the same.
+    model. So does one that decode, or the page of `vae-gen play`, made from up to a hundred latents. The bytes are
+    equal if the model, the provider, the kind of processor, and the versions of vae-gen, ONNX Runtime and Pillow are
+    the same. The bytes of the page's PNGs differ, but the pictures are equal to one grey level.
     """
     from vae_gen import ModelFolder, find_model
 
@@ -73,6 +74,9 @@ def repeat(
         raise UsageError(f"expected another file than the one that is repeated, got {target.path} twice")
     note = read_note(picture)
     command = note["command"].one_of(*REPEATABLE, *SOURCES)
+    if command == "decode" and "latents" in note:
+        _decode_again(picture, note, target, anyway, show, console, options.load(model, threads, provider))
+        return
     source = f"{SOURCES[command]}, which are" if command in SOURCES else None
     for key, verb in (("image", "is"), ("source", "are")):  # the path of an image; the word images or latents
         if source is None and key in note and note[key].value is not None:
@@ -94,6 +98,28 @@ def repeat(
     console.message(f"{picture} again → {target.name}")
     repeated = {"command": command, **{name: note[name].value for name in module.RECORDED if name in note}}
     console.result("repeat", manifest, {"repeated": repeated, **target.facts})
+
+
+def _decode_again(
+    picture: str, note: Json, target: out.Target, anyway: bool, show: bool, console: out.Console, vae: VAE
+) -> None:
+    """Makes a picture from the latents that its note contains."""
+    from .decode import picture_again
+
+    keys = ["sha256", *(["detail_sha256"] if note["detail"].flag() else [])]
+    made_with = {key: note["model"][key].text() for key in ("name", "version", *keys)}
+    out.check_model(note.where, made_with, vae.manifest, keys, anyway, console)
+    frames, text = picture_again(vae, note)
+    with target.open() as file:
+        file.write(out.encoded(frames, target.format, text))
+    if show:
+        from .sheets import preview
+
+        preview(frames)
+    console.message(f"{picture} again → {target.name}")
+    recorded = ("latents", "noise", "detail", "layout", "columns", "scale")
+    repeated = {"command": "decode", **{name: note[name].value for name in recorded if name in note}}
+    console.result("repeat", vae.manifest, {"repeated": repeated, **target.facts})
 
 
 def _checked(context: typer.Context, name: str, recorded: dict[str, Json]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import * as engine from "./engine.js";
 import { Lesson } from "./lesson.js";
 import { LatentMap, readMap } from "./map.js";
 import { Own } from "./own.js";
+import { toPng } from "./png.js";
 import { fromHash, toHash } from "./share.js";
 import { Sliders } from "./sliders.js";
 import { javascript, python } from "./snippets.js";
@@ -270,10 +271,7 @@ class Page {
   }
 
   async savePng() {
-    const large = element("canvas");
-    const { levels, shape } = enlarged(this.levels, this.vae.imageShape, 224);
-    paint(large, levels, shape);
-    save("picture.png", await new Promise((done) => large.toBlob(done, "image/png")), "image/png");
+    save("picture.png", await toPng(this), "image/png");
   }
 
   /** Animates the way from the first kept picture to the second and back; without two, the dimension with most nats. */

@@ -1,11 +1,11 @@
-// The user's own pictures, which are chosen, dropped, pasted or drawn: fitted, encoded, and put into the sliders.
+// The user's own pictures, which come from a camera, a file, a drop, the clipboard or the pad: fitted, encoded, and put into
+// the sliders.
 
-import { fit, fitFile, isBright } from "../../examples/fit.mjs";
+import { fit, fitFile } from "../../examples/fit.mjs";
 import { check } from "../../examples/vae.mjs";
+import { Camera } from "./camera.js";
 import { paint, pictures, Turns } from "./draw.js";
-
-const PAD = 280; // pixels of the pad's longer side
-const PEN = 18; // pixels, or one and a half pixels of the model's image where that is more
+import { Pad } from "./pad.js";
 
 export class Own {
   /**
@@ -21,8 +21,10 @@ export class Own {
       find("invert").value = "no";
     }
     find("trim").parentElement.hidden = !vae.preparation.fill; // the training pictures have no object in one place
-    find("file").addEventListener("click", ({ target }) => (target.value = "")); // so that the same file can be tried again
-    find("file").addEventListener("change", ({ target }) => target.files[0] && this.file(target.files[0]));
+    for (const name of ["file", "snap"]) {
+      find(name).addEventListener("click", ({ target }) => (target.value = "")); // so that the same file can be tried again
+      find(name).addEventListener("change", ({ target }) => target.files[0] && this.file(target.files[0]));
+    }
     for (const name of ["invert", "trim"]) find(name).addEventListener("change", () => this.again?.());
     addEventListener("paste", ({ clipboardData }) => {
       const file = [...clipboardData.files][0];
@@ -36,50 +38,20 @@ export class Own {
       check(file, "a file with a picture, got something else; save it first, then drop the file");
       await this.file(file);
     }));
-    this.pad(find("pad"));
+    this.pad = new Pad(vae, () => this.picture(async () => this.fitted(find("pad"))));
+    this.camera = new Camera((canvas) => this.picture(async () => this.fitted(canvas)), guarded);
+  }
+
+  get choice() {
+    return [this.find("invert").value, this.find("trim").value === "yes"];
+  }
+
+  fitted(canvas) {
+    return fit(canvas, this.vae, ...this.choice);
   }
 
   file(file) {
-    return this.picture(() => fitFile(file, this.vae, this.find("invert").value, this.find("trim").value === "yes"));
-  }
-
-  pad(canvas) {
-    const [channels, height, width] = this.vae.imageShape;
-    const longer = Math.max(height, width);
-    Object.assign(canvas, { width: (PAD * width) / longer, height: (PAD * height) / longer });
-    Object.assign(canvas.style, { width: `${(100 * width) / longer}%`, aspectRatio: width / height });
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    const pen = this.find("pen");
-    pen.parentElement.hidden = channels === 1;
-    pen.value = isBright(this.vae.preparation.background) ? "#222222" : "#dddddd";
-    const wipe = () => {
-      context.fillStyle = this.vae.preparation.background;
-      context.fillRect(0, 0, canvas.width, canvas.height);
-    };
-    Object.assign(context, { lineWidth: Math.max(PEN, (1.5 * PAD) / longer), lineCap: "round", lineJoin: "round" });
-    wipe();
-    this.find("wipe").addEventListener("click", wipe);
-    let last = null;
-    const place = (event) => [(event.offsetX * canvas.width) / canvas.clientWidth, (event.offsetY * canvas.height) / canvas.clientHeight];
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      last = place(event);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (!last) return;
-      const next = place(event);
-      context.strokeStyle = pen.value;
-      context.beginPath();
-      context.moveTo(...last);
-      context.lineTo(...next);
-      context.stroke();
-      last = next;
-    });
-    canvas.addEventListener("pointercancel", () => (last = null));
-    canvas.addEventListener("pointerup", () => {
-      last = null;
-      this.picture(async () => fit(canvas, this.vae, "no", false));
-    });
+    return this.picture(() => fitFile(file, this.vae, ...this.choice));
   }
 
   /** Takes the picture that read() returns, now, and again when the user changes how it is inverted or trimmed. */
@@ -107,12 +79,21 @@ export class Own {
     const made = await newest(pictures(this.vae, [mean]));
     const losses = made && await newest(this.vae.losses(fitted.levels));
     if (!losses) return;
-    const steps = fitted.steps.length ? `What was done to the picture: ${fitted.steps.join(", ")}.` : "";
-    const strange = losses.familiar[0] ? "" : "This picture does not resemble those that the model was trained on, so its latent means little.";
-    this.find("own-words").textContent = [strange, steps].join(" ").trim();
+    this.find("strange").hidden = losses.familiar[0];
+    this.find("strange-words").textContent = losses.familiar[0] ? "" : this.strange;
+    this.find("own-words").textContent = fitted.steps.length ? `What was done to the picture: ${fitted.steps.join(", ")}.` : "";
     paint(this.find("rebuilt"), made[0], this.vae.imageShape);
     const kl = mean.reduce((sum, m, at) => sum + 0.5 * (Math.exp(logVariance[at]) + m * m - 1 - logVariance[at]), 0);
     this.find("rebuilt-words").textContent = `what the latent keeps of it: ${kl.toFixed(1)} nats`;
-    if (await asked(true)) this.taken(mean);
+    if (!(await asked(true))) return;
+    this.taken(mean);
+    dispatchEvent(new CustomEvent("encoded", { detail: { levels: fitted.levels, mean, logVariance } })); // the lesson follows
+  }
+
+  /** What is said of a picture that does not resemble the training pictures. */
+  get strange() {
+    const { data } = this.vae.manifest;
+    return `Unlike anything that this model knows. It was trained on ${data?.name ?? "other pictures"}, and answers every ` +
+      "picture with the nearest thing that it can make, so these numbers mean little.";
   }
 }

@@ -110,7 +110,7 @@ def test_a_stream_is_the_same_to_the_byte_however_it_is_cut(model: VAE) -> None:
 
 def test_noise_is_held_in_traversals_and_interpolations(model: VAE) -> None:
     noise = model.detail_noise(1, 4)[0]
-    row = model.traverse(2, steps=5, noise=noise)
+    row = model.traverse(2, steps=5, noise=noise, fade=False)
     expected = decode_detail(_weights(0), row.latents[0], np.tile(noise, (5, 1)))
     np.testing.assert_allclose(row.images[0], expected, atol=1e-5)
     way = model.interpolate(np.zeros(12), np.ones(12), 3, noise=noise)
@@ -132,7 +132,8 @@ def test_all_verbs_have_the_models_own_default_of_detail_and_one_held_noise(tmp_
 
     for detail in (None, True, False):
         wanted = default if detail is None else detail
-        row, way = model.traverse(2, steps=3, detail=detail), model.interpolate(*latents[:2], 4, detail=detail)
+        row = model.traverse(2, steps=3, detail=detail, fade=False)
+        way = model.interpolate(*latents[:2], 4, detail=detail)
         for found, of in (
             (model.decode(latents, detail=detail), latents),
             (model.decode(latents[None], detail=detail)[0], latents),
@@ -246,8 +247,8 @@ def test_repeat_minds_another_detail_stage(cli: Command, detailed_model_folder: 
 def test_an_interpolation_begins_with_the_sample_of_its_first_seed(
     cli: Command, detailed_model_folder: Path, model: VAE
 ) -> None:
-    cli.succeed("interpolate", "--seed", "1", "--seed", "2", "--animate", "-o", "a.png", "--scale", "1",
-                    model=detailed_model_folder)
+    cli.succeed("interpolate", "--seed", "1", "--seed", "2", "--animate", "-o", "a.png", "--scale", "1", "--no-values",
+                "--no-fade", model=detailed_model_folder)
     (only,) = model.stream(1, 1)
     found = pixels("a.png").astype(int)
     assert np.abs(found - to_grey_levels(only.images)[0, 0]).max() <= 1

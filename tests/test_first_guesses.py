@@ -386,7 +386,7 @@ def test_samples_stand_for_their_latents_in_paths(detailed: VAE) -> None:
 
 
 def test_rows_and_pictures_of_a_traversal_are_selected(detailed: VAE) -> None:
-    traversal = detailed.traverse([4, 2, 0], steps=5)
+    traversal = detailed.traverse([4, 2, 0], steps=5, fade=False)
     row = traversal[1]
     assert isinstance(row, Traversal)
     assert (row.shape, row.dimensions, len(row.values)) == ((5, 1, 28, 28), (2,), 5)

@@ -161,7 +161,7 @@ def test_options_that_contradict_each_other_are_named(vae: VAE, tiny_model_folde
         "expected noise only for pictures with details, got noise and detail=False; leave one out":
             lambda: vae.decode(np.zeros(12), noise=np.zeros(5), detail=False),
         "expected invert as auto, yes or no, got 'perhaps'": lambda: vae.encode(np.zeros((28, 28)), invert="perhaps"),  # type: ignore[arg-type]
-        "expected the method linear, spherical or slerp, got cubic":
+        "expected the method linear, spherical, slerp or likely, got cubic":
             lambda: vae.interpolate(np.zeros(12), np.ones(12), method="cubic"),  # type: ignore[arg-type]
     }  # fmt: skip
     for message, call in cases.items():

@@ -168,9 +168,9 @@ def test_a_traversal_moves_one_dimension_and_keeps_the_rest(model: VAE) -> None:
     around = np.arange(model.manifest.latent.dimensions, dtype=np.float32)
     traversal = model.traverse([2, 0], around=around, span=2.0, steps=5)
     assert traversal.images.shape == (2, 5, *model.manifest.image.shape)
-    np.testing.assert_allclose(traversal.values, [-2, -1, 0, 1, 2])
+    np.testing.assert_allclose(traversal.values, [[-2, -1, 0, 1, 2]] * 2)
     for row, dimension in enumerate((2, 0)):
-        np.testing.assert_array_equal(traversal.latents[row, :, dimension], traversal.values)
+        np.testing.assert_array_equal(traversal.latents[row, :, dimension], traversal.values[row])
         others = np.delete(traversal.latents[row], dimension, axis=1)
         np.testing.assert_array_equal(others, np.tile(np.delete(around, dimension), (5, 1)))
 
@@ -181,7 +181,7 @@ def test_a_traversal_of_all_dimensions_follows_their_kl(model: VAE) -> None:
 
 
 def test_a_span_below_one_is_the_central_share_of_the_prior(model: VAE) -> None:
-    values = model.traverse(0, span=0.95, steps=3).values
+    (values,) = model.traverse(0, span=0.95, steps=3).values
     np.testing.assert_allclose(values, [-1.959964, 0, 1.959964], atol=1e-6)  # the 97.5 % point of N(0, 1)
 
 

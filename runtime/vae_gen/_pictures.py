@@ -339,18 +339,18 @@ class Traversal(Pictures):
     dimensions: tuple[int, ...]
     """the latent dimension of each row"""
     values: NDArray[np.float32]
-    """float32 [steps], the values that the dimension takes from left to right"""
+    """float32 [rows, steps], the values that the dimension of each row takes from left to right; [steps] of one row"""
 
     def _select(self, key: Any) -> Any:
         images, latents = self.images[key], self.latents[key]
         if self.images.ndim != 5 or isinstance(key, tuple):
             return Pictures(images, latents)
         rows = tuple(np.atleast_1d(np.array(self.dimensions)[key]).tolist())
-        return Traversal(images, latents, rows, self.values)
+        return Traversal(images, latents, rows, self.values[key])
 
     def __repr__(self) -> str:
-        low, high = float(self.values[0]), float(self.values[-1])
-        return f"<traversal of dimensions {list(self.dimensions)} from {low:g} to {high:g} in {len(self.values)} steps>"
+        low, high, steps = float(self.values.min()), float(self.values.max()), self.values.shape[-1]
+        return f"<traversal of dimensions {list(self.dimensions)} from {low:.4g} to {high:.4g} in {steps} steps>"
 
     def _facts(self) -> dict[str, NDArray[Any]]:
         return {"dimensions": np.array(self.dimensions, np.int64), "values": self.values}

@@ -443,54 +443,105 @@ class VAE:
         self,
         dimensions: int | str | Sequence[int | str] | None = None,
         *,
-        around: ArrayLike | Pictures | Posterior | None = None,
-        span: float = 2.5,
+        around: ArrayLike | Pictures | Posterior | Literal["typical", "centre"] | None = None,
+        span: float | None = None,
         steps: int = 11,
+        spacing: Literal["seen", "latent"] | None = None,
         noise: ArrayLike | None = None,
         detail: bool | None = None,
+        fade: bool = True,
     ) -> Traversal:
         """Shows what latent dimensions do: a row for each, in which only that dimension changes.
 
         Args:
             dimensions: 5 or "z5"; several as [1, 2] or "1,2"; None or "all" for all of them, ordered by their KL.
             around: the latent whose other dimensions are kept, [dimensions], a single sample, or the posterior of a
-                single picture; None for the prior's mean 0.
+                single picture. "typical" is the medoid of the fitted prior, and "centre" the prior's mean 0, which lies
+                between the classes. None is "typical" for a model with a fitted prior, otherwise "centre".
             span: from 1 on, the largest value in standard deviations of the prior; below 1, the central share of the
-                prior.
+                prior. None shows what the fitted prior finds likely: the central 99 % of the values that the dimension
+                takes beside the other ones. Without a fitted prior that is 2.5.
             steps: pictures in a row, at least 2.
+            spacing: "seen" for steps between which the picture changes equally, "latent" for equal steps of the
+                dimension (or of probability, for a span below 1). None is "seen", and "latent" with a span.
             noise: [k], the noise of all pictures, as in `decode`.
             detail: as in `decode`.
+            fade: whether details fade to the mean picture where the encoder does not find the latent again in it, which
+                is where a picture is torn between two garments. A VAE without an encoder does not fade.
 
         Returns:
-            images float32 [rows, steps, channels, height, width] and latents float32 [rows, steps, dimensions].
+            images float32 [rows, steps, channels, height, width], latents float32 [rows, steps, dimensions], and values
+            float32 [rows, steps].
 
         Raises:
-            UsageError: a dimension that the model doesn't have, or a span or steps out of range.
+            UsageError: a dimension that the model doesn't have, a span or steps out of range, or another word.
             InputError: `around` has another width or is not finite.
+            ModelError: "typical" or no span, and the file of the fitted prior was changed.
 
-        >>> VAE("fashion-mnist-12d-reference").traverse("z5", steps=3)
+        >>> VAE("fashion-mnist-12d-reference").traverse("z5", span=2.5, steps=3)
         <traversal of dimensions [5] from -2.5 to 2.5 in 3 steps>
         """
-        from .internal.paths import read_dimensions, traversal_values
+        from .internal.paths import read_dimensions
 
         rows = read_dimensions(dimensions, self.manifest.latent)
-        values = traversal_values(span, steps)
-        width = self.latent_dim
-        centre = np.zeros(width, np.float32) if around is None else as_latent(_latents_of(around), width)
-        latents = np.tile(centre, (len(rows), steps, 1))  # [rows, steps, dimensions]
+        base = self._traversal_base(around)
+        values = self._traversal_values(rows, base, span, steps, spacing)
+        latents = np.tile(base, (*values.shape, 1))  # [rows, steps, dimensions]
         for at, row in enumerate(rows):
-            latents[at, :, row] = values
-        return Traversal(self.decode(latents, noise=noise, detail=detail), latents, rows, values)
+            latents[at, :, row] = values[at]
+        return Traversal(self._decode_path(latents, noise, detail, fade), latents, rows, values)
+
+    def _traversal_base(self, around: ArrayLike | Pictures | Posterior | None) -> NDArray[np.float32]:
+        """The latent around which a traversal goes, float32 [dimensions]."""
+        if around is None:
+            around = "typical" if self._has_prior else "centre"
+        if isinstance(around, str) and around == "centre":
+            return np.zeros(self.latent_dim, np.float32)
+        if isinstance(around, str) and around == "typical":
+            return self._prior_for("a traversal around a typical latent", 'pass around="centre"').medoid()
+        return as_latent(_latents_of(around), self.latent_dim)
+
+    def _traversal_values(
+        self, rows: Sequence[int], base: NDArray[np.float32], span: float | None, steps: int, spacing: str | None
+    ) -> NDArray[np.float32]:
+        """The values that the dimensions `rows` take in a traversal around `base`, float32 [rows, steps]."""
+        from .internal import paths
+
+        spacing = paths.read_spacing(spacing, "latent" if span is not None else "seen")
+        if span is None and not self._has_prior:
+            span = paths.DEFAULT_SPAN
+        if span is not None and spacing == "latent":
+            return np.tile(paths.traversal_values(span, steps), (len(rows), 1))
+        steps = whole("steps", steps, 2, paths.MOST_STEPS)
+        if span is not None:
+            low, high = paths.traversal_values(span, 2).tolist()
+            ends = [(low, high)] * len(rows)
+        else:
+            from .internal.density import Density
+
+            density, place = Density(self.fitted_prior()), base.astype(np.float64)
+            ends = [density.likely_range(place, row, paths.LIKELY_SHARE) for row in rows]
+        if spacing == "latent":
+            return np.array([np.linspace(low, high, steps) for low, high in ends], np.float32)
+        chosen = []
+        for row, (low, high) in zip(rows, ends, strict=True):
+            places = np.linspace(low, high, paths.DENSE)
+            latents = np.tile(base, (paths.DENSE, 1))
+            latents[:, row] = places
+            pictures = self.decode(latents, detail=False if "decoder" in self._graphs else None)
+            chosen.append(paths.seen_values(places, pictures, steps))
+        return np.array(chosen)
 
     def interpolate(
         self,
         a: ArrayLike | Pictures | Posterior,
         b: ArrayLike | Pictures | Posterior,
         steps: int = 11,
-        method: Literal["linear", "spherical", "slerp"] = "linear",
+        method: Literal["linear", "spherical", "slerp", "likely"] = "linear",
         *,
         noise: ArrayLike | None = None,
         detail: bool | None = None,
+        fade: bool = False,
     ) -> Pictures:
         """Makes pictures on the way from latent a to latent b, both included.
 
@@ -500,27 +551,72 @@ class VAE:
             b: the last latent, as `a`.
             steps: number of pictures, at least 2.
             method: "linear" for a straight line; "spherical", which "slerp" also means, for the arc between the two,
-                which stays at the distance from 0 that is typical of the prior.
-            noise: [k], the noise of all pictures, as in `decode`.
+                which stays at the distance from 0 that is typical of the prior; "likely" for a path on which the fitted
+                prior is dense, so that fewer pictures are torn between two garments.
+            noise: the noise of all pictures, [k], or of each, [steps, k], as in `decode`.
             detail: as in `decode`.
+            fade: as in `traverse`.
 
         Returns:
             images float32 [steps, channels, height, width] and latents float32 [steps, dimensions].
 
         Raises:
-            UsageError: fewer than two steps, or another method.
+            UsageError: fewer than two steps, another method, or "likely" for a model without a fitted prior.
             InputError: a latent of another width, or not finite.
+            ModelError: "likely", and the file of the fitted prior was changed.
 
         >>> vae = VAE("fashion-mnist-12d-reference")
         >>> samples = vae.sample(2, seed=7)
-        >>> vae.interpolate(samples[0], samples[1], steps=5, method="slerp")
+        >>> vae.interpolate(samples[0], samples[1], steps=5, method="likely")
         <5 pictures of shape [1, 28, 28]>
         """
-        from .internal.paths import interpolation_path
+        from .internal.paths import interpolation_path, read_method
 
         first, last = (as_latent(_latents_of(end), self.latent_dim) for end in (a, b))
-        latents = interpolation_path(first, last, steps, method)
-        return Pictures(self.decode(latents, noise=noise, detail=detail), latents)
+        likely = read_method(method) == "likely"
+        prior = self._prior_for("the method likely", "use linear or spherical") if likely else None
+        latents = interpolation_path(first, last, steps, method, prior)
+        return Pictures(self._decode_path(latents, noise, detail, fade), latents)
+
+    @property
+    def _has_prior(self) -> bool:
+        """Whether this VAE has a fitted prior, and a folder that has its tables."""
+        return self.manifest.has_fitted_prior and self._graphs.folder is not None
+
+    def _prior_for(self, purpose: str, advice: str) -> FittedPrior:
+        """The fitted prior.
+
+        Raises:
+            UsageError: there is none; the error names the purpose and the advice.
+        """
+        if not self.manifest.has_fitted_prior:
+            name = f"{self.manifest.name} {self.manifest.version}"
+            raise UsageError(f"expected a model with a fitted prior for {purpose}, got {name} without one; {advice}")
+        return self.fitted_prior()
+
+    def _decode_path(
+        self, latents: NDArray[np.float32], noise: ArrayLike | None, detail: bool | None, fade: bool
+    ) -> NDArray[np.float32]:
+        """Decodes latents [..., dimensions]; with `fade`, details fade where the encoder doesn't find a latent again.
+
+        The mean picture of a latent is encoded, and the distance of its posterior's mean from the latent is measured in
+        the posterior's standard deviations. Its square has the mean d and the deviation √(2d) for latents of that
+        posterior, in d dimensions. Up to d the details stay, and from d + 3√(2d) on nothing is left of them.
+        """
+        images = self.decode(latents, noise=noise, detail=detail)
+        has_details = noise is not None or resolve_detail(self.manifest, detail)
+        if not (check_flag("fade", fade) and has_details and "encoder" in self._graphs and "decoder" in self._graphs):
+            return images
+        rows = latents.reshape(-1, self.latent_dim)
+        mean = self.decode(rows, detail=False)
+        found = self.encode(mean)
+        squared = ((found.mean - rows).astype(np.float64) ** 2 / np.exp(found.log_variance.astype(np.float64))).sum(1)
+        width = self.latent_dim
+        kept = np.clip((width + 3 * np.sqrt(2 * width) - squared) / (3 * np.sqrt(2 * width)), 0, 1)
+        share = kept.astype(np.float32).reshape(-1, 1, 1, 1)
+        detailed = images.reshape(mean.shape)
+        faded: NDArray[np.float32] = np.where(share == 1, detailed, mean + share * (detailed - mean))
+        return faded.reshape(images.shape)
 
     def open(self, *names: str) -> None:
         """Opens graphs now rather than when they are first needed, so that their errors appear early.

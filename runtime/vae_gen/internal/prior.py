@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .._errors import ModelError, UsageError, shown
+from .arrays import as_latents
 from .choice import check_temperature, whole
 from .files import Json
 from .manifest import ADVICE, PRIOR_FILE
@@ -42,6 +43,8 @@ MOST_DIMENSIONS = 4096
 """More latent dimensions than any model has; a larger number in a file would fill the memory."""
 MOST_THRESHOLDS = 10_000_000
 """The most entries of the table of the components' thresholds."""
+MOST_MEDOIDS = 512
+"""Of how many components, those nearest to the mean of all, the medoid is chosen."""
 WORDS = 2**32
 """The number of values that a word can have, and the last threshold, which no word reaches."""
 
@@ -121,6 +124,78 @@ class FittedPrior:
         of_mixture = np.arange(len(self.first)) if self.classes else np.full(len(self.first), ANY_CLASS)
         return np.concatenate([[ANY_CLASS], np.repeat(of_mixture, self.sizes)]).astype(np.int64)
 
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The share of each component in the whole density, float64 [1 + components]; 0 for N(0, I)."""
+        shares = np.diff(self.class_thresholds, prepend=0) / WORDS
+        own = [
+            share * np.diff(row[:size], prepend=0) / WORDS
+            for share, row, size in zip(shares, self.component_thresholds, self.sizes, strict=True)
+        ]
+        return np.concatenate([[0.0], *own])
+
+    def log_density(self, latents: ArrayLike, label: int = ANY_CLASS) -> NDArray[np.float64]:
+        """How likely latents are: the logarithm of the prior's density in nats, float64 [...].
+
+        Densities of different models can't be compared. To judge a value, compare it with those of samples.
+
+        Args:
+            latents: [..., dimensions].
+            label: −1 for the density over all classes, otherwise the class whose density is meant, log p(z|class).
+
+        Raises:
+            InputError: latents of another width, or not finite.
+            UsageError: there is no such class.
+            ModelError: a covariance of the prior is singular.
+
+        >>> from vae_gen import VAE
+        >>> prior = VAE().fitted_prior()
+        >>> bool(prior.log_density(np.zeros(12)) > prior.log_density(np.full(12, 5)))
+        True
+        """
+        from .density import Density
+
+        rows = as_latents(latents, self.dimensions)
+        chosen = self._of_class(label)
+        found = Density(self, chosen).log(rows.reshape(-1, self.dimensions).astype(np.float64))
+        share = np.log(self.weights[chosen].sum())  # of the class, which p(z|class) does not contain
+        logs: NDArray[np.float64] = (found - share).reshape(rows.shape[:-1])
+        return logs
+
+    def medoid(self, label: int = ANY_CLASS) -> Floats:
+        """The mean of the component that is the most central: a typical latent, float32 [dimensions].
+
+        It is the mean whose distance from the means of the other components, weighted by their shares, is the
+        smallest. The centre of all latents, 0, is no such place: it lies between the classes.
+
+        Args:
+            label: −1 for all classes, otherwise the class whose components count.
+
+        Raises:
+            UsageError: there is no such class.
+
+        >>> from vae_gen import VAE
+        >>> VAE().fitted_prior().medoid().shape
+        (12,)
+        """
+        rows = self._of_class(label)
+        means, weights = self.means[rows].astype(np.float64), self.weights[rows] / self.weights[rows].sum()
+        central = np.argsort(np.linalg.norm(means - weights @ means, axis=1), kind="stable")[:MOST_MEDOIDS]
+        distances = [float(np.linalg.norm(means - means[at], axis=1) @ weights) for at in central]
+        chosen: Floats = self.means[rows[central[int(np.argmin(distances))]]].copy()
+        return chosen
+
+    def _of_class(self, label: int) -> Integers:
+        """The rows of the tables with the components of a class, or with all components for −1."""
+        label = whole("a label", label)
+        self._check_label(label)
+        return np.arange(1, len(self.means)) if label < 0 else self.first[label] + np.arange(self.sizes[label])
+
+    def _check_label(self, label: int) -> None:
+        if not ANY_CLASS <= label < self.classes:
+            known = f"from -1 (any) to {self.classes - 1}" if self.classes else "of -1, for data without classes"
+            raise UsageError(f"expected a label {known}, got {shown(label)}")
+
     def components(self, seed: int, start: int, count: int, label: int = ANY_CLASS) -> Integers:
         """Draws the component of each of the indices start … start+count−1, int64 [count].
 
@@ -134,9 +209,7 @@ class FittedPrior:
             UsageError: a number is out of its range, or there is no such class.
         """
         label = whole("a label", label)
-        if not ANY_CLASS <= label < self.classes:
-            known = f"from -1 (any) to {self.classes - 1}" if self.classes else "of -1, for data without classes"
-            raise UsageError(f"expected a label {known}, got {shown(label)}")
+        self._check_label(label)
         words = [
             random_words(seed, start, count, 1, stream)[:, 0, 0].astype(np.int64)
             for stream in (CLASS_STREAM, COMPONENT_STREAM)

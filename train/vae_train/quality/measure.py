@@ -110,7 +110,7 @@ def measure_quality(
             note(f"latent space of {one.manifest.name}")
             quality.figures["latent"][role] = _measure_latent_space(one, data, settings, all_judges)
         quality.pictures["latent-map"] = latent_map(*posterior_map(model, data), data.class_names)
-        traversals = model.traverse(span=2.5, steps=TRAVERSAL_STEPS, detail=False)
+        traversals = model.traverse(around="centre", span=2.5, steps=TRAVERSAL_STEPS, detail=False)
         quality.pictures["traversals"] = png(traversals.grid(scale=2))
     if left_out:
         quality.figures["left_out"] = left_out

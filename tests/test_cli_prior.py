@@ -75,7 +75,7 @@ def test_traversals_and_interpolations_begin_at_the_sample_that_was_chosen(
     line = "interpolate --seed 1 --seed 2 --start 5 --steps 3 -o way.png --json"
     document = json.loads(cli.succeed(*line.split(), *choices).out)
     assert document["prior"] == ("normal" if choices[1] in ("normal", "0.3") else "fitted")
-    for picture in model.interpolate(*ends, 3).images:
+    for picture in model.interpolate(*ends, 3, "likely").images:
         assert holds(pixels("way.png"), picture)
     line = "traverse --dim 0 --seed 1 --start 5 --steps 2 -o row.png"
     cli.succeed(*line.split(), *choices)
@@ -100,7 +100,8 @@ def holds(sheet: np.ndarray, picture: np.ndarray) -> bool:
          "expected a class (blob, other blob), the beginning of its name or a word of it, got 'shoe'"),
         ("sample --temperature -1", "expected a temperature from 0 to 100, got -1.0"),
         ("sample --temperature nan", "expected a temperature from 0 to 100, got nan"),
-        ("traverse --label blob", "--label only applies to the picture of a --seed; leave it out"),
+        ("traverse --label blob --around centre",
+         "--label only applies to the picture of a --seed, or a typical latent; leave it out"),
         ("traverse --prior fitted", "--prior only applies to the picture of a --seed; leave it out"),
         ("interpolate --latents l.npy --temperature 0.5",
          "--temperature only applies to pictures of a --seed or a --label; leave it out"),

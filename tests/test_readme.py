@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from vae_gen import VAE
+from cli_runner import Command
+from vae_gen import VAE, find_model
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -108,6 +110,45 @@ def test_the_pictures_in_letters_are_those_of_the_model() -> None:
     made = ["".join(" .:-=+*#%@"[min(9, int(10 * value))] for value in row) for row in grey]
     equal = [one == other for one, other in zip("".join(shown), "".join(made), strict=True)]
     assert np.mean(equal) > 0.97  # a grey level may differ by one on another processor
+
+
+def levels(path: Path, frame: int = 0) -> np.ndarray:
+    with Image.open(path) as image:
+        image.seek(frame)
+        return np.asarray(image.convert("L")).astype(int)
+
+
+def test_the_command_of_the_traversal_makes_its_picture(cli: Command) -> None:
+    (line,) = re.findall(r"^vae-gen (traverse .*)$", README, re.MULTILINE)
+    assert "](docs/traversal.png)" in README
+    assert f"    vae-gen {line}\n" in (ROOT / "docs" / "samples.md").read_text("utf-8")
+    cli.succeed(*line.split(), model=find_model())
+    made, shown = levels(Path("traversal.png")), levels(ROOT / "docs" / "traversal.png")
+    assert made.shape == shown.shape
+    assert np.abs(made - shown).mean() < 1  # a grey level, or the last digit of a value, may differ on a processor
+
+
+def test_the_command_of_the_morph_makes_its_animation() -> None:
+    (comment,) = re.findall(r"<!-- vae-gen (interpolate .*?) -->", README, re.DOTALL)
+    words = comment.split()
+    given = {words[at]: words[at + 1] for at in range(len(words) - 1)}
+    labels = [words[at + 1] for at, word in enumerate(words) if word == "--label"]
+    path, steps = ROOT / given["-o"], int(given["--steps"])
+    with Image.open(path) as image:
+        assert image.n_frames == len(labels) * (steps - 1)
+        assert image.info["loop"] == 0
+        image.load()
+        assert image.info["duration"] == 33
+        assert image.size == (280, 280)
+    vae, seed = VAE(), int(given["--seed"])
+    samples = [vae.sample(1, seed=seed, label=label, detail=False) for label in labels]
+    noise = [vae.detail_noise(1, seed, labels=sample.choice.label)[0] for sample in samples]
+    first, second = samples[:2]
+    way = vae.interpolate(
+        first.latents, second.latents, steps, "likely", noise=np.linspace(*noise[:2], steps), fade=True
+    ).grey_levels()
+    for frame in (0, steps // 2, steps - 1):
+        assert np.abs(levels(path, frame)[::10, ::10] - way[frame, 0]).max() <= 2
 
 
 def test_every_picture_and_page_that_the_readme_links_to_exists() -> None:

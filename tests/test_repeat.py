@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ REPEATABLE = [
     "interpolate --label blob --label other --seed 3 -o a.png",
     "interpolate --label blob --label other --label blob -o a.png",
     "interpolate --label blob --label other --seed 3 --seed 4 --animate -o a.png",
+    "traverse --label other --dim 2 --spacing latent --steps 4 -o a.png",
+    "traverse --around centre --span 2 --spacing seen --dim 2,3 --steps 4 --animate --no-values -o a.png",
+    "interpolate --seed 1 --seed 2 --method linear --no-fade --animate --no-values --steps 4 -o a.png",
 ]
 
 
@@ -308,6 +312,57 @@ def test_a_note_from_before_there_were_priors_means_the_normal_one(cli: Command,
     rewritten("a.png", "b.png", json.dumps(note))
     cli.succeed("repeat", "b.png", model=fitted_model_folder)
     assert Path("b-again.png").read_bytes() == Path("a.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "traverse --around centre --span 2.5 --steps 4",
+        "traverse --seed 3 --start 2 --span 0.9 --steps 3 --dim 2",
+        "traverse --around centre --span 2.5 --steps 4 --dim 2,3 --animate --no-values --fps 12 --scale 3",
+        "interpolate --seed 1 --seed 2 --method linear --steps 4",
+        "interpolate --seed 1 --seed 2 --method slerp --steps 4 --animate --no-values --fps 12 --scale 3",
+    ],
+)
+def test_a_note_from_before_likely_paths_means_the_pictures_of_that_time(
+    cli: Command, detailed_model_folder: Path, line: str
+) -> None:
+    cli.succeed(*line.split(), "--no-fade", "-o", "a.png", model=detailed_model_folder)
+    later = ("around", "spacing", "values", "fade")
+    note = {key: value for key, value in note_of("a.png").items() if key not in later}
+    content = Path("a.png").read_bytes()
+    Path("b.png").write_bytes(with_note(content, json.dumps(note)))
+    cli.succeed("repeat", "b.png", model=detailed_model_folder)
+    assert with_note(Path("b-again.png").read_bytes(), "") == with_note(content, "")
+
+
+def with_note(png: bytes, text: str) -> bytes:
+    """The same PNG, still or moving, with another note."""
+    at = png.index(b"tEXtvae-gen")
+    length = int.from_bytes(png[at - 4 : at])
+    data = b"tEXtvae-gen\0" + text.encode()
+    chunk = (len(data) - 4).to_bytes(4) + data + zlib.crc32(data).to_bytes(4)
+    return png[: at - 4] + chunk + png[at + 4 + length + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("traverse --dim 1", 4),
+        ("traverse --dim 1 --around centre", 4),
+        ("traverse --dim 1 --around centre --span 2", 0),
+        ("interpolate --seed 1 --seed 2 --prior normal", 4),
+        ("interpolate --seed 1 --seed 2 --prior normal --method linear", 0),
+    ],
+)
+def test_a_picture_that_depends_on_the_fitted_prior_needs_the_same_tables(
+    cli: Command, line: str, code: int
+) -> None:
+    cli.succeed(*line.split(), "-o", "a.png")
+    note = note_of("a.png")
+    note["model"]["latents_sha256"] = "0" * 64
+    rewritten("a.png", "b.png", json.dumps(note))
+    assert cli("repeat", "b.png").code == code
 
 
 def test_a_picture_of_the_default_prior_says_which_that_was(cli: Command, fitted_model_folder: Path) -> None:

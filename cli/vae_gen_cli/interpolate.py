@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from vae_gen.internal.choice import Choice
 
 RECORDED = (
-    "seeds", "start", "steps", "method", "loop", "scale", "animate", "fps", "prior", "label", "temperature", "detail"
+    "seeds", "start", "steps", "method", "loop", "scale", "animate", "fps", "values", "prior", "label", "temperature",
+    "detail", "fade",
 )  # fmt: skip
 """The parameters that a PNG records, and that `repeat` gives back to this command."""
+LEGACY = {"values": False, "fade": False}
+"""The values of parameters that PNGs of earlier versions do not record, because there were no others."""
 
 MOST_NAMES = 8
 """How many ends the message names; of more it names the first two and the last."""
@@ -70,25 +73,27 @@ def interpolate(
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
     method: Annotated[
-        Literal["linear", "spherical", "slerp"],
+        Literal["likely", "linear", "spherical", "slerp"] | None,
         typer.Option(
-            "--method", rich_help_panel=options.MAKE,
-            help="The path between two latents: a straight line, or an arc that keeps the usual distance from the "
-                 "prior's centre. slerp is another name for spherical.",
+            "--method", rich_help_panel=options.MAKE, show_default="likely; linear, if the model has no fitted prior",
+            help="The path between two latents: through places where the fitted prior is dense, a straight line, or an "
+                 "arc that keeps the usual distance from the prior's centre. slerp is another name for spherical.",
         ),
-    ] = "linear",
+    ] = None,
+    fade: options.Fade = True,
     loop: Annotated[
         bool, typer.Option("--loop", rich_help_panel=options.MAKE, help="Also morph from the last back to the first.")
     ] = False,
-    steps: options.Steps = 11,
+    steps: options.Steps = None,
     output: Annotated[
         str | None,
         options.output("interpolation.png or interpolation-SEED.png", options.SHEETS),
     ] = None,
-    format_name: Annotated[Literal["png", "webp", "gif", "apng"] | None, options.FORMAT] = None,
+    format_name: Annotated[Literal["png", "webp", "gif", "apng", "mp4", "webm"] | None, options.FORMAT] = None,
     animate: options.Animate = False,
-    fps: options.Fps = 12,
-    scale: options.SheetScale = 3,
+    fps: options.Fps = 30,
+    values: options.Values = True,
+    scale: options.PathScale = None,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -127,9 +132,8 @@ def interpolate(
 
     import numpy as np
 
-    from vae_gen import to_grey_levels
     from vae_gen.internal.choice import resolve_choice
-    from vae_gen.internal.paths import interpolation_path, read_method
+    from vae_gen.internal.paths import read_method
     from vae_gen.internal.saving import to_image
 
     from . import sheets
@@ -146,7 +150,10 @@ def interpolate(
         else:
             ends = _of_latents(vae, str(latents), anyway, console)
     number = len(pairs or ends)
-    shape = read_method(method)
+    shape = read_method(method or ("likely" if vae.manifest.has_fitted_prior else "linear"))
+    steps = steps or (out.MOVING_STEPS if animate else out.STEPS)
+    if scale is None:
+        scale = out.moving_scale(vae.manifest.image, 1) if animate else out.SHEET_SCALE
     ways = [(at, (at + 1) % number) for at in range(number - (0 if loop else 1))]
     out.check_size(len(ways) * steps, vae.manifest.image, scale)
     choices = {
@@ -159,7 +166,9 @@ def interpolate(
         "scale": scale,
         "animate": animate,
         "fps": fps,
+        "values": values,
         **asdict(choice),
+        "fade": fade,
     }
     if between_classes:
         choices["label"] = [one.label for one in resolved]
@@ -170,17 +179,25 @@ def interpolate(
         for a, b in ways:
             first, last = ends[a].noise, ends[b].noise
             noise = None if first is None or last is None else np.linspace(first, last, steps, dtype=np.float32)
-            path = interpolation_path(ends[a].latent, ends[b].latent, steps, shape)
-            pictures.append(to_grey_levels(vae.decode(path, noise=noise, detail=choice.detail)))
+            way = vae.interpolate(
+                ends[a].latent, ends[b].latent, steps, shape, noise=noise, detail=choice.detail, fade=fade
+            )
+            pictures.append(way.grey_levels())
+        names = [sheets.shortened(end.name) for end in ends]
+        shares = np.linspace(0, 1, steps).tolist()
         if not animate:
-            names = [sheets.shortened(end.name) for end in ends]
             labels = [f"{names[a]}\nto {names[b]}" for a, b in ways]
-            shares = [f"{share:.2f}" for share in np.linspace(0, 1, steps)]
-            frames = out.Frames.still(sheets.table(np.stack(pictures), labels, shares, scale))
+            texts = [f"{share:.2f}" for share in shares]
+            frames = out.Frames.still(sheets.table(np.stack(pictures), labels, texts, scale))
         else:
             # Each way ends where the next one begins; that picture is shown once.
             once = np.concatenate([*(way[:-1] for way in pictures), pictures[-1][-1:]])
-            images_of = [to_image(picture, scale) for picture in once]
+            if values:
+                captions = [f"{names[a]} to {names[b]}\n{share:.0%}" for a, b in ways for share in shares[:-1]]
+                captions.append(f"{names[ways[-1][0]]} to {names[ways[-1][1]]}\n100%")
+                images_of = sheets.captioned(once, captions, scale)
+            else:
+                images_of = [to_image(picture, scale) for picture in once]
             duration = round(1000 / fps)
             frames = out.Frames(tuple(images_of[:-1]), duration) if loop else out.Frames.there_and_back(images_of, fps)
         file.write(out.encoded(frames, target.format, out.make_note("interpolate", choices, vae.manifest)))

@@ -52,12 +52,12 @@ EXAMPLES = {
     "traverse": (
         "vae-gen traverse",
         "vae-gen traverse --dim z5,z2 --seed 7",
-        "vae-gen traverse --dim 3 --span 0.95 -o dimension.gif",
+        "vae-gen traverse --dim 3 --label sneaker -o dimension.gif",
     ),
     "interpolate": (
         "vae-gen interpolate --seed 1 --seed 2 --seed 3 --loop -o way.gif",
         "vae-gen interpolate --label sneaker --label boot",
-        "vae-gen interpolate --image shirt.jpg --image shoe.png --method slerp",
+        "vae-gen interpolate --image shirt.jpg --image shoe.png --method linear",
     ),
     "reconstruct": ("vae-gen reconstruct shirt.jpg shoe.png", "vae-gen reconstruct shoe.png --no-detail -o shoe-again.png"),
     "encode": ("vae-gen encode shirt.jpg shoe.png -o latents.npz", "vae-gen encode shirt.jpg -o - | vae-gen decode -"),

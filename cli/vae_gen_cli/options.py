@@ -164,6 +164,14 @@ SheetScale = Annotated[
         "--scale", metavar="N", min=1, max=64, rich_help_panel=OUTPUT, help="Enlarge each pixel to N × N pixels.",
     ),
 ]
+PathScale = Annotated[
+    int | None,
+    typer.Option(
+        "--scale", metavar="N", min=1, max=64, rich_help_panel=OUTPUT,
+        show_default="3 in a sheet; in an animation as much as makes it 280 pixels high",
+        help="Enlarge each pixel to N × N pixels.",
+    ),
+]
 Columns = Annotated[
     int,
     typer.Option(
@@ -171,22 +179,38 @@ Columns = Annotated[
     ),
 ]
 Steps = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--steps", metavar="N", min=2, max=10_000, rich_help_panel=MAKE,
+        "--steps", metavar="N", min=2, max=10_000, rich_help_panel=MAKE, show_default="11, in an animation 45",
         help="The number of pictures in a row, or of different frames.",
+    ),
+]
+Fade = Annotated[
+    bool,
+    typer.Option(
+        "--fade/--no-fade", rich_help_panel=MAKE,
+        help="Fade details to the mean picture where a picture is torn between two: where the encoder does not find "
+             "its latent again.",
     ),
 ]
 Animate = Annotated[
     bool,
     typer.Option(
-        "--animate", rich_help_panel=OUTPUT, help="Write an animation to .webp or .png. A .gif or .apng always is one.",
+        "--animate", rich_help_panel=OUTPUT,
+        help="Write an animation to .webp or .png. A .gif, .apng, .mp4 or .webm always is one.",
     ),
 ]
 Fps = Annotated[
     int,
     typer.Option(
         "--fps", metavar="N", min=1, max=50, rich_help_panel=OUTPUT, help="The frames per second of an animation.",
+    ),
+]
+Values = Annotated[
+    bool,
+    typer.Option(
+        "--values/--no-values", rich_help_panel=OUTPUT,
+        help="Write the current values into the frames of an animation.",
     ),
 ]
 Invert = Annotated[
@@ -225,7 +249,7 @@ Show = Annotated[
 
 
 PICTURES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz)"
-SHEETS = "a sheet (.png, .webp), an animation (.gif, .apng)"
+SHEETS = "a sheet (.png, .webp), an animation (.gif, .apng), a video (.mp4, .webm)"
 
 
 def output(default: str, formats: str) -> Any:

@@ -38,8 +38,15 @@ ARRAYS = ("npy", "npz")
 GRIDS = ("png", "webp")
 PICTURES = (*GRIDS, *ARRAYS, FOLDER)
 """The formats of `sample` and `decode`."""
-SHEETS = ("png", "webp", "gif", "apng")
+VIDEOS = ("mp4", "webm")
+SHEETS = ("png", "webp", "gif", "apng", *VIDEOS)
 """The formats of `traverse` and `interpolate`."""
+STEPS, MOVING_STEPS = 11, 45
+"""The steps of a sheet, and those of an animation: at 30 frames a second it takes 1.5 seconds from end to end."""
+SHEET_SCALE = 3
+MOVING_HEIGHT = 280
+"""The pictures of an animation are at least so many pixels high together, if no scale is given."""
+LEAST_MOVING_SCALE = 4
 STANDARD_OUTPUT = "-"
 
 MAX_PICTURES = 10_000
@@ -308,10 +315,20 @@ def is_animation(context: typer.Context, target: Target, animate: bool) -> bool:
     Raises:
         UsageError: --fps was given for a still picture.
     """
-    moves = animate or target.format in ("gif", "apng")
+    moves = animate or target.format in ("gif", "apng", *VIDEOS)
     if not moves:
-        refuse_idle(context, "--fps", "animations (.gif, .apng, or --animate)")
+        for option in ("--fps", "--values"):
+            refuse_idle(context, option, "animations (.gif, .apng, .mp4, .webm, or --animate)")
+    if target.format in VIDEOS:
+        from .video import check_encoder
+
+        check_encoder(target.format)
     return moves
+
+
+def moving_scale(image: ImageSpec, rows: int) -> int:
+    """By how much an animation enlarges pictures that stand in so many rows, so that it is large enough to show."""
+    return min(64, max(LEAST_MOVING_SCALE, -(-MOVING_HEIGHT // (image.height * rows))))
 
 
 # Pictures as bytes.
@@ -391,12 +408,17 @@ def encoded(frames: Frames, format_name: str, note: str) -> bytes:
 
     Args:
         frames: a still picture or an animation; .gif and .apng are always animations.
-        format_name: png, apng, webp or gif.
+        format_name: png, apng, webp, gif, mp4 or webm.
         note: the text chunk from `make_note`, for png and apng; the other formats have none.
 
     Raises:
         UsageError: a side is longer than the format allows.
+        UnavailableError: the encoder of videos is not installed.
     """
+    if format_name in VIDEOS:
+        from .video import encoded_video
+
+        return encoded_video(frames, format_name)
     first, rest = frames.images[0], frames.images[1:]
     _check_sides(*first.size, format_name)
     options: dict[str, object] = {}

@@ -87,8 +87,11 @@ def repeat(
             "run the original command again"
         )
     module = importlib.import_module(f".{command}", __package__)
-    recorded = {name: note[name] for name in module.RECORDED if name in note or name not in LEGACY}
-    values = _checked(context, command, recorded)
+    legacy = {**LEGACY, **getattr(module, "LEGACY", {})}
+    recorded = {name: note[name] for name in module.RECORDED if name in note or name not in legacy}
+    values = {**legacy, **_checked(context, command, recorded)}
+    if "around" in legacy and "around" not in note and values.get("seed") is not None:
+        values["around"] = None  # earlier versions went around the prior's centre only without a seed
     manifest = ModelFolder.open(find_model(model)).manifest
     if not _check_model(note, values, manifest, anyway, console):
         _check_choice(picture, values, manifest)
@@ -130,11 +133,15 @@ def _checked(context: typer.Context, name: str, recorded: dict[str, Json]) -> di
     """
     root: Any = context.find_root().command
     command = root.get_command(context, name)
-    nullable = ("label", "dimension", "seed") if name == "traverse" else ("label",)
-    values: dict[str, Any] = dict(LEGACY)
+    nullable = ("label", "dimension", "seed", "around", "span") if name == "traverse" else ("label",)
+    values: dict[str, Any] = {}
     for param in command.params:
         node = recorded.get(param.name)
-        if node is None or (node.value is None and param.name in nullable):
+        if node is None:
+            continue
+        if node.value is None and param.name in nullable:
+            if param.name == "around":  # the picture of a seed; left out, it would be that of earlier versions
+                values["around"] = None
             continue
         if param.is_flag:
             values[param.name] = node.flag()
@@ -162,7 +169,10 @@ def _check_model(note: Json, values: dict[str, Any], manifest: Manifest, anyway:
     Raises:
         ModelError: one of them differs, and `--anyway` was not given.
     """
-    keys = ["sha256", *(["latents_sha256"] if values["prior"] == "fitted" else [])]
+    uses_prior = values["prior"] == "fitted" or values.get("around") == "typical" or values.get("method") == "likely"
+    if values.get("spacing") is not None and values.get("span") is None and manifest.has_fitted_prior:
+        uses_prior = True  # its likely range was shown
+    keys = ["sha256", *(["latents_sha256"] if uses_prior else [])]
     keys += ["detail_sha256"] if values["detail"] else []
     made_with = {key: note["model"][key].text() for key in ("name", "version", *keys)}
     return out.check_model(note.where, made_with, manifest, keys, anyway, console)

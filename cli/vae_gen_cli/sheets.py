@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 import numpy as np
@@ -19,10 +19,47 @@ from vae_gen import picture_grid
 from .output import GAP, Frames
 
 FONT_SIZE = 13
+LARGE_FONT, LARGE_PICTURE = 20, 200
+"""The size of the text in animations whose pictures are at least 200 pixels wide."""
 MARGIN = 6
 """Pixels around labels."""
 PAPER, INK = 255, 0
 """Grey levels: garments lie on black, so the sheet is white and shows where each ends."""
+
+
+def table_with_values(
+    pictures: NDArray[np.uint8], row_labels: Sequence[str], values: Sequence[Sequence[str]], scale: int
+) -> Image.Image:
+    """Draws rows of pictures with a label to the left of each row and a value below each picture.
+
+    Args:
+        pictures: uint8 [rows, columns, channels, height, width].
+        row_labels: a label for each row; it may have several lines.
+        values: the text below each picture; where pictures are narrower than texts, only every second or third has one.
+        scale: each pixel becomes scale × scale.
+    """
+    rows, columns, channels, height, width = pictures.shape
+    font = ImageFont.load_default(FONT_SIZE)
+    widest = max(_size(text, font)[0] for row in values for text in row)
+    line = FONT_SIZE + MARGIN
+    tallest = max(_size(label, font)[1] for label in row_labels)
+    cell_width, cell_height = width * scale + GAP, max(height * scale + line, tallest) + GAP
+    left = max(_size(label, font)[0] for label in row_labels) + 2 * MARGIN
+    overhang = max(0, widest - cell_width) // 2 + GAP
+    mode = "L" if channels == 1 else "RGB"
+    size = left + columns * cell_width + 2 * overhang, rows * cell_height + 2 * MARGIN
+    sheet = Image.new(mode, size, _paper(mode))
+    draw = ImageDraw.Draw(sheet)
+    every = -(-(widest + MARGIN) // cell_width)
+    for row in range(rows):
+        top = MARGIN + row * cell_height
+        strip = picture_grid(pictures[row], columns, scale, GAP, PAPER)[GAP:-GAP]
+        sheet.paste(Image.fromarray(strip), (left + overhang - GAP, top))
+        draw.multiline_text((MARGIN, top + height * scale // 2), row_labels[row], _ink(mode), font, anchor="lm")
+        for column in range(0, columns, every):
+            centre = left + overhang + column * cell_width + width * scale // 2
+            draw.text((centre, top + height * scale + FONT_SIZE), values[row][column], _ink(mode), font, anchor="ms")
+    return sheet
 
 
 def table(
@@ -61,7 +98,55 @@ def table(
     return sheet
 
 
-def cards(pictures: NDArray[np.uint8], labels: Sequence[str], columns: int, scale: int) -> Image.Image:
+def moving_cards(
+    pictures: NDArray[np.uint8], labels: Sequence[str], values: Sequence[Sequence[str]], columns: int, scale: int
+) -> list[Image.Image]:
+    """Draws the frames of an animation: cards in rows of `columns`, each with its label and its current value below it.
+
+    Args:
+        pictures: uint8 [n, frames, channels, height, width].
+        labels: the text of each card.
+        values: a text for each card and frame.
+        columns: cards in a row.
+        scale: each pixel becomes scale × scale.
+    """
+    texts = [[f"{label}\n{value}" for value in row] for label, row in zip(labels, values, strict=True)]
+    font_size = _moving_font(pictures, scale)
+    room = _room((text for row in texts for text in row), font_size)
+    return [
+        cards(pictures[:, at : at + 1], [row[at] for row in texts], columns, scale, font_size, room)
+        for at in range(pictures.shape[1])
+    ]
+
+
+def captioned(pictures: NDArray[np.uint8], texts: Sequence[str], scale: int) -> list[Image.Image]:
+    """Draws frames with one picture each and its text below it.
+
+    Args:
+        pictures: uint8 [frames, channels, height, width].
+        texts: a text for each frame.
+        scale: each pixel becomes scale × scale.
+    """
+    font_size = _moving_font(pictures, scale)
+    room = _room(texts, font_size)
+    return [
+        cards(picture[None, None], [text], 1, scale, font_size, room)
+        for picture, text in zip(pictures, texts, strict=True)
+    ]
+
+
+def _moving_font(pictures: NDArray[np.uint8], scale: int) -> int:
+    return LARGE_FONT if pictures.shape[-1] * scale >= LARGE_PICTURE else FONT_SIZE
+
+
+def cards(
+    pictures: NDArray[np.uint8],
+    labels: Sequence[str],
+    columns: int,
+    scale: int,
+    font_size: int = FONT_SIZE,
+    room: tuple[int, int] | None = None,
+) -> Image.Image:
     """Draws cards in rows of `columns`; each is a stack of pictures with a text below it.
 
     Args:
@@ -69,12 +154,14 @@ def cards(pictures: NDArray[np.uint8], labels: Sequence[str], columns: int, scal
         labels: the text of each card; it may have several lines.
         columns: cards in a row.
         scale: each pixel becomes scale × scale.
+        font_size: the size of the text in pixels.
+        room: width and height of the texts in pixels, if all frames of an animation should have one size.
     """
     count, stack, channels, height, width = pictures.shape
-    font = ImageFont.load_default(FONT_SIZE)
+    font = ImageFont.load_default(font_size)
     columns = min(columns, count)
     rows = -(-count // columns)
-    widest, tallest = (max(_size(label, font)[axis] for label in labels) for axis in (0, 1))
+    widest, tallest = room or _room(labels, font_size)
     picture_width, stack_height = width * scale, stack * (height * scale + GAP)
     card_width, card_height = max(picture_width, widest) + 2 * MARGIN, stack_height + tallest + 2 * MARGIN
     mode = "L" if channels == 1 else "RGB"
@@ -98,11 +185,18 @@ def shortened(text: str, letters: int = 24) -> str:
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def _size(text: str, font: Font) -> tuple[int, int]:
+def _size(text: str, font: Font, font_size: int = FONT_SIZE) -> tuple[int, int]:
     """Width and height in pixels of a text of one or more lines."""
     lines = text.split("\n")
     widest = max(font.getbbox(line)[2] for line in lines)
-    return int(np.ceil(widest)), len(lines) * (FONT_SIZE + 3)
+    return int(np.ceil(widest)), len(lines) * (font_size + 3)
+
+
+def _room(texts: Iterable[str], font_size: int) -> tuple[int, int]:
+    """The largest width and the largest height in pixels of any of the texts."""
+    font = ImageFont.load_default(font_size)
+    sizes = [_size(text, font, font_size) for text in dict.fromkeys(texts)]
+    return max(width for width, _ in sizes), max(height for _, height in sizes)
 
 
 def _paper(mode: str) -> int | tuple[int, int, int]:

@@ -14,9 +14,12 @@ from . import options
 from . import output as out
 
 RECORDED = (
-    "dimension", "span", "steps", "seed", "start", "scale", "animate", "fps", "prior", "label", "temperature", "detail"
+    "dimension", "around", "span", "spacing", "steps", "seed", "start", "scale", "animate", "fps", "values", "prior",
+    "label", "temperature", "detail", "fade",
 )  # fmt: skip
 """The parameters that a PNG records, and that `repeat` gives back to this command."""
+LEGACY = {"around": "centre", "spacing": "latent", "values": False, "fade": False}
+"""The values of parameters that PNGs of earlier versions do not record, because there were no others."""
 
 LARGEST_SPAN = 100
 CARD_COLUMNS = 4
@@ -32,11 +35,19 @@ def traverse(
             help="The dimensions to change, such as 5, z5 or 1,2; each has a row.",
         ),
     ] = ["all"],  # noqa: B006 - Typer copies it
+    around: Annotated[
+        Literal["typical", "centre"] | None,
+        typer.Option(
+            "--around", rich_help_panel=options.MAKE, show_default="typical, if the model has a fitted prior",
+            help="Without --seed and --image: change a typical latent (the medoid of the fitted prior, or of the class "
+                 "of --label), or the prior's centre, which lies between the classes.",
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
             "--seed", metavar="N", min=0, max=options.LARGEST_SEED, rich_help_panel=options.MAKE, show_default=False,
-            help="Change the latent of this seed's picture in place of the prior's centre.",
+            help="Change the latent of this seed's picture.",
         ),
     ] = None,
     start: options.Start = 0,
@@ -44,7 +55,7 @@ def traverse(
         str | None,
         typer.Option(
             "--image", metavar="FILE", rich_help_panel=options.MAKE, show_default=False,
-            help="Change the latent of this picture in place of the prior's centre.",
+            help="Change the latent of this picture.",
         ),
     ] = None,
     invert: options.Invert = "auto",
@@ -54,22 +65,33 @@ def traverse(
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
     span: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--span", metavar="X", rich_help_panel=options.MAKE,
+            show_default="what the fitted prior finds likely; 2.5 without one",
             help="How far the values go. From 1 on: standard deviations of the prior to either side. Below 1: the "
-                 "central share of the prior, in steps of equal probability.",
+                 "central share of the prior.",
         ),
-    ] = 2.5,
-    steps: options.Steps = 11,
+    ] = None,
+    spacing: Annotated[
+        Literal["seen", "latent"] | None,
+        typer.Option(
+            "--spacing", rich_help_panel=options.MAKE, show_default="seen; latent with --span",
+            help="seen: the picture changes equally from step to step. latent: equal steps of the dimension, or of "
+                 "probability for a span below 1.",
+        ),
+    ] = None,
+    fade: options.Fade = True,
+    steps: options.Steps = None,
     output: Annotated[
         str | None,
-        options.output("traversal.png or traversal-SEED.png", options.SHEETS),
+        options.output("traversal.png or traversal-SEED.png", f"{options.SHEETS}, an array (.npy)"),
     ] = None,
-    format_name: Annotated[Literal["png", "webp", "gif", "apng"] | None, options.FORMAT] = None,
+    format_name: Annotated[Literal["png", "webp", "gif", "apng", "mp4", "webm", "npy"] | None, options.FORMAT] = None,
     animate: options.Animate = False,
-    fps: options.Fps = 12,
-    scale: options.SheetScale = 3,
+    fps: options.Fps = 30,
+    values: options.Values = True,
+    scale: options.PathScale = None,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -80,23 +102,33 @@ def traverse(
 ) -> None:
     """Show what each latent dimension changes.
 
-    Each row changes one dimension and keeps the others. Rows are ordered by the information in their dimensions, in
-    nats of KL. An animation shows the rows side by side and goes through the values there and back.
+    Each row changes one dimension of a latent and keeps the others. Rows are ordered by the information in their
+    dimensions, in nats of KL. An animation shows the rows side by side and goes through the values there and back.
     """
     console = out.Console(as_json, quiet)
     stem = "traversal" if seed is None else f"traversal-{seed}"
-    target = out.parse_target(output, format_name, out.SHEETS, console, stem)
+    target = out.parse_target(output, format_name, (*out.SHEETS, "npy"), console, stem)
     animate = out.is_animation(context, target, animate)
+    if target.format == "npy":
+        for option in ("--animate", "--scale"):
+            options.refuse_idle(context, option, "pictures, not to arrays (.npy)")
     if seed is not None and image is not None:
         raise UsageError("expected one centre, got --seed and --image; leave one out")
+    if around is not None and (seed is not None or image is not None):
+        given = "--seed" if image is None else "--image"
+        raise UsageError(f"expected one centre, got --around and {given}; leave one out")
     if seed is None:
-        for option in ("--start", "--prior", "--label", "--temperature"):
+        for option in ("--start", "--prior", "--temperature"):
             options.refuse_idle(context, option, "the picture of a --seed")
+        if image is not None or around == "centre":
+            options.refuse_idle(context, "--label", "the picture of a --seed, or a typical latent")
     if image is None:
         for option in ("--invert", "--trim"):
             options.refuse_idle(context, option, "the picture of an --image")
-    if span > LARGEST_SPAN:
+    if span is not None and span > LARGEST_SPAN:
         raise UsageError(f"expected a span of at most {LARGEST_SPAN} standard deviations, got {span:g}")
+
+    import numpy as np
 
     from vae_gen.internal.choice import resolve_choice
     from vae_gen.internal.paths import read_dimensions
@@ -108,10 +140,18 @@ def traverse(
     latent = vae.manifest.latent
     choice = resolve_choice(vae.manifest, prior, label, temperature, detail)
     rows = read_dimensions(",".join(dimension), latent)
-    out.check_size(len(rows) * steps, vae.manifest.image, scale)
+    if seed is None and image is None:
+        around = around or ("typical" if vae.manifest.has_fitted_prior else "centre")
+    steps = steps or (out.MOVING_STEPS if animate else out.STEPS)
+    if scale is None:
+        scale = out.moving_scale(vae.manifest.image, -(-len(rows) // CARD_COLUMNS)) if animate else out.SHEET_SCALE
+    if target.format != "npy":
+        out.check_size(len(rows) * steps, vae.manifest.image, scale)
     choices = {
         "dimension": None if rows == latent.order else rows[0] if len(rows) == 1 else rows,
+        "around": around,
         "span": span,
+        "spacing": spacing or ("seen" if span is None else "latent"),
         "steps": steps,
         "seed": None if seed is None else str(seed),
         "start": str(start),
@@ -119,36 +159,58 @@ def traverse(
         "scale": scale,
         "animate": animate,
         "fps": fps,
+        "values": values,
         **asdict(choice),
+        "fade": fade,
     }
     vae.open(choice.decoder)
     centre = None if image is None else read_one_latent(image, vae, invert, trim, console)
     with target.open() as file:
         sample = None if seed is None else next(vae._sampler(choice, seed).stream(start, 1))
+        if sample is not None:
+            centre = sample.latents[0]
+        elif around == "typical" and choice.label is not None:
+            centre = vae.fitted_prior().medoid(choice.label)
         made = vae.traverse(
             rows,
-            around=centre if sample is None else sample.latents[0],
+            around=around if centre is None else centre,
             span=span,
             steps=steps,
+            spacing=spacing,
             noise=None if sample is None else sample.noise,
             detail=choice.detail,
+            fade=fade,
         )
         pictures = made.grey_levels()  # [rows, steps, channels, height, width]
         labels = [f"z{row}  {latent.kl_nats[row]:.2f} nats" for row in rows]
-        if animate:
-            moving = pictures.swapaxes(0, 1)[:, :, None]  # [steps, rows, 1, channels, height, width]
-            drawn = [sheets.cards(frame, labels, CARD_COLUMNS, scale) for frame in moving]
-            frames = out.Frames.there_and_back(drawn, fps)
+        texts = [[f"{value + 0.0:.2f}" for value in row] for row in made.values.tolist()]  # + 0.0 makes −0 a 0
+        if not animate:
+            drawn = (
+                sheets.table(pictures, labels, texts[0], scale)
+                if choices["spacing"] == "latent" and span is not None
+                else sheets.table_with_values(pictures, labels, texts, scale)
+            )
+            frames = out.Frames.still(drawn)
+        elif values:
+            signed = [[f"{value:+.2f}" for value in row] for row in made.values.tolist()]
+            frames = out.Frames.there_and_back(sheets.moving_cards(pictures, labels, signed, CARD_COLUMNS, scale), fps)
         else:
-            values = [f"{value + 0.0:.2f}" for value in made.values]  # + 0.0 makes −0 a 0
-            frames = out.Frames.still(sheets.table(pictures, labels, values, scale))
-        file.write(out.encoded(frames, target.format, out.make_note("traverse", choices, vae.manifest)))
+            moving = pictures.swapaxes(0, 1)[:, :, None]  # [steps, rows, 1, channels, height, width]
+            frames = out.Frames.there_and_back(
+                [sheets.cards(frame, labels, CARD_COLUMNS, scale) for frame in moving], fps
+            )
+        if target.format == "npy":
+            np.save(file, pictures)
+        else:
+            file.write(out.encoded(frames, target.format, out.make_note("traverse", choices, vae.manifest)))
     if show:
         sheets.preview(frames)
 
     what = "all dimensions" if rows == latent.order else f"dimension{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
-    around = image or "the prior's centre"
+    where = image or ("the prior's centre" if around == "centre" else "a typical latent")
     if seed is not None:
-        around = f"seed {seed}{options.unusual(choice, vae.manifest)}"
-    console.message(f"{what} in {steps} steps around {around} → {target.name}")
+        where = f"seed {seed}{options.unusual(choice, vae.manifest)}"
+    elif choice.label is not None:
+        where += f" of {vae.class_names[choice.label]}"
+    console.message(f"{what} in {steps} steps around {where} → {target.name}")
     console.result("traverse", vae.manifest, {**choices, **target.facts})

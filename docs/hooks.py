@@ -1,4 +1,4 @@
-"""The steps that MkDocs lacks: it shows pages that lie outside docs/, the notebook, and formulas without a network.
+"""The steps that MkDocs lacks: it shows pages that lie outside docs/, the notebooks, and formulas without a network.
 
 A page keeps the path that it has in the repository, without `docs/`. A link is written as GitHub resolves it, relative
 to the file that it stands in; a linked file that is no page (an example, a picture) is published beside the pages.
@@ -20,7 +20,7 @@ from latex2mathml.converter import convert as to_mathml
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = "examples/walkthrough.ipynb"
+NOTEBOOKS = ("examples/walkthrough.ipynb", "examples/lesson.ipynb")
 DOCTEST = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)\s#]+)")
 FORMULA = re.compile(r'(?<=class="arithmatex">)\\([(\[])(.*?)\\[)\]]', re.DOTALL)
@@ -36,9 +36,10 @@ class Doctests(griffe.Extension):
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the notebook, the pages outside docs/ that the navigation names, and every file that a page links to."""
-    for name, content in notebook().items():
-        files.append(File.generated(config, name, content=content))
+    """Add the notebooks, the pages outside docs/ that the navigation names, and every file that a page links to."""
+    for path in NOTEBOOKS:
+        for name, content in notebook(path).items():
+            files.append(File.generated(config, name, content=content))
     for path in named(config.nav):
         if path not in files.src_uris:
             files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
@@ -90,11 +91,11 @@ def linked(page: str, link: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(home), link))
 
 
-def notebook() -> dict[str, str | bytes]:
-    """The notebook's page, with the outputs that it was committed with, and its pictures: contents by their paths."""
+def notebook(path: str) -> dict[str, str | bytes]:
+    """A notebook's page, with the outputs that it was committed with, and its pictures: contents by their paths."""
     parts: list[str] = []
     files: dict[str, str | bytes] = {}
-    for cell in json.loads((ROOT / NOTEBOOK).read_text("utf-8"))["cells"]:
+    for cell in json.loads((ROOT / path).read_text("utf-8"))["cells"]:
         text = "".join(cell["source"])
         parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
         outputs = cell.get("outputs", [])
@@ -102,7 +103,7 @@ def notebook() -> dict[str, str | bytes]:
             parts.append(f"```text\n{printed.rstrip()}\n```")
         for output in outputs:
             if picture := output.get("data", {}).get("image/png"):
-                name = f"walkthrough-{len(files) + 1}.png"
+                name = f"{posixpath.basename(path).removesuffix('.ipynb')}-{len(files) + 1}.png"
                 files[f"examples/{name}"] = base64.b64decode(picture)
                 parts.append(f"![What the code above shows]({name})")
-    return files | {place(NOTEBOOK): "\n\n".join(parts)}
+    return files | {place(path): "\n\n".join(parts)}

@@ -1,4 +1,4 @@
-"""examples/walkthrough.ipynb: runs from top to bottom, and is committed with the outputs of a real training."""
+"""The notebooks run from top to bottom, and are committed with their outputs; the walkthrough's have a real training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "walkthrough.ipynb"
+LESSON = NOTEBOOK.with_name("lesson.ipynb")
 
 
 def outputs(book: Any) -> list[Any]:
@@ -54,3 +55,39 @@ def test_it_is_committed_with_the_outputs_of_a_real_training() -> None:
     assert float(validation) < 245
     assert not re.search(r"/(home|root|tmp|work|Users)/", NOTEBOOK.read_text("utf-8"))
     assert NOTEBOOK.stat().st_size < 800_000
+
+
+@pytest.mark.filterwarnings("ignore")  # Jupyter's own
+def test_the_lesson_runs_and_shows_what_its_answers_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    book = nbformat.read(LESSON, as_version=4)
+    NotebookClient(book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert pictures(book) == pictures(nbformat.read(LESSON, as_version=4))
+    text = "\n".join(output.get("text", "") for output in outputs(book))
+    soft = re.findall(r"mean picture ([\d.]+), with details ([\d.]+), the average of 64 with details ([\d.]+)", text)
+    assert len(soft) == 4
+    assert all(float(mean) < float(average) < float(one) for mean, one, average in soft)
+    every = float(re.findall(r"all twelve numbers: ([\d.]+)", text)[0])
+    assert every > 0.85
+    assert all(float(value) < every - 0.2 for value in re.findall(r"(?:single number, z\d+|garments): ([\d.]+)", text))
+    shades = re.findall(r"brightness: \[(.+)\]", text)[0].split()
+    assert float(shades[-1]) - float(shades[1]) > 0.4
+
+
+def test_each_exercise_of_the_lesson_has_its_answer_and_needs_the_base_install_alone() -> None:
+    book = nbformat.read(LESSON, as_version=4)
+    sources = [cell.source for cell in book.cells]
+    exercises = [at for at, source in enumerate(sources) if "**Exercise " in source]
+    assert [re.findall(r"\*\*Exercise (\d+)", sources[at]) for at in exercises] == [
+        [str(number + 1)] for number in range(len(exercises))
+    ]
+    assert len(exercises) >= 10
+    for at, end in zip(exercises, [*exercises[1:], len(sources)], strict=True):
+        assert any("<summary>Answer</summary>" in source for source in sources[at:end]), sources[at]
+    minutes = [int(found) for found in re.findall(r"^\| (\d+) \|", sources[0], re.MULTILINE)]
+    assert sum(minutes) == 45
+    code = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
+    imported = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
+    assert imported <= {"base64", "json", "numpy", "PIL", "vae_gen"}
+    assert not re.search(r"/(home|root|tmp|work|Users)/", LESSON.read_text("utf-8"))
+    assert LESSON.stat().st_size < 600_000

@@ -190,7 +190,52 @@ def test_it_finds_a_value_that_differs_from_the_golden_one(spoilt: Path) -> None
     assert [check["name"] for check in checks if not check["passed"]] == ["label", "mean", "log_variance"]
 
 
+@pytest.mark.parametrize("name", ["fashion-mnist-12d", "fashion-mnist-12d-reference"])
+def test_the_ways_between_latents_are_those_of_the_library(name: str) -> None:
+    model = VAE(name)
+    ends = model.sample(6, seed=4, prior="fitted", detail=False).latents.reshape(3, 2, 12)
+    found = in_node(find_model(name), f"""
+        const vae = await VAE.load(folder, {{ ort }});
+        const found = [];
+        for (const [a, b] of {ends.tolist()})
+            for (const method of ["likely", "linear", "spherical", undefined])
+                found.push(await vae.interpolate(a, b, 9, {{ method }}));
+        show(found);
+    """)
+    for pair, ways in zip(ends, np.reshape(found, (3, 4, 9, 12)), strict=True):
+        for method, way in zip(("likely", "linear", "spherical", "likely"), ways, strict=True):
+            np.testing.assert_allclose(way, model.interpolate(*pair, 9, method, detail=False).latents, atol=1e-3)
+
+
+def test_a_way_has_its_ends_and_an_even_speed_even_where_the_prior_is_far_away(tiny_model_folder: Path) -> None:
+    found = in_node(tiny_model_folder, """
+        const vae = await VAE.load(folder, { ort });
+        const at = (x) => Array(12).fill(x);
+        show([await vae.interpolate(at(-1e6), at(1e6), 3), await vae.interpolate(at(1), at(1), 4),
+              await vae.interpolate(at(0), at(1), 2), await vae.interpolate(at(0), at(1), 3, { method: "spherical" })]);
+    """)
+    expected = [[-1e6, 0, 1e6], [1, 1, 1, 1], [0, 1], [0, 0.5, 1]]
+    for way, values in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.reshape(way, (-1, 12)), np.tile(np.array(values)[:, None], 12), atol=1e-3)
+
+
+def test_a_changed_prior_is_refused_and_an_old_model_takes_the_line(spoilt: Path, old_model_folder: Path) -> None:
+    script = """
+        const vae = await VAE.load(folder, { ort });
+        const [a, b] = [Array(12).fill(0), Array(12).fill(1)];
+        show([await failure(vae.interpolate(a, b, 3)), await failure(vae.interpolate(a, b, 3, { method: "likely" }))]);
+    """
+    (spoilt / "prior.json").write_text((spoilt / "prior.json").read_text().replace("0", "1", 1))
+    message = "expected the prior.json that manifest.json describes, got another SHA-256; copy it again"
+    assert in_node(spoilt, script) == [message, message]
+    assert in_node(old_model_folder, script) == ["no error", "expected the method linear or spherical, got likely"]
+
+
 WRONG_CALLS = [
+    ("vae.interpolate([1], Array(12).fill(0))", "latent of shape [1, 12], got 1 values"),
+    ("vae.interpolate(Array(12).fill(0), Array(12).fill(0), 1)", "at least 2 steps, got 1"),
+    ("vae.interpolate(Array(12).fill(0), Array(12).fill(0), 3, { method: 'odd' })",
+     "the method likely or linear or spherical, got odd"),
     ("VAE.load(folder)", "{ ort }, which is onnxruntime-web or onnxruntime-node, got neither that nor { run }"),
     ("vae.sample(1, { seed: 2 ** 53 })",
      "a seed from 0 to 2^63-1, got 9007199254740992; give it as a BigInt or as decimal digits"),

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and are committed with their outputs; the walkthrough's have a real training."""
+"""The notebooks run from top to bottom, and are committed with their outputs; the walkthrough's are of a real run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_lesson_runs_and_shows_what_its_answers_say(monkeypatch: pytest.Monk
     NotebookClient(book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert pictures(book) == pictures(nbformat.read(LESSON, as_version=4))
     text = "\n".join(output.get("text", "") for output in outputs(book))
-    soft = re.findall(r"mean picture ([\d.]+), with details ([\d.]+), the average of 64 with details ([\d.]+)", text)
+    soft = re.findall(r"mean picture ([\d.]+), with details ([\d.]+), the average of 64 such ([\d.]+)", text)
     assert len(soft) == 4
     assert all(float(mean) < float(average) < float(one) for mean, one, average in soft)
     every = float(re.findall(r"all twelve numbers: ([\d.]+)", text)[0])

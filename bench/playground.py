@@ -114,9 +114,9 @@ def main() -> None:
         sys.exit("expected the static build in web/dist, found none; run: (cd web && npm ci) && vae-gen page web/dist")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
     parts = {
-        "the page, styles and code, with the JavaScript of ONNX Runtime and the hash library": (
-            "index.html", "assets/**/*.css", "assets/**/*.js", "sw.js",
-        ),
+        "the page, its styles and code": ("index.html", "assets/*/web/**/*.*", "assets/*/examples/*", "sw.js"),
+        "of these, the lesson": ("assets/*/web/lesson.css", "assets/*/web/src/lesson.js", "assets/*/web/src/words.js"),
+        "the JavaScript of ONNX Runtime, and the libraries for GIFs and hashes": ("assets/*/lib/**/*.js",),
         "ONNX Runtime's WebAssembly": ("assets/**/*.wasm",),
         "the model": ("model/*",),
     }  # fmt: skip

@@ -121,7 +121,10 @@ def test_the_drawing_follows_the_sliders_of_the_page(page: Watched) -> None:
     page.page.fill(f"#z{first}", "3")
     page.becomes("document.querySelector('.machine canvas').classList.contains('faded')")
     assert bars(page)[0] == 3
-    page.page.wait_for_timeout(200)
+    page.page.wait_for_timeout(300)
+    of_frame = "(one) => one.offsetHeight / one.parentElement.offsetHeight"
+    heights = page.page.eval_on_selector_all(".bars b", f"all => all.map({of_frame})")
+    assert heights == pytest.approx([min(3, abs(value)) / 6 for value in in_order(page)], abs=0.02)
     assert page.picture(".machine .end:last-child canvas") != before
 
 

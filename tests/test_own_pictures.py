@@ -85,6 +85,21 @@ def test_pencil_fill_eraser_and_undo_work_from_the_keyboard(page: Watched) -> No
     assert (drawing(page) == outline).all()
 
 
+def test_a_fill_leaves_no_seam_at_soft_edges(page: Watched) -> None:
+    page.page.locator("#pad").scroll_into_view_if_needed()
+    box = page.page.locator("#pad").bounding_box()
+    triangle = ((0.5, 0.2), (0.8, 0.8), (0.2, 0.8))
+    corners = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in triangle]
+    page.page.mouse.move(*corners[0])
+    page.page.mouse.down()
+    for corner in [*corners[1:], corners[0]]:
+        page.page.mouse.move(*corner, steps=4)
+    page.page.mouse.up()
+    page.page.click("[data-tool=fill]")
+    page.page.click("#pad", position={"x": box["width"] / 2, "y": box["height"] * 0.6})
+    assert drawing(page)[60:225, 140].min() > 200
+
+
 def test_a_drawing_is_trimmed_as_the_command_line_trims_it(page: Watched, detailed_model_folder: Path) -> None:
     draw_square(page)
     encoded(page)

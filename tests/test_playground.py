@@ -772,7 +772,8 @@ def test_each_request_is_answered_with_the_headers_that_protect_the_page(
 ) -> None:
     answer = raw(address, request_line + b"\r\n" + headers + b"\r\n\r\n")
     assert answer.split()[1] == status
-    for header in (b"frame-ancestors 'none'", b"Cross-Origin-Resource-Policy: same-origin", b"nosniff"):
+    protecting = b"frame-ancestors 'none'", b"Cross-Origin-Resource-Policy: same-origin", b"nosniff", b"camera=(self)"
+    for header in protecting:
         assert header in answer
     assert b"Server: vae-gen\r\n" in answer
 

@@ -250,8 +250,8 @@ export class Lesson {
       paint(this.input, posterior.levels, this.vae.imageShape);
       const own = posterior.mean.every((value, at) => Math.abs(value - latent[at]) < 1e-3);
       this.input.classList.toggle("faded", !own);
-      this.inputWords.textContent = own ? "goes in" : "does not have these numbers";
-      this.outputWords.textContent = own ? "comes out" : "has these numbers";
+      this.inputWords.textContent = own ? "goes in" : "other numbers";
+      this.outputWords.textContent = own ? "comes out" : "these numbers";
     }
     this.decode(latent);
   }

@@ -111,7 +111,7 @@ def told(name: str, took: list[float]) -> str:
 def main() -> None:
     """Measure and print all figures."""
     if not (DIST / "index.html").exists():
-        sys.exit("expected the static build in web/dist, found none; run: (cd web && npm ci) && vae-gen page web/dist")
+        sys.exit("expected a static page in web/dist, found none; run: (cd web && npm ci) && vae-gen page web/dist")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
     parts = {
         "the page, its styles and code": ("index.html", "assets/*/web/**/*.*", "assets/*/examples/*", "sw.js"),

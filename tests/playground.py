@@ -1,4 +1,4 @@
-"""The playground opened for tests: by `vae-gen play`'s server, or as the static build on a plain web server."""
+"""The playground opened for tests: by `vae-gen play`'s server, or as the static page on a plain web server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The playground as a static build: in WebAssembly, without a network, and when things are missing."""
+"""The playground as a static page: in WebAssembly, without a network, and when things are missing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 // The engine of `vae-gen play`: the model runs in the Python process that serves this page.
-// The static build uses engine-wasm.js in its place. Both export `runtime`, `open`, `gif` and `keep`.
+// The static page uses engine-wasm.js in its place. Both export `runtime`, `open`, `gif` and `keep`.
 
 import { VAE, bytesOf, mapped } from "../../examples/vae.mjs";
 import { download } from "./download.js";

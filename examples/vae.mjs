@@ -46,6 +46,7 @@ const SMALLEST = 2 ** -24; // decoded pixels count as at least this, because the
 export class VAE {
   #turn = Promise.resolve();
   #golden = null;
+  #directions = null;
 
   /**
    * Opens a model folder. Its graphs are read, checked and opened when they are first needed.
@@ -275,7 +276,7 @@ export class VAE {
     }
   }
 
-  async #replayDraws({ samples, latents: choices, decodings, details }, compare) {
+  async #replayDraws({ samples, latents: choices, decodings, details, moves }, compare) {
     const compareImages = async (expected, latents, options) =>
       compare("grey_levels", greyLevels(await this.decode(latents, options)), bytesOf(expected.base64));
     for (const { seed, start, count, latents, images } of samples) {
@@ -292,12 +293,81 @@ export class VAE {
     }
     await compareImages(decodings.images, decodings.latents, { detail: false });
     if (this.manifest.detail) await compareImages(details.images, details.latents, { noise: details.noise });
+    for (const { name, label, position, latents } of moves?.cases ?? []) {
+      const options = label < 0 ? {} : { label };
+      for (const [at, latent] of moves.latents.entries()) {
+        compare("move", await this.move(latent, name, position, options), latents[at]);
+      }
+    }
   }
 
   async #replayEncodings({ encodings }, compare) {
     const { mean, logVariance } = await this.encode(bytesOf(encodings.images.base64));
     compare("mean", mean, flat(encodings.mean));
     compare("log_variance", logVariance, flat(encodings.log_variance));
+  }
+
+  /**
+   * The directions of the latent space along which one attribute of the picture changes; empty for a model without any.
+   * Each has a `name`, the `attribute` that it moves, the `labels` of the classes that it is for (null for a model without
+   * classes), and for each of these what it was measured to do: `reached`, `others`, `moved_most`, `kept` and `monotone`.
+   * @returns {Promise<{ name: string, attribute: string, labels: number[] | null }[]>}
+   */
+  async directions() {
+    return (await this.#field())?.directions ?? [];
+  }
+
+  /**
+   * Predicts the attributes of the picture of one latent, in standard deviations from the average of its class.
+   * @param {Values} latent  [latentDim]
+   * @param {{ label?: number | string }} [options]  the class to compare with; the latent's most likely one by default
+   * @returns {Promise<Record<string, number>>}  a number for the name of each direction that is for the class
+   */
+  async attributes(latent, { label } = {}) {
+    const { field, values, group } = await this.#measured(latent, label);
+    const positions = positionsOf(field, values, group);
+    const suiting = field.directions.filter(({ labels }) => !labels || labels.includes(group));
+    return Object.fromEntries(suiting.map(({ name, attribute }) => [name, positions[field.attributes.indexOf(attribute)]]));
+  }
+
+  /**
+   * Moves one latent along a direction: one attribute of the picture changes, and the others stay nearly as they are.
+   * @param {Values} latent  [latentDim]
+   * @param {string} name  the name of a direction
+   * @param {number} position  where to move to, in standard deviations of the attribute from the average of the class;
+   *   it is limited to what all but the most extreme 1 in 100 pictures of the class have
+   * @param {{ label?: number | string }} [options]  as for `attributes`
+   * @returns {Promise<Float32Array>}
+   */
+  async move(latent, name, position, { label } = {}) {
+    const { field, values, group } = await this.#measured(latent, label);
+    const direction = field.directions.find((one) => one.name === name && (!one.labels || one.labels.includes(group)));
+    const known = field.directions.filter(({ labels }) => !labels || labels.includes(group)).map((one) => one.name);
+    check(direction, `a direction for the class ${group} (${known.join(", ")}), got ${shown(name)}`);
+    check(Number.isFinite(position), `a finite position, got ${shown(position)}`);
+    return Float32Array.from(moved(field, values, group, field.attributes.indexOf(direction.attribute), position));
+  }
+
+  /** What directions.json holds, with its arrays as numbers; null for a model without that file. */
+  async #field() {
+    if (!this.manifest.files?.["directions.json"]) return null;
+    this.#directions ??= this.readJson("directions.json").then((document) => {
+      check(document?.schema_version === 1, "directions of schema version 1 in directions.json, got others; copy the model folder again");
+      return readField(document);
+    });
+    return this.#directions.catch((error) => {
+      this.#directions = null; // a failure is forgotten: the next call tries again
+      throw error;
+    });
+  }
+
+  async #measured(latent, label) {
+    const field = await this.#field();
+    check(field, `a model with directions, got ${this.manifest.model.name} without any`);
+    const values = Array.from(flat(latent), Number);
+    check(values.length === this.latentDim && values.every(Number.isFinite), `a latent of ${this.latentDim} numbers, got ${shown(values)}`);
+    const index = label === undefined ? -1 : this.resolve({ label }).label;
+    return { field, values, group: field.groups === 1 ? 0 : index >= 0 ? index : likeliest(field, values) };
   }
 
   /**
@@ -378,6 +448,142 @@ export class VAE {
       return null;
     }
   }
+}
+
+// Directions. The formulas are those of vae_gen's internal/directions.py, which explains them, in the same order.
+
+const STEPS = 8; // on the way to a position
+const LOWEST_SHARE = 0.2; // of an attribute's deviation over all pictures; in a class it counts with no less
+const ENOUGH_EVIDENCE = 0.5; // for the class, which a latent gathers on its way
+const FLATTEST = 1e-6; // where the attribute changes less than this with any movement, a latent stays
+
+/** A directions.json with its arrays as numbers: { step, values } is int16 in base64, in multiples of the step. */
+function readField({ dimensions: width, classes: groups, hidden, attributes, network, weights, directions, ...tables }) {
+  const count = attributes.length;
+  const unpacked = ({ step, values }, length) => {
+    const numbers = Array.from(new Int16Array(bytesOf(values).buffer), (value) => value * step);
+    check(numbers.length === length, `${length} numbers in directions.json, got ${numbers.length}; copy the model folder again`);
+    return numbers;
+  };
+  const lengths = [hidden * width, hidden, hidden * hidden, hidden, (count + groups) * hidden, count + groups];
+  const field = { width, groups, hidden, attributes, weights, directions };
+  field.network = lengths.map((length, at) => unpacked(network[at], length));
+  field.middles = rows(unpacked(tables.middles, groups * width), groups);
+  field.precisions = rows(unpacked(tables.precisions, (groups * width * (width + 1)) / 2), groups).map((lower) =>
+    Array.from({ length: width * width }, (_, at) => {
+      const [row, column] = [Math.floor(at / width), at % width].sort((a, b) => b - a);
+      return lower[(row * (row + 1)) / 2 + column];
+    }));
+  for (const name of ["averages", "deviations", "lowest", "highest"]) field[name] = rows(unpacked(tables[name], groups * count), groups);
+  return field;
+}
+
+const dot = (a, b) => a.reduce((sum, value, at) => sum + value * b[at], 0);
+
+/** matrix · vector, for a flat matrix of rows as long as the vector. */
+function times(matrix, vector) {
+  const width = vector.length;
+  return Array.from({ length: matrix.length / width }, (_, row) => {
+    let sum = 0;
+    for (let at = 0; at < width; at++) sum += matrix[row * width + at] * vector[at];
+    return sum;
+  });
+}
+
+/** The outputs of the network, and the values of its two hidden layers. */
+function predict({ network: [w1, b1, w2, b2, w3, b3] }, latent) {
+  const first = times(w1, latent).map((value, at) => Math.tanh(value + b1[at]));
+  const second = times(w2, first).map((value, at) => Math.tanh(value + b2[at]));
+  return { first, second, outputs: times(w3, second).map((value, at) => value + b3[at]) };
+}
+
+function likeliest(field, latent) {
+  const evidence = predict(field, latent).outputs.slice(field.attributes.length);
+  return evidence.indexOf(Math.max(...evidence));
+}
+
+function positionsOf(field, latent, group) {
+  const { outputs } = predict(field, latent);
+  return field.attributes.map((_, at) => (outputs[at] - field.averages[group][at]) / field.deviations[group][at]);
+}
+
+function moved(field, latent, group, attribute, position) {
+  const wanted = Math.min(Math.max(position, field.lowest[group][attribute]), field.highest[group][attribute]);
+  const plus = (step, share) => (value, at) => value + share * step[at];
+  for (let left = STEPS; left > 0; left--) {
+    const half = latent.map(plus(stepOf(field, latent, group, attribute, wanted, left), 0.5));
+    latent = latent.map(plus(stepOf(field, half, group, attribute, wanted, left - 0.5), 1));
+  }
+  return latent;
+}
+
+/** The change of a latent in one step, if `left` steps are left to the position wanted. */
+function stepOf(field, latent, group, attribute, wanted, left) {
+  const { width, hidden, attributes, weights, network: [w1, , w2, , w3] } = field;
+  const count = attributes.length;
+  const { first, second, outputs } = predict(field, latent);
+  const derivative = (row) => { // of one output by the latent: w3 · diag(1 − second²) · w2 · diag(1 − first²) · w1
+    const slopes = Array(hidden).fill(0);
+    for (let at = 0; at < hidden; at++) {
+      const factor = w3[row * hidden + at] * (1 - second[at] ** 2);
+      for (let to = 0; to < hidden; to++) slopes[to] += factor * w2[at * hidden + to];
+    }
+    const result = Array(width).fill(0);
+    for (let at = 0; at < hidden; at++) {
+      const factor = slopes[at] * (1 - first[at] ** 2);
+      for (let to = 0; to < width; to++) result[to] += factor * w1[at * width + to];
+    }
+    return result;
+  };
+  const deviations = field.deviations[group];
+  const cost = [...field.precisions[group]];
+  const add = (weight, vector) => {
+    for (let row = 0; row < width; row++) {
+      for (let column = 0; column < width; column++) cost[row * width + column] += weight * vector[row] * vector[column];
+    }
+  };
+  for (let at = 0; at < count; at++) {
+    if (at === attribute || deviations[at] < LOWEST_SHARE || !weights.held[at]) continue;
+    add(weights.held[at], derivative(at).map((value) => value / deviations[at]));
+  }
+  const off = latent.map((value, at) => value - field.middles[group][at]);
+  const away = times(field.precisions[group], off);
+  const distance = Math.sqrt(Math.max(dot(off, away), 1e-12));
+  add(weights.radius, away.map((value) => value / distance));
+  const evidence = derivative(count + group);
+  add(weights.evidence, evidence);
+  const own = derivative(attribute).map((value) => value / deviations[attribute]);
+  const [change, surer] = solved(cost, [own, evidence]);
+  const more = (weights.evidence * Math.max(ENOUGH_EVIDENCE - outputs[count + group], 0)) / left;
+  const [gain, push] = [dot(change, own), more * dot(surer, own)];
+  const place = (outputs[attribute] - field.averages[group][attribute]) / deviations[attribute];
+  const length = gain > FLATTEST ? ((wanted - place) / left - push) / gain : 0;
+  return change.map((value, at) => length * value + more * surer[at]);
+}
+
+/** The solutions of matrix · x = b for several b, for a symmetric positive matrix, by its Cholesky factor. */
+function solved(matrix, vectors) {
+  const width = vectors[0].length;
+  const factor = Array(width * width).fill(0);
+  for (let row = 0; row < width; row++) {
+    for (let column = 0; column <= row; column++) {
+      let sum = matrix[row * width + column];
+      for (let at = 0; at < column; at++) sum -= factor[row * width + at] * factor[column * width + at];
+      factor[row * width + column] = row === column ? Math.sqrt(sum) : sum / factor[column * width + column];
+    }
+  }
+  return vectors.map((vector) => {
+    const x = [...vector];
+    for (let row = 0; row < width; row++) {
+      for (let at = 0; at < row; at++) x[row] -= factor[row * width + at] * x[at];
+      x[row] /= factor[row * width + row];
+    }
+    for (let row = width - 1; row >= 0; row--) {
+      for (let at = row + 1; at < width; at++) x[row] -= factor[at * width + row] * x[at];
+      x[row] /= factor[row * width + row];
+    }
+    return x;
+  });
 }
 
 /** Grey levels 0 … 255 of images: ⌊255·x + 0.5⌋ in float32, as in every language. */

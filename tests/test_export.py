@@ -85,8 +85,8 @@ def folder(run: Run, data: ImageSet, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_the_folder_holds_the_files_of_the_contract_and_verifies(folder: Path) -> None:
     assert sorted(entry.name for entry in folder.iterdir()) == [
-        "README.md", "decoder.onnx", "encoder.onnx", "generator.onnx", "golden.json", "latents.onnx", "manifest.json",
-        "map.json", "preview.png", "prior.json", "worst.png",
+        "README.md", "decoder.onnx", "directions.json", "encoder.onnx", "generator.onnx", "golden.json", "latents.onnx",
+        "manifest.json", "map.json", "preview.png", "prior.json", "worst.png",
     ]  # fmt: skip
     assert [check.detail for check in verify(folder) if not check.passed] == []
 

@@ -62,7 +62,7 @@ def page(desk: Watched, address: str) -> Iterator[Watched]:
 def test_it_verifies_itself_and_shows_the_models_own_sample(page: Watched, model: VAE) -> None:
     assert re.fullmatch(r"verified, largest difference 0\.0000\d{3}", page.verified())
     assert set(page.page.evaluate("playground.checks.map(({ name }) => name)")) == {
-        "latent", "noise", "label", "grey_levels", "mean", "log_variance"
+        "latent", "noise", "label", "grey_levels", "move", "mean", "log_variance"
     }
     page.becomes("document.querySelector('#picture').width === 28 && playground.levels")
     expected = to_grey_levels(model.sample(1, seed=0).images).ravel()

@@ -175,7 +175,7 @@ def test_it_verifies_the_shipped_models(name: str) -> None:
         show([await vae.verify(), await vae.verify({ encodings: false }), await vae.verify({ draws: false })]);
     """)
     draws, encodings = ["latent", "grey_levels", "label"], ["mean", "log_variance"]
-    draws += ["noise"] if name == "fashion-mnist-12d" else []
+    draws += ["noise", "move"] if name == "fashion-mnist-12d" else ["move"]
     assert [[check["name"] for check in some] for some in checks] == [draws + encodings, draws, encodings]
     assert all(check["passed"] and check["difference"] <= check["allowed"] for some in checks for check in some)
 

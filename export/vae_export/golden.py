@@ -7,12 +7,15 @@ from the graphs that are tested with them. docs/model-folder.md describes the fi
 from __future__ import annotations
 
 import base64
+import json
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import DetailSpec, random_words, to_grey_levels
+from vae_gen.internal.directions import Directions
 from vae_gen.internal.latents import detail_noise
 from vae_train.detail.networks import DetailDecoder
 from vae_train.evaluation import to_unit_range
@@ -35,12 +38,17 @@ SAMPLES = ((0, 0, 3), (7, 0, 2), (2**53 - 1, 2**32 - 1, 2), (2**63 - 1, 2**63 - 
 """(seed, start, count) of the samples; the last ones have the largest seed and index."""
 PICTURES_EACH = 1
 """How many pictures are stored for each of these ranges."""
+MOVED_TO = (-1.5, 1.0)
+"""The positions to which latents are moved along directions."""
+MOVE_TOLERANCE = 1e-4
+"""The largest difference of a moved latent: a tanh may differ in its last bit, and eight steps add up such errors."""
 TEST_IMAGES = 4
 """How many test images are stored, with their posteriors."""
 
 
 def golden_vectors(
-    name: str, graphs: Graphs, vae: VAE, stage: DetailDecoder | None, test_images: NDArray[np.uint8]
+    name: str, graphs: Graphs, vae: VAE, stage: DetailDecoder | None, test_images: NDArray[np.uint8],
+    directions: Directions,
 ) -> dict[str, Any]:
     """The content of golden.json as JSON values.
 
@@ -50,6 +58,7 @@ def golden_vectors(
         vae: the VAE in float32, in evaluation mode, on the CPU.
         stage: the detail stage, like the VAE, if the model has one.
         test_images: uint8 [n, channels, height, width], of which the first ones are used.
+        directions: the directions of the model.
     """
     prior = graphs.prior
     images = test_images[:TEST_IMAGES]
@@ -63,6 +72,7 @@ def golden_vectors(
             "grey_levels": 1,
             "mean": POSTERIOR_TOLERANCE,
             "log_variance": POSTERIOR_TOLERANCE,
+            "move": MOVE_TOLERANCE,
         },
         "philox": [
             {"counter": counter.split(), "key": key.split(), "words": words.split()}
@@ -76,7 +86,29 @@ def golden_vectors(
             "latents": floats(latents),
             "images": _picture_entry(to_grey_levels(torch_decode(vae, latents))),
         },
+        "moves": golden_moves(directions, latents),
     }
+
+
+def golden_moves(directions: Directions, latents: NDArray[np.float32]) -> dict[str, Any]:
+    """The latents [n, dimensions] moved along the first and the last directions, each to a few positions.
+
+    The expected values come from the rounded numbers of the file, which every program reads.
+    """
+    field, cases = Directions.parse(json.dumps(directions.to_json())).field, []
+    chosen = dict.fromkeys((*directions.directions[:2], *directions.directions[-2:]))
+    for direction, position in product(chosen, MOVED_TO):
+        label = direction.effects[0].label
+        labels = np.full(len(latents), label or 0)
+        attribute = field.attributes.index(direction.attribute)
+        moved = field.move(latents.astype(np.float64), labels, attribute, np.full(len(latents), position))
+        cases.append({
+            "name": direction.name,
+            "label": -1 if label is None else label,
+            "position": position,
+            "latents": floats(moved.astype(np.float32)),
+        })
+    return {"latents": floats(latents), "cases": cases}
 
 
 def _sample(

@@ -21,8 +21,17 @@ from vae_gen import (
     ExportMismatchError,
     verify,
 )
+from vae_gen.internal.directions import Directions
 from vae_gen.internal.files import replacing_folder
-from vae_gen.internal.manifest import CONTRACT_VERSION, PRIOR_FILE, SCHEMA_VERSION, Prior, essentials
+from vae_gen.internal.manifest import (
+    CONTRACT_VERSION,
+    DIRECTIONS_FILE,
+    PRIOR_FILE,
+    SCHEMA_VERSION,
+    Preparation,
+    Prior,
+    essentials,
+)
 from vae_gen.internal.prior import ANY_CLASS
 from vae_train.detail.folder import Detail
 from vae_train.evaluation import (
@@ -41,6 +50,7 @@ from vae_train.run_folder import Run
 
 from .card import PROOF_IMAGES, UNSPECIFIED, model_card
 from .check import open_sessions, prove, signature, torch_encode
+from .directions import find_directions
 from .golden import golden_vectors
 from .graphs import Graphs, build_encoder, build_graphs, describe, with_portable
 from .latent_graphs import IR_VERSION, OPSET
@@ -136,9 +146,14 @@ def export_run(
     on_few = measured if len(few) == len(images) else _measure(graphs, few, posteriors, run.config.model.likelihood)
     report = _with_evaluation(report, on_few, evaluate_torch(run.vae, few, in_torch))
     if report.passed:
+        progress("finding directions that change one attribute of the pictures")
+        directions = find_directions(
+            _decode_with(graphs.decoder), prior, data.shape[0], background_of(data.preparation, data.shape[0]),
+            data.name, data.class_names,
+        )  # fmt: skip
         progress("drawing the map and the pictures of the model card")
         means, _ = _joined(posteriors)
-        files = _files(header, graphs, run, data, means, report, measured, prior_facts, detail)
+        files = _files(header, graphs, run, data, means, report, measured, prior_facts, detail, directions)
         with replacing_folder(out, partial(refuse_strangers, name=out) if force else None) as folder:
             for file, content in files.items():
                 (folder / file).write_bytes(content)
@@ -152,13 +167,7 @@ def _measure(
     graphs: Graphs, images: NDArray[np.uint8], posteriors: Iterable[tuple[Floats, Floats]], likelihood: str
 ) -> Evaluation:
     """The test figures of the graphs in ONNX Runtime, for images whose posteriors the encoder has made, in batches."""
-    decoder = open_sessions({"decoder": graphs.decoder}, "default")["decoder"]
-    made = iter(posteriors)
-
-    def decode(latents: Floats) -> Floats:
-        (decoded,) = decoder.run(["image"], {"latent": latents})
-        return np.asarray(decoded)
-
+    decode, made = _decode_with(graphs.decoder), iter(posteriors)
     return evaluate(lambda _: next(made), decode, bernoulli_cost(decode, likelihood), images)
 
 
@@ -182,6 +191,23 @@ def _encode_with(encoder: onnx.ModelProto) -> Encode:
         return mean, log_variance
 
     return _in_parts(encode, at_once=torch.get_num_threads())
+
+
+def _decode_with(decoder: onnx.ModelProto) -> Callable[[Floats], Floats]:
+    """The decoder in ONNX Runtime."""
+    session = open_sessions({"decoder": decoder}, "default")["decoder"]
+
+    def decode(latents: Floats) -> Floats:
+        (images,) = session.run(["image"], {"latent": latents})
+        return np.asarray(images)
+
+    return decode
+
+
+def background_of(preparation: Preparation, channels: int) -> tuple[float, ...]:
+    """The colour of the pictures' ground, a number in [0, 1] for each channel."""
+    colours = np.asarray(preparation.rgb, np.float64) / 255
+    return tuple(colours.tolist()) if channels == 3 else (float(colours @ (0.299, 0.587, 0.114)),)
 
 
 def _in_parts(encode: Encode, at_once: int) -> Encode:
@@ -251,7 +277,7 @@ def _header(
 
 def _files(
     header: dict[str, Any], graphs: Graphs, run: Run, data: ImageSet, means: Floats, report: Report,
-    measured: Evaluation, prior_facts: Mapping[str, float | int | str], detail: Detail | None,
+    measured: Evaluation, prior_facts: Mapping[str, float | int | str], detail: Detail | None, directions: Directions,
 ) -> dict[str, bytes]:
     """The contents of all files of the model folder."""
     # `deterministic` sorts maps, so that the same weights give the same bytes.
@@ -281,17 +307,20 @@ def _files(
         "metrics": {"test": measured.to_json()},
     }
     stage = None if detail is None else detail.decoder
-    golden = golden_vectors(header["model"]["name"], graphs, run.vae, stage, data.test_images.numpy())
+    golden = golden_vectors(
+        header["model"]["name"], graphs, run.vae, stage, data.test_images.numpy(), directions
+    )
     others = {
-        "golden.json": _json(golden),
-        PRIOR_FILE: _json(graphs.prior.to_json(data.class_names)),
-        "map.json": _json(_map(means, data)),
+        "golden.json": json_bytes(golden),
+        PRIOR_FILE: json_bytes(graphs.prior.to_json(data.class_names)),
+        "map.json": json_bytes(_map(means, data)),
         "preview.png": preview(graphs),
         "worst.png": worst_reconstructions(graphs, _proof_images(data), means, run.config.model.likelihood),
+        DIRECTIONS_FILE: json_bytes(directions.to_json()),
         "README.md": model_card(manifest).encode(),
     }
     manifest["files"] = {file: file_entry(content) for file, content in others.items()}
-    return {**onnx_files, **others, "manifest.json": _json(manifest)}
+    return {**onnx_files, **others, "manifest.json": json_bytes(manifest)}
 
 
 def _map(means: Floats, data: ImageSet) -> dict[str, Any]:
@@ -314,5 +343,6 @@ def graph_entry(file: str, content: bytes, model: onnx.ModelProto) -> dict[str, 
     return {**file_entry(content), "file": file, "opset": OPSET, "ir_version": IR_VERSION, **signature(model)}
 
 
-def _json(document: Mapping[str, Any]) -> bytes:
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """A document as the content of a JSON file."""
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._vae import VAE
     from ._verify import Check, verify
     from .internal.choice import Choice
+    from .internal.directions import Direction, Effect
     from .internal.losses import Losses
     from .internal.manifest import DetailSpec, GraphFile, ImageSpec, LatentSpec, Manifest, TensorSpec
     from .internal.model import ModelFolder, Session, find_model, shipped_models
@@ -45,6 +46,8 @@ _HOMES = {
     "Check": "_verify",
     "Choice": "internal.choice",
     "DetailSpec": "internal.manifest",
+    "Direction": "internal.directions",
+    "Effect": "internal.directions",
     "FittedPrior": "internal.prior",
     "VAE": "_vae",
     "GraphFile": "internal.manifest",
@@ -99,6 +102,8 @@ __all__ = [  # noqa: RUF022 - errors first, then by what they are about
     "standard_normals",
     "random_words",
     "FittedPrior",
+    "Direction",
+    "Effect",
     "picture_grid",
     "to_grey_levels",
 ]

@@ -14,7 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from ._errors import InputError, ModelError, UsageError, shown
 from ._pictures import Pictures, Posterior, Samples, Traversal
 from .internal.arrays import as_latent, as_latents
-from .internal.choice import Choice, check_flag, check_range, draw_seed, resolve_choice, resolve_detail, whole
+from .internal.choice import (
+    Choice,
+    check_flag,
+    check_range,
+    draw_seed,
+    find_label,
+    resolve_choice,
+    resolve_detail,
+    whole,
+)
 from .internal.files import MOST_JSON_BYTES, path_text, read_regular
 from .internal.manifest import DetailSpec, Manifest, Prior
 from .internal.model import Graphs, ModelFolder, Session, check_provider, find_model
@@ -23,6 +32,7 @@ from .internal.sampling import BLOCK, FEW, Layout, Sampler, batches, in_order, w
 if TYPE_CHECKING:
     from PIL import Image
 
+    from .internal.directions import Direction, Directions
     from .internal.losses import Losses
     from .internal.prior import FittedPrior
 
@@ -617,6 +627,111 @@ class VAE:
         detailed = images.reshape(mean.shape)
         faded: NDArray[np.float32] = np.where(share == 1, detailed, mean + share * (detailed - mean))
         return faded.reshape(images.shape)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """The directions of the latent space with a measured meaning, which `move` follows; empty if there are none.
+
+        Each has a name, the attribute of the picture that it changes, the classes that it is for, and what it was
+        measured to do in each of them (docs/model-folder.md, directions.json).
+
+        Raises:
+            ModelError: directions.json was changed.
+
+        >>> [direction.name for direction in VAE().directions if 9 in (direction.labels or ())][:2]
+        ['shade', 'shaft height']
+        """
+        found = self._graphs.directions()
+        return () if found is None else found.directions
+
+    def attributes(
+        self, latents: ArrayLike | Pictures | Posterior, label: int | str | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Predicts the attributes of the pictures of latents, in standard deviations from the average of their class.
+
+        Args:
+            latents: as in `decode`.
+            label: the class to compare with, as in `sample`; None for the most likely class of each latent.
+
+        Returns:
+            an array float64 [...] with the leading axes of the latents for each direction that is for the class. If
+            the latents are of several classes, those without the direction have NaN.
+
+        Raises:
+            InputError: another width, or values that are not finite.
+            UsageError: the model has no directions, or no such class.
+
+        >>> vae = VAE()
+        >>> latents = vae.move(vae.sample(3, seed=7, label="pullover"), "sleeve length", -1, label="pullover")
+        >>> vae.attributes(latents, label="pullover")["sleeve length"].round(1).tolist()
+        [-1.0, -1.0, -1.0]
+        """
+        known, rows, labels, shape = self._measured(latents, label)
+        positions = known.field.positions(rows, labels)
+        found = {}
+        for direction in known.directions:
+            suits = np.ones(len(rows), bool) if direction.labels is None else np.isin(labels, direction.labels)
+            if suits.any():
+                values = positions[:, known.field.attributes.index(direction.attribute)]
+                found[direction.name] = np.where(suits, values, np.nan).reshape(shape)
+        return found
+
+    def move(
+        self,
+        latents: ArrayLike | Pictures | Posterior,
+        name: str,
+        position: ArrayLike,
+        label: int | str | None = None,
+    ) -> NDArray[np.float32]:
+        """Moves latents along a direction: one attribute of the picture changes, and the others nearly stay.
+
+        Args:
+            latents: as in `decode`.
+            name: the name of a direction, or a beginning of it that fits no other one.
+            position: where to move to, in standard deviations of the attribute from the average of the class: 0 is
+                the average, and 1.5 is more than 93 in 100 pictures of the class have. It is one number, or an array
+                that broadcasts to the leading axes of the latents. Positions that hardly any picture of the class has
+                are limited to the most extreme 1 in 100.
+            label: as in `attributes`.
+
+        Returns:
+            float32 latents of the same shape.
+
+        Raises:
+            InputError: latents of another width, or values that are not finite.
+            UsageError: the model has no such direction, or not for this class.
+
+        >>> vae = VAE()
+        >>> boot = vae.sample(1, seed=7, label="boot").latents[0]
+        >>> [vae.decode(vae.move(boot, "shaft height", height)).shape for height in (-1.5, 1.5)]
+        [(1, 1, 28, 28), (1, 1, 28, 28)]
+        """
+        from .internal.directions import check_position
+
+        known, rows, labels, shape = self._measured(latents, label)
+        of_all = {int(one) for one in labels}
+        direction = known.find(name, of_all.pop() if len(of_all) == 1 else None)
+        positions = check_position(position, shape).reshape(-1)
+        attribute = known.field.attributes.index(direction.attribute)
+        moved = known.field.move(rows, labels, attribute, positions)
+        return moved.astype(np.float32).reshape(*shape, self.latent_dim)
+
+    def _measured(
+        self, latents: ArrayLike | Pictures | Posterior, label: int | str | None
+    ) -> tuple[Directions, NDArray[np.float64], NDArray[np.int64], tuple[int, ...]]:
+        """The directions, the latents [n, dimensions], the class of each, and the leading axes of what was given."""
+        known = self._graphs.directions()
+        if known is None:
+            raise UsageError(
+                f"expected a model with directions, got {self.manifest.name} {self.manifest.version}, which has none; "
+                "export it again"
+            )
+        given = as_latents(_latents_of(latents), self.latent_dim)
+        rows = given.reshape(-1, self.latent_dim).astype(np.float64)
+        index = None if label is None else find_label(self.class_names, label)
+        if index is None or len(known.field.middles) == 1:
+            return known, rows, known.field.classes(rows), given.shape[:-1]
+        return known, rows, np.full(len(rows), index), given.shape[:-1]
 
     def open(self, *names: str) -> None:
         """Opens graphs now rather than when they are first needed, so that their errors appear early.

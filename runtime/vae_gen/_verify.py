@@ -100,6 +100,8 @@ def _goldens(folder: ModelFolder, model: VAE, prior: FittedPrior | None) -> Iter
         yield from _replay(golden, model, prior)
         if prior is not None:
             yield from _replay_latents(golden, model, prior)
+        if "moves" in golden and golden["moves"]["cases"].items(lambda case: case):
+            yield _replay_moves(golden, model)
     except Exception as error:  # a golden file or a graph from a stranger may fail in any way
         yield Check(GOLDEN_FILE, False, f"expected golden vectors, found {type(error).__name__}: {error}")
 
@@ -178,6 +180,18 @@ def _replay_latents(golden: Json, model: VAE, prior: FittedPrior) -> Iterator[Ch
         details = golden["details"]
         found = computed_levels(model.decode(details["latents"].array(), noise=details["noise"].array()))
         yield _close("details, grey levels", levels, [golden_images(details["images"], model.manifest)], [found])
+
+
+def _replay_moves(golden: Json, model: VAE) -> Check:
+    """Checks latents that were moved along directions."""
+    latents, cases = golden["moves"]["latents"].array(), golden["moves"]["cases"].items(lambda case: case)
+    found = []
+    for case in cases:
+        label = case["label"].whole(-1)
+        moved = model.move(latents, case["name"].text(), case["position"].number(), None if label < 0 else label)
+        found.append(moved)
+    expected = [case["latents"].array() for case in cases]
+    return _close("moved latents", golden["tolerances"]["move"].number(), expected, found)
 
 
 def golden_images(entry: Json, manifest: Manifest) -> NDArray[np.uint8]:

@@ -34,6 +34,9 @@ GOLDEN_FILE = "golden.json"
 PRIOR_FILE = "prior.json"
 """The file with the tables of the fitted prior, in a model that has one."""
 
+DIRECTIONS_FILE = "directions.json"
+"""The file with directions of a measured meaning, in a model that has them."""
+
 Prior = Literal["normal", "fitted"]
 """The distribution that latents are drawn from: N(0, I), or the density fitted to the latents of real images."""
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._errors import ModelError, UnavailableError, UsageError, shown
 from .files import MOST_JSON_BYTES, moved_away, path_text, read_regular
-from .manifest import PRIOR_FILE, GraphFile, Manifest, TensorSpec
+from .manifest import DIRECTIONS_FILE, PRIOR_FILE, GraphFile, Manifest, TensorSpec
 
 if TYPE_CHECKING:
     import onnxruntime
 
+    from .directions import Directions
     from .prior import FittedPrior
 
 DEFAULT_MODEL = "fashion-mnist-12d"
@@ -146,6 +147,22 @@ class ModelFolder:
                 f"found {widths[0]} and {widths[1]}; copy or export the model folder again"
             )
         return prior
+
+    def read_directions(self) -> Directions | None:
+        """Reads directions.json and checks its SHA-256; None for a model without directions.
+
+        Raises:
+            ModelError: the file is not the one that the manifest describes.
+        """
+        from .directions import Directions
+
+        if DIRECTIONS_FILE not in self.manifest.other_files:
+            return None
+        sha256, _ = self.manifest.other_files[DIRECTIONS_FILE]
+        return Directions.parse(
+            self.read_checked(DIRECTIONS_FILE, sha256), str(self.path / DIRECTIONS_FILE),
+            self.manifest.latent.dimensions, len(self.manifest.class_names),
+        )  # fmt: skip
 
     def read_checked(self, file: str, sha256: str) -> bytes:
         """Reads a file of this folder and checks that its SHA-256 is `sha256`.
@@ -383,6 +400,7 @@ class Graphs:
         """whether sessions that are opened from now on compare their results with the manifest, and on another provider
         than the CPU's with the golden vectors"""
         self._prior: FittedPrior | None = None
+        self._directions: list[Directions | None] = []
         self._lock, self._process = threading.Lock(), os.getpid()
         self._of_parents: list[dict[str, Session]] = []
 
@@ -425,6 +443,12 @@ class Graphs:
         if self._prior is None:
             self._prior = self.folder.read_prior()  # two threads at once may both read it, with the same result
         return self._prior
+
+    def directions(self) -> Directions | None:
+        """The directions of the model folder, read once; None for a model without them, or made from sessions."""
+        if self.folder is not None and not self._directions:
+            self._directions = [self.folder.read_directions()]
+        return self._directions[0] if self._directions else None
 
     def _open(self, name: str) -> Session:
         if self.folder is None:

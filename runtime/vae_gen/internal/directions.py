@@ -1,0 +1,354 @@
+"""Directions of the latent space with a measured meaning: one attribute of the picture changes, and the others stay.
+
+An attribute is something that the picture itself shows: how bright its object is, how wide, how far its sleeves reach.
+`vae-export` measures the attributes of the decoder's pictures, and teaches a small network to predict them from the
+latent: z → tanh(W₁z + b₁) → tanh(W₂· + b₂) → W₃· + b₃. Its first outputs are the attributes, standardised over all
+pictures, and its last ones the evidence for each class. Its derivatives at a latent say in which direction an attribute
+changes there, because the same direction means something else elsewhere.
+
+A latent moves by the smallest change that is likely in its class and leaves the other attributes alone. Per standard
+deviation of the attribute it is the v that minimises
+
+    vᵀ·P·v + Σₖ wₖ·(jₖ·v)² + w_radius·(r·v)² + w_class·(e·v)²    with j·v = 1
+
+where P is the inverse covariance of the class's latents; j and jₖ are the derivatives of the attribute and of those to
+hold, in their standard deviations within the class; r is the direction away from the middle of the class, in its own
+metric; and e is the derivative of the evidence for the class. So v = H⁻¹j / (jᵀH⁻¹j), where H is the matrix of the sum.
+Where the evidence E is below ½, the last term is w_class·(e·v − ½ + E)² for the whole way, so that a latent between
+two classes comes to look more like its own. The way to a position takes eight steps by the midpoint rule.
+
+directions.json has all numbers of it. JavaScript computes the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._errors import InputError, ModelError, UsageError, shown
+from .files import Json
+from .manifest import ADVICE, DIRECTIONS_FILE
+
+Doubles = NDArray[np.float64]
+
+SCHEMA_VERSION = 1
+"""The version of directions.json."""
+STEPS = 8
+"""The number of steps on the way to a position."""
+LOWEST_SHARE = 0.2
+"""A class in which an attribute varies less than this share of its deviation over all pictures counts with this share;
+otherwise an attribute that hardly varies would forbid all movement."""
+ENOUGH_EVIDENCE = 0.5
+"""On its way a latent gathers evidence for its class until it has this much; a unit is 4 nats."""
+FLATTEST = 1e-6
+"""Where the attribute changes less than this with any movement, a latent stays where it is."""
+MOST_OUTPUTS = 4096
+"""The most attributes and classes, and the widest layer, that a file may have."""
+LARGEST_STEP = 32767
+"""Numbers are stored as whole multiples of a step, from −32767 to 32767."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a direction was measured to do within one class, over latents from its prior and the decoder's pictures."""
+
+    label: int | None
+    """the index of the class; None for a model without classes"""
+    reached: float
+    """the share of the way from −1.5 to +1.5 standard deviations that the attribute went, a median"""
+    others: float
+    """the largest change of the other attributes on that way, in their standard deviations, a median"""
+    moved_most: str
+    """the other attribute that changed most"""
+    kept: float | None
+    """the share of pictures at the two ends that are still read as their class, of those that were before"""
+    monotone: float
+    """Spearman's rank correlation of position and attribute over seven steps, a median"""
+
+
+EFFECT_KEYS = tuple(field.name for field in fields(Effect))
+"""The keys of an effect, the first of which is the class."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A way through the latent space along which one attribute of the picture changes."""
+
+    name: str
+    """what users call it: `shade`, or `sleeve length`"""
+    attribute: str
+    """the attribute that it moves; several directions may share one, under a plain name for each class"""
+    effects: tuple[Effect, ...]
+    """what it does in each class that it is for"""
+
+    @property
+    def labels(self) -> tuple[int, ...] | None:
+        """The classes that it is for; None for a model without classes."""
+        labels = [effect.label for effect in self.effects]
+        return None if None in labels else tuple(label for label in labels if label is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of directions.json: a list of each kind of effect, in the order of `labels`."""
+        columns = {key: [getattr(effect, key) for effect in self.effects] for key in EFFECT_KEYS[1:]}
+        return {"name": self.name, "attribute": self.attribute, "labels": self.labels, **columns}
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """The network and the statistics of each class, with which latents are measured and moved. All arrays are float64.
+
+    A data set without classes has one class for all latents.
+    """
+
+    attributes: tuple[str, ...]
+    """the names of the K attributes"""
+    weights: tuple[Doubles, ...]
+    """W₁ [hidden, d], b₁ [hidden], W₂ [hidden, hidden], b₂ [hidden], W₃ [K + C, hidden], b₃ [K + C]"""
+    holding: Doubles
+    """[K], the weight with which each attribute is held while another one moves"""
+    radius: float
+    """the weight of the distance from the middle of the class"""
+    evidence: float
+    """the weight of the evidence for the class"""
+    middles: Doubles
+    """[C, d], the mean latent of each class"""
+    precisions: Doubles
+    """[C, d, d], the inverse covariance of the latents of each class"""
+    averages: Doubles
+    """[C, K], the mean of each attribute in each class, in standard deviations over all pictures"""
+    deviations: Doubles
+    """[C, K], its standard deviation in the class, in the same unit"""
+    lowest: Doubles
+    """[C, K], the lowest position to move to: 1 % of the class's pictures lie below"""
+    highest: Doubles
+    """[C, K], the highest position: 1 % lie above"""
+
+    def predict(self, latents: Doubles) -> Doubles:
+        """The outputs [n, K + C] of the network for latents [n, d]: the attributes and the evidence for each class."""
+        w1, b1, w2, b2, w3, b3 = self.weights
+        return np.tanh(np.tanh(latents @ w1.T + b1) @ w2.T + b2) @ w3.T + b3
+
+    def derivatives(self, latents: Doubles, labels: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
+        """The attributes of latents [n, d] and the evidence for their classes [n], together [n, K + 1]; and the
+        derivatives of these outputs by the latents, [n, K + 1, d].
+        """
+        w1, b1, w2, b2, w3, b3 = self.weights
+        count = len(self.attributes)
+        first = np.tanh(latents @ w1.T + b1)  # [n, hidden]
+        second = np.tanh(first @ w2.T + b2)
+        of_attributes = np.broadcast_to(w3[:count], (len(latents), *w3[:count].shape))
+        last = np.concatenate([of_attributes, w3[count + labels][:, None]], 1)  # [n, K + 1, hidden]
+        bias = np.concatenate([np.broadcast_to(b3[:count], (len(latents), count)), b3[count + labels][:, None]], 1)
+        slopes = (last * (1 - second**2)[:, None]) @ w2
+        return (last @ second[:, :, None])[:, :, 0] + bias, (slopes * (1 - first**2)[:, None]) @ w1
+
+    def classes(self, latents: Doubles) -> NDArray[np.int64]:
+        """The class with most evidence at each latent [n, d]."""
+        evidence: NDArray[np.int64] = self.predict(latents)[:, len(self.attributes) :].argmax(1)
+        return evidence
+
+    def positions(self, latents: Doubles, labels: NDArray[np.int64]) -> Doubles:
+        """The attributes [n, K] of latents, in standard deviations within their class from its mean."""
+        found = self.predict(latents)[:, : len(self.attributes)]
+        positions: Doubles = (found - self.averages[labels]) / self.deviations[labels]
+        return positions
+
+    def move(self, latents: Doubles, labels: NDArray[np.int64], attribute: int, positions: Doubles) -> Doubles:
+        """Moves latents [n, d] of classes [n] to positions [n] of an attribute."""
+        wanted = np.clip(positions, self.lowest[labels, attribute], self.highest[labels, attribute])
+        for left in range(STEPS, 0, -1):
+            half = latents + self._step(latents, labels, attribute, wanted, left) / 2
+            latents = latents + self._step(half, labels, attribute, wanted, left - 0.5)
+        return latents
+
+    def _step(
+        self, latents: Doubles, labels: NDArray[np.int64], attribute: int, wanted: Doubles, left: float
+    ) -> Doubles:
+        """The change [n, d] of latents in one step, if `left` steps are left to the positions wanted."""
+        count = len(self.attributes)
+        found, derivatives = self.derivatives(latents, labels)
+        deviations = np.maximum(self.deviations[labels], LOWEST_SHARE)  # [n, K]
+        held = derivatives[:, :count] / deviations[:, :, None]
+        weights = self.holding * (self.deviations[labels] >= LOWEST_SHARE)
+        weights[:, attribute] = 0
+        away = np.einsum("nij,nj->ni", self.precisions[labels], latents - self.middles[labels])
+        distance = np.sqrt(np.maximum(((latents - self.middles[labels]) * away).sum(1), 1e-12))
+        away /= distance[:, None]
+        evidence = derivatives[:, count]
+        cost = (
+            self.precisions[labels]
+            + np.einsum("nki,nk,nkj->nij", held, weights, held)
+            + self.radius * away[:, :, None] * away[:, None]
+            + self.evidence * evidence[:, :, None] * evidence[:, None]
+        )
+        own = derivatives[:, attribute] / self.deviations[labels, attribute][:, None]
+        change, surer = np.moveaxis(np.linalg.solve(cost, np.stack([own, evidence], 2)), 2, 0)
+        surer = surer * (self.evidence * np.maximum(ENOUGH_EVIDENCE - found[:, count], 0) / left)[:, None]
+        position = (found[:, attribute] - self.averages[labels, attribute]) / self.deviations[labels, attribute]
+        gain = (change * own).sum(1)
+        length = ((wanted - position) / left - (surer * own).sum(1)) * np.where(gain > FLATTEST, 1, 0)
+        step: Doubles = surer + change * (length / np.maximum(gain, FLATTEST))[:, None]
+        return step
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """The content of a directions.json: the directions, and the field that they follow."""
+
+    directions: tuple[Direction, ...]
+    field: Field
+
+    def find(self, name: str, label: int | None) -> Direction:
+        """The direction with this name, or with a beginning of it that fits no other one; capitals don't matter.
+
+        Args:
+            name: the name.
+            label: the class that it shall be for; None for any.
+
+        Raises:
+            UsageError: there is none, or several fit.
+        """
+        if not isinstance(name, str):
+            raise UsageError(f"expected the name of a direction, got {shown(name)}")
+        usable = [item for item in self.directions if label is None or item.labels is None or label in item.labels]
+        wanted = " ".join(name.lower().replace("-", " ").replace("_", " ").split())
+        fitting = [item for item in usable if wanted and item.name.startswith(wanted)]
+        exact = [item for item in fitting if item.name == wanted]
+        if len(exact or fitting) != 1:
+            known = ", ".join(dict.fromkeys(item.name for item in usable)) or "none"
+            where = "" if label is None else f" for the class {label}"
+            raise UsageError(f"expected a direction{where} ({known}), got {shown(name)}")
+        return (exact or fitting)[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of a directions.json. `parse` gives numbers that differ by rounding to 16 bits."""
+        field = self.field
+        rows, columns = np.tril_indices(field.middles.shape[1])
+        names = ("averages", "deviations", "lowest", "highest")
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "dimensions": field.middles.shape[1],
+            "attributes": list(field.attributes),
+            "classes": len(field.middles),
+            "hidden": len(field.weights[1]),
+            "network": [_packed(values) for values in field.weights],
+            "weights": {"held": field.holding.tolist(), "radius": field.radius, "evidence": field.evidence},
+            "middles": _packed(field.middles),
+            "precisions": _packed(field.precisions[:, rows, columns]),
+            **{name: _packed(getattr(field, name)) for name in names},
+            "directions": [direction.to_json() for direction in self.directions],
+        }
+
+    @classmethod
+    def parse(
+        cls, text: str | bytes, where: str = DIRECTIONS_FILE, dimensions: int | None = None, classes: int | None = None
+    ) -> Directions:
+        """Reads the text of a directions.json.
+
+        Args:
+            text: the content of the file.
+            where: the file's name, for errors.
+            dimensions: the number of latent dimensions that it must have; None for any.
+            classes: the number of the model's classes, 0 for none; None for any.
+
+        Raises:
+            ModelError: the text is not that of directions; names the key, what was expected and what was found.
+        """
+        root = Json.parse(text, where, ModelError, ADVICE)
+        root["schema_version"].whole(SCHEMA_VERSION, SCHEMA_VERSION)
+        low, high = (1, MOST_OUTPUTS) if dimensions is None else (dimensions, dimensions)
+        width, hidden = root["dimensions"].whole(low, high), root["hidden"].whole(1, MOST_OUTPUTS)
+        groups = root["classes"].whole(1, MOST_OUTPUTS)
+        attributes = root["attributes"].items(Json.text)
+        count = len(attributes)
+        if not 1 <= count <= MOST_OUTPUTS or len(set(attributes)) < count:
+            raise root["attributes"].wrong("names of attributes, each once")
+        shapes = ((hidden, width), (hidden,), (hidden, hidden), (hidden,), (count + groups, hidden), (count + groups,))
+        network = root["network"].items(lambda node: node)
+        if len(network) != len(shapes):
+            raise root["network"].wrong(f"{len(shapes)} arrays")
+        rows, columns = np.tril_indices(width)
+        lower = _unpacked(root["precisions"], groups, len(rows))
+        precisions = np.zeros((groups, width, width))
+        precisions[:, rows, columns] = precisions[:, columns, rows] = lower
+        if np.linalg.eigvalsh(precisions).min() <= 0:
+            raise root["precisions"].wrong("inverse covariances, which are positive")
+        names = ("averages", "deviations", "lowest", "highest")
+        tables = {name: _unpacked(root[name], groups, count) for name in names}
+        if not (tables["deviations"] > 0).all():
+            raise root["deviations"].wrong("standard deviations above 0")
+        weights = root["weights"]
+        holding = np.array(weights["held"].items(lambda node: node.number(0)))
+        if len(holding) != count:
+            raise weights["held"].wrong(f"{count} numbers")
+        field = Field(
+            attributes=attributes,
+            weights=tuple(_unpacked(node, *shape) for node, shape in zip(network, shapes, strict=True)),
+            holding=holding,
+            radius=weights["radius"].number(0),
+            evidence=weights["evidence"].number(0),
+            middles=_unpacked(root["middles"], groups, width),
+            precisions=precisions,
+            **tables,
+        )
+        found = root["directions"].items(lambda node: _direction(node, attributes, groups))
+        labelled = any(effect.label is not None for item in found for effect in item.effects)
+        if classes is not None and labelled and classes != groups:
+            raise root["classes"].wrong(f"the {classes} classes of the model")
+        return cls(found, field)
+
+
+def check_position(position: ArrayLike, shape: tuple[int, ...]) -> Doubles:
+    """Checks positions, and returns them as float64 of this shape.
+
+    Raises:
+        InputError: they are not finite numbers, or don't fit the shape.
+    """
+    try:
+        values = np.asarray(position, np.float64)
+        positions = np.broadcast_to(values, shape)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"expected one position or an array of shape {list(shape)}, got {shown(position)}"
+        ) from error
+    if not np.isfinite(positions).all():
+        raise InputError("expected finite positions, got NaN or infinity")
+    return positions
+
+
+def _direction(node: Json, attributes: tuple[str, ...], groups: int) -> Direction:
+    labels: tuple[int | None, ...] = (None,)
+    if node["labels"].value is not None:
+        labels = node["labels"].items(lambda label: label.whole(0, groups - 1))
+    columns = (
+        node["reached"].items(Json.number),
+        node["others"].items(lambda value: value.number(0)),
+        node["moved_most"].items(lambda value: value.one_of(*attributes)),
+        node["kept"].items(lambda value: None if value.value is None else value.number(0, 1)),
+        node["monotone"].items(lambda value: value.number(-1, 1)),
+    )
+    if any(len(column) != len(labels) for column in columns):
+        raise node.wrong(f"{len(labels)} effects of each kind")
+    effects = tuple(Effect(*row) for row in zip(labels, *columns, strict=True))
+    return Direction(node["name"].text(), node["attribute"].one_of(*attributes), effects)
+
+
+def _packed(values: Doubles) -> dict[str, Any]:
+    """Numbers as int16 multiples of a step, little-endian in base64."""
+    step = float(f"{max(float(np.abs(values).max()), 1e-9) / LARGEST_STEP:.6g}")
+    step *= 1 + 1e-5  # so that rounding the step leaves the largest number in range
+    whole = np.rint(values / step).astype("<i2")
+    return {"step": step, "values": base64.b64encode(np.ascontiguousarray(whole).tobytes()).decode()}
+
+
+def _unpacked(node: Json, *shape: int) -> Doubles:
+    if 3 * 2 * math.prod(shape) > 4 * len(node["values"].text()):  # before memory is asked for
+        raise node["values"].wrong(f"base64 of int16 {list(shape)}")
+    values: Doubles = node["values"].decoded("int16", *shape) * node["step"].number(0)
+    values.flags.writeable = False
+    return values

@@ -211,8 +211,10 @@ def saved(pictures: Pictures, path: Any, **options: Any) -> None:
 GOOD: dict[str, list[Any]] = {
     "seed": [0, 7, None], "n": [1, 3, 70], "start": [0, 40], "prior": ["normal", "fitted"], "label": ["blob", 1, None],
     "temperature": [1.0, 0.5], "detail": [True, False, None], "chunk": [32], "dtype": ["uint8"], "count": [1, 3],
-    "images": ["p.png"], "latents": [np.zeros((2, 12))], "noise": [np.zeros(5), None], "steps": [2, 5], "span": [2.5],
-    "dimensions": ["z5", None], "around": [np.zeros(12)], "a": [np.zeros(12)], "b": [np.ones(12)], "method": ["slerp"],
+    "images": ["p.png"], "latents": [np.zeros((2, 12))], "noise": [np.zeros(5), None], "steps": [2, 5],
+    "span": [2.5, None], "dimensions": ["z5", None], "around": [np.zeros(12), "typical", "centre", None],
+    "a": [np.zeros(12)], "b": [np.ones(12)], "method": ["slerp", "likely"],
+    "spacing": ["seen", "latent", None], "fade": [True, False], "index": [-1, 1],
     "invert": ["auto"], "trim": [True], "columns": [3, None], "scale": [2, None], "path": ["out.png", "out.npz"],
     "blocks": [2], "stream": [1], "width": [5], "gap": [1], "background": [9],
     "grid_images": [np.zeros((2, 1, 4, 4), "u1")],
@@ -240,8 +242,11 @@ CALLS: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {
     "reconstruct": (lambda **o: world().vae.reconstruct(**o), ("images", "noise", "detail", "invert", "trim")),
     "losses": (lambda **o: world().vae.losses(**o), ("images", "invert", "trim")),
     "traverse": (lambda **o: world().vae.traverse(**o),
-                 ("dimensions", "around", "span", "steps", "noise", "detail")),
-    "interpolate": (lambda **o: world().vae.interpolate(**o), ("a", "b", "steps", "method", "noise", "detail")),
+                 ("dimensions", "around", "span", "steps", "spacing", "noise", "detail", "fade")),
+    "interpolate": (lambda **o: world().vae.interpolate(**o), ("a", "b", "steps", "method", "noise", "detail", "fade")),
+    "log_density": (lambda latents, index: world().vae.fitted_prior().log_density(latents, index),
+                    ("latents", "index")),
+    "medoid": (lambda index: world().vae.fitted_prior().medoid(index), ("index",)),
     "open": (lambda name: world().vae.open(name), ("name",)),
     "Pictures": (lambda picture_images, picture_latents, columns, scale: (
         lambda pictures: (repr(pictures), pictures.grid(columns, 1 if scale is None else scale), pictures.to_pil()))(
@@ -308,13 +313,12 @@ WORDS = [
     "samples.npz", "latents.npz", "latents.npy", "latents.json", "note.png", "/dev/null", ".", "..", "none/x.png",
     "o.png",
     "o.webp", "o.gif", "o.apng", "o.npy", "o.npz", "o.json", "o/", "o.txt", "normal", "fitted", "uint8", "float32",
-    "png",
+    "png", "o.mp4", "likely", "centre", "seen", "shade",
     "npz", "yes", "auto", "slerp", "cpu", "cuda", "AzureExecutionProvider", "é", "\udcff", "~", "${HOME}", "%s", "{0}",
 ]  # fmt: skip
 """Words of a command line. None of them alone asks for work that takes long."""
-COMMANDS = ("sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "info", "verify", "models",
-            "install",
-            "repeat", "kit")  # fmt: skip
+COMMANDS = ("sample", "traverse", "interpolate", "reconstruct", "encode", "decode", "directions", "info", "verify",
+            "models", "install", "repeat", "kit")  # fmt: skip
 """All commands of vae-gen but play, which waits, and bench, which measures."""
 
 

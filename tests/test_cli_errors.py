@@ -196,7 +196,7 @@ COMMANDS: list[tuple[str, int, str]] = [
     ("traverse --seed 1 --around centre", 2, "expected one centre, got --around and --seed; leave one out"),
     ("traverse --image plain.png --around typical", 2, "expected one centre, got --around and --image; leave one out"),
     ("traverse --image plain.png --label blob", 2,
-     "--label only applies to the picture of a --seed, or a typical latent; leave it out"),
+     "--label only applies to the picture of a --seed, a typical latent, or directions; leave it out"),
     ("traverse --around middle", 2, invalid("--around", "expected typical or centre, got middle")),
     ("traverse --spacing even", 2, invalid("--spacing", "expected seen or latent, got even")),
     ("interpolate", 2,

@@ -101,7 +101,7 @@ def holds(sheet: np.ndarray, picture: np.ndarray) -> bool:
         ("sample --temperature -1", "expected a temperature from 0 to 100, got -1.0"),
         ("sample --temperature nan", "expected a temperature from 0 to 100, got nan"),
         ("traverse --label blob --around centre",
-         "--label only applies to the picture of a --seed, or a typical latent; leave it out"),
+         "--label only applies to the picture of a --seed, a typical latent, or directions; leave it out"),
         ("traverse --prior fitted", "--prior only applies to the picture of a --seed; leave it out"),
         ("interpolate --latents l.npy --temperature 0.5",
          "--temperature only applies to pictures of a --seed or a --label; leave it out"),

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from cli_runner import Command
-from vae_gen import VAE, Posterior, to_grey_levels
+from vae_gen import VAE, ImageSpec, Posterior, to_grey_levels
 from vae_gen.internal.losses import losses_of
+from vae_gen_cli.output import moving_scale
 from vae_gen_cli.sheets import cards, shortened, table
 
 SIDE, GAP = 28, 2
@@ -167,6 +168,11 @@ def test_an_animation_is_large_fast_and_shows_its_values(cli: Command, line: str
     below = [frame[-45:] for frame in found]  # two lines of text
     assert (below[0] != below[1]).any()
     assert (below[0] > 128).mean() > 0.8
+
+
+def test_the_default_scale_depends_on_the_size_of_the_pictures() -> None:
+    for height, rows, scale in ((28, 1, 10), (28, 3, 4), (8, 1, 35), (128, 1, 3), (128, 3, 1), (4, 1, 64)):
+        assert moving_scale(ImageSpec(1, height, height), rows) == scale
 
 
 def test_an_animation_has_enough_frames_by_default(cli: Command) -> None:

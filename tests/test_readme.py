@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,16 @@ def test_the_command_of_the_traversal_makes_its_picture(cli: Command) -> None:
     made, shown = levels(Path("traversal.png")), levels(ROOT / "docs" / "traversal.png")
     assert made.shape == shown.shape
     assert np.abs(made - shown).mean() < 1  # a grey level, or the last digit of a value, may differ on a processor
+
+
+def test_the_command_of_the_directions_makes_their_picture(cli: Command) -> None:
+    page = (ROOT / "docs" / "how-to" / "directions.md").read_text("utf-8")
+    (line,) = re.findall(r"^vae-gen (traverse .*)$", page, re.MULTILINE)
+    assert "](../directions.png)" in page
+    cli.succeed(*shlex.split(line), model=find_model())
+    made, shown = levels(Path("directions.png")), levels(ROOT / "docs" / "directions.png")
+    assert made.shape == shown.shape
+    assert np.abs(made - shown).mean() < 1
 
 
 def test_the_command_of_the_morph_makes_its_animation() -> None:

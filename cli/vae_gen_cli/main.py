@@ -29,6 +29,7 @@ COMMANDS = {
     "reconstruct": "Show pictures above their reconstructions.",
     "encode": "Turn pictures into latents.",
     "decode": "Turn latents into pictures.",
+    "directions": "List the directions, each of which changes one attribute.",
     "info": "Describe the model.",
     "verify": "Check the model's files and its results on this machine.",
     "models": "List the models that --model finds by their names.",
@@ -53,6 +54,7 @@ EXAMPLES = {
         "vae-gen traverse",
         "vae-gen traverse --dim z5,z2 --seed 7",
         "vae-gen traverse --dim 3 --label sneaker -o dimension.gif",
+        'vae-gen traverse --along "sleeve length" --label pullover --seed 7 --steps 7',
     ),
     "interpolate": (
         "vae-gen interpolate --seed 1 --seed 2 --seed 3 --loop -o way.gif",
@@ -62,6 +64,7 @@ EXAMPLES = {
     "reconstruct": ("vae-gen reconstruct shirt.jpg shoe.png", "vae-gen reconstruct shoe.png --no-detail -o shoe-again.png"),
     "encode": ("vae-gen encode shirt.jpg shoe.png -o latents.npz", "vae-gen encode shirt.jpg -o - | vae-gen decode -"),
     "decode": ("vae-gen decode latents.npz -o pictures/", "vae-gen decode latents.npz --no-detail"),
+    "directions": ("vae-gen directions", "vae-gen directions --label pullover", "vae-gen directions --json"),
     "info": ("vae-gen info", "vae-gen info --json"),
     "verify": ("vae-gen verify", "vae-gen verify --model my-model"),
     "models": ("vae-gen models", "vae-gen models --json"),

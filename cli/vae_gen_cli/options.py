@@ -52,6 +52,20 @@ def complete_label(ctx: typer.Context) -> list[str]:
     return [word for word in dict.fromkeys(words) if words.count(word) == 1 or word in whole]
 
 
+def complete_direction(ctx: typer.Context) -> list[str]:
+    """The names of the directions of the chosen model, for shell completion."""
+    from vae_gen import ModelFolder, VaeGenError, find_model
+
+    model = ctx.params.get("model")
+    if model is not None and model.startswith("hf:"):
+        return []  # to ask the Hub would take seconds
+    try:
+        found = ModelFolder.open(find_model(model)).read_directions()
+    except VaeGenError:
+        return []
+    return [] if found is None else [direction.name for direction in found.directions]
+
+
 def complete_provider() -> list[str]:
     """The short names of ONNX Runtime's execution providers, for shell completion."""
     from vae_gen.internal.model import PROVIDERS

@@ -21,6 +21,7 @@ import typer
 
 from vae_gen import ModelError, UsageError, __version__
 from vae_gen.internal.command import standard_output
+from vae_gen.internal.manifest import DIRECTIONS_FILE
 
 from .options import refuse_idle
 
@@ -46,7 +47,8 @@ STEPS, MOVING_STEPS = 11, 45
 SHEET_SCALE = 3
 MOVING_HEIGHT = 280
 """The pictures of an animation are at least so many pixels high together, if no scale is given."""
-LEAST_MOVING_SCALE = 4
+LEAST_MOVING_HEIGHT = 112
+"""Each of the pictures is at least so high, also if they stand in several rows."""
 STANDARD_OUTPUT = "-"
 
 MAX_PICTURES = 10_000
@@ -83,13 +85,16 @@ def model_facts(manifest: Manifest) -> dict[str, str]:
     """The name and version of a model, and the SHA-256 of each graph that a picture may depend on.
 
     `sha256` is that of `decoder.onnx` and counts for every picture. `latents_sha256` counts for pictures of the fitted
-    prior, and `detail_sha256` for pictures that the detail stage made.
+    prior, `detail_sha256` for pictures that the detail stage made, and `directions_sha256` for traversals along
+    directions.
     """
     facts = {"name": manifest.name, "version": manifest.version, "sha256": manifest.fingerprint}
     if manifest.has_fitted_prior:
         facts["latents_sha256"] = manifest.graphs["latents"].sha256
     if manifest.detail is not None:
         facts["detail_sha256"] = manifest.graphs["detail"].sha256
+    if DIRECTIONS_FILE in manifest.other_files:
+        facts["directions_sha256"] = manifest.other_files[DIRECTIONS_FILE][0]
     return facts
 
 
@@ -122,7 +127,8 @@ def check_model(
     if not differing:
         return True
     key = differing[0]
-    found = f"SHA-256 {present[key][:12]}…" if key in present else f"no {key.replace('_sha256', '.onnx')}"
+    file = DIRECTIONS_FILE if key == "directions_sha256" else key.replace("_sha256", ".onnx")
+    found = f"SHA-256 {present[key][:12]}…" if key in present else f"no {file}"
     name, version, sha256 = (excerpt(made_with.get(one, "?")) for one in ("name", "version", key))
     was = f"{name} {version} (SHA-256 {sha256[:12]}…)"
     now = f"{manifest.name} {manifest.version} ({found})"
@@ -328,7 +334,7 @@ def is_animation(context: typer.Context, target: Target, animate: bool) -> bool:
 
 def moving_scale(image: ImageSpec, rows: int) -> int:
     """By how much an animation enlarges pictures that stand in so many rows, so that it is large enough to show."""
-    return min(64, max(LEAST_MOVING_SCALE, -(-MOVING_HEIGHT // (image.height * rows))))
+    return min(64, max(-(-LEAST_MOVING_HEIGHT // image.height), -(-MOVING_HEIGHT // (image.height * rows))))
 
 
 # Pictures as bytes.

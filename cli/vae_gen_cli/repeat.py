@@ -133,7 +133,7 @@ def _checked(context: typer.Context, name: str, recorded: dict[str, Json]) -> di
     """
     root: Any = context.find_root().command
     command = root.get_command(context, name)
-    nullable = ("label", "dimension", "seed", "around", "span") if name == "traverse" else ("label",)
+    nullable = ("label", "dimension", "along", "seed", "around", "span") if name == "traverse" else ("label",)
     values: dict[str, Any] = {}
     for param in command.params:
         node = recorded.get(param.name)
@@ -170,10 +170,13 @@ def _check_model(note: Json, values: dict[str, Any], manifest: Manifest, anyway:
         ModelError: one of them differs, and `--anyway` was not given.
     """
     uses_prior = values["prior"] == "fitted" or values.get("around") == "typical" or values.get("method") == "likely"
-    if values.get("spacing") is not None and values.get("span") is None and manifest.has_fitted_prior:
+    if values.get("along"):  # their values are recorded as spacing "latent", which is the only one along directions
+        values["spacing"] = None
+    elif values.get("spacing") is not None and values.get("span") is None and manifest.has_fitted_prior:
         uses_prior = True  # its likely range was shown
     keys = ["sha256", *(["latents_sha256"] if uses_prior else [])]
     keys += ["detail_sha256"] if values["detail"] else []
+    keys += ["directions_sha256"] if values.get("along") else []
     made_with = {key: note["model"][key].text() for key in ("name", "version", *keys)}
     return out.check_model(note.where, made_with, manifest, keys, anyway, console)
 

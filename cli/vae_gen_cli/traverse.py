@@ -14,14 +14,16 @@ from . import options
 from . import output as out
 
 RECORDED = (
-    "dimension", "around", "span", "spacing", "steps", "seed", "start", "scale", "animate", "fps", "values", "prior",
-    "label", "temperature", "detail", "fade",
+    "dimension", "along", "around", "span", "spacing", "steps", "seed", "start", "scale", "animate", "fps", "values",
+    "prior", "label", "temperature", "detail", "fade",
 )  # fmt: skip
 """The parameters that a PNG records, and that `repeat` gives back to this command."""
-LEGACY = {"around": "centre", "spacing": "latent", "values": False, "fade": False}
+LEGACY = {"along": None, "around": "centre", "spacing": "latent", "values": False, "fade": False}
 """The values of parameters that PNGs of earlier versions do not record, because there were no others."""
 
 LARGEST_SPAN = 100
+SPAN_ALONG = 1.5
+"""The span along directions if none is given, in standard deviations of the attribute within the class."""
 CARD_COLUMNS = 4
 """How many dimensions stand side by side in an animation."""
 
@@ -35,6 +37,15 @@ def traverse(
             help="The dimensions to change, such as 5, z5 or 1,2; each has a row.",
         ),
     ] = ["all"],  # noqa: B006 - Typer copies it
+    along: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--along", metavar="NAME", rich_help_panel=options.MAKE, show_default=False,
+            autocompletion=options.complete_direction,
+            help="Go along a direction of the model instead of a dimension, such as \"sleeve length\": its name, or a "
+                 "beginning that fits no other one. Repeat the option for more rows. `vae-gen directions` lists them.",
+        ),
+    ] = None,
     around: Annotated[
         Literal["typical", "centre"] | None,
         typer.Option(
@@ -68,9 +79,9 @@ def traverse(
         float | None,
         typer.Option(
             "--span", metavar="X", rich_help_panel=options.MAKE,
-            show_default="what the fitted prior finds likely; 2.5 without one",
+            show_default="what the fitted prior finds likely; 2.5 without one; 1.5 with --along",
             help="How far the values go. From 1 on: standard deviations of the prior to either side. Below 1: the "
-                 "central share of the prior.",
+                 "central share of the prior. With --along: standard deviations of the attribute within the class.",
         ),
     ] = None,
     spacing: Annotated[
@@ -102,8 +113,9 @@ def traverse(
 ) -> None:
     """Show what each latent dimension changes.
 
-    Each row changes one dimension of a latent and keeps the others. Rows are ordered by the information in their
-    dimensions, in nats of KL. An animation shows the rows side by side and goes through the values there and back.
+    Each row changes one dimension of a latent and keeps the others, or goes along a direction in which one attribute of
+    the picture changes. Dimensions are ordered by their information, in nats of KL. An animation shows the rows side by
+    side and goes through the values there and back.
     """
     console = out.Console(as_json, quiet)
     stem = "traversal" if seed is None else f"traversal-{seed}"
@@ -120,11 +132,15 @@ def traverse(
     if seed is None:
         for option in ("--start", "--prior", "--temperature"):
             options.refuse_idle(context, option, "the picture of a --seed")
-        if image is not None or around == "centre":
-            options.refuse_idle(context, "--label", "the picture of a --seed, or a typical latent")
+        if (image is not None or around == "centre") and not along:
+            options.refuse_idle(context, "--label", "the picture of a --seed, a typical latent, or directions")
     if image is None:
         for option in ("--invert", "--trim"):
             options.refuse_idle(context, option, "the picture of an --image")
+    if along:
+        if dimension != ["all"]:
+            raise UsageError("expected rows of one kind, got --along and --dim; leave one out")
+        options.refuse_idle(context, "--spacing", "rows of dimensions, not to those of --along")
     if span is not None and span > LARGEST_SPAN:
         raise UsageError(f"expected a span of at most {LARGEST_SPAN} standard deviations, got {span:g}")
 
@@ -134,24 +150,27 @@ def traverse(
     from vae_gen.internal.paths import read_dimensions
 
     from . import sheets
+    from .directions import find_directions, traverse_along
     from .inputs import read_one_latent
 
     vae = options.load(model, threads, provider)
     latent = vae.manifest.latent
     choice = resolve_choice(vae.manifest, prior, label, temperature, detail)
-    rows = read_dimensions(",".join(dimension), latent)
+    rows = () if along else read_dimensions(",".join(dimension), latent)
+    number = len(along or rows)
     if seed is None and image is None:
         around = around or ("typical" if vae.manifest.has_fitted_prior else "centre")
     steps = steps or (out.MOVING_STEPS if animate else out.STEPS)
     if scale is None:
-        scale = out.moving_scale(vae.manifest.image, -(-len(rows) // CARD_COLUMNS)) if animate else out.SHEET_SCALE
+        scale = out.moving_scale(vae.manifest.image, -(-number // CARD_COLUMNS)) if animate else out.SHEET_SCALE
     if target.format != "npy":
-        out.check_size(len(rows) * steps, vae.manifest.image, scale)
+        out.check_size(number * steps, vae.manifest.image, scale)
     choices = {
-        "dimension": None if rows == latent.order else rows[0] if len(rows) == 1 else rows,
+        "dimension": None if along or rows == latent.order else rows[0] if len(rows) == 1 else rows,
+        "along": along,
         "around": around,
-        "span": span,
-        "spacing": spacing or ("seen" if span is None else "latent"),
+        "span": SPAN_ALONG if along and span is None else span,
+        "spacing": spacing or ("seen" if span is None and not along else "latent"),
         "steps": steps,
         "seed": None if seed is None else str(seed),
         "start": str(start),
@@ -171,23 +190,26 @@ def traverse(
             centre = sample.latents[0]
         elif around == "typical" and choice.label is not None:
             centre = vae.fitted_prior().medoid(choice.label)
-        made = vae.traverse(
-            rows,
-            around=around if centre is None else centre,
-            span=span,
-            steps=steps,
-            spacing=spacing,
-            noise=None if sample is None else sample.noise,
-            detail=choice.detail,
-            fade=fade,
-        )
+        base = vae._traversal_base(around if centre is None else centre)
+        noise = None if sample is None else sample.noise
+        if along:
+            label_of_base = choice.label
+            if label_of_base is None and sample is not None and sample.labels is not None:
+                label_of_base = int(sample.labels[0])
+            found = find_directions(vae, along, base, label_of_base)
+            labels = choices["along"] = list(found.names)
+            made = traverse_along(vae, found, base, choices["span"], steps, noise, choice.detail, fade)
+        else:
+            labels = [f"z{row}  {latent.kl_nats[row]:.2f} nats" for row in rows]
+            made = vae.traverse(
+                rows, around=base, span=span, steps=steps, spacing=spacing, noise=noise, detail=choice.detail, fade=fade
+            )
         pictures = made.grey_levels()  # [rows, steps, channels, height, width]
-        labels = [f"z{row}  {latent.kl_nats[row]:.2f} nats" for row in rows]
         texts = [[f"{value + 0.0:.2f}" for value in row] for row in made.values.tolist()]  # + 0.0 makes −0 a 0
         if not animate:
             drawn = (
                 sheets.table(pictures, labels, texts[0], scale)
-                if choices["spacing"] == "latent" and span is not None
+                if choices["spacing"] == "latent" and choices["span"] is not None
                 else sheets.table_with_values(pictures, labels, texts, scale)
             )
             frames = out.Frames.still(drawn)
@@ -207,6 +229,7 @@ def traverse(
         sheets.preview(frames)
 
     what = "all dimensions" if rows == latent.order else f"dimension{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
+    what = ", ".join(labels) if along else what
     where = image or ("the prior's centre" if around == "centre" else "a typical latent")
     if seed is not None:
         where = f"seed {seed}{options.unusual(choice, vae.manifest)}"

@@ -112,6 +112,19 @@ def read_spacing(spacing: str | None, default: str) -> str:
     return spacing
 
 
+def check_span(span: float, expected: str = "span above 0, in standard deviations of the attribute") -> float:
+    """Checks how far a traversal goes, and returns it.
+
+    Raises:
+        UsageError: it is not positive and finite.
+    """
+    number = as_real(span)
+    if number is None or not 0 < number < LARGEST_LATENT:
+        found = f"a {type(span).__name__}" if number is None else shown(span)
+        raise UsageError(f"expected a {expected}, got {found}")
+    return number
+
+
 def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     """The values that a dimension takes in a traversal, ascending and symmetric about 0, float32 [steps].
 
@@ -127,11 +140,8 @@ def traversal_values(span: float, steps: int) -> NDArray[np.float32]:
     >>> traversal_values(2, 5).tolist()
     [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
-    number = as_real(span)
-    if number is None or not 0 < number < LARGEST_LATENT:
-        found = f"a {type(span).__name__}" if number is None else shown(span)
-        raise UsageError(f"expected a span above 0 (below 1 a share of the prior, else deviations), got {found}")
-    span, steps = number, whole("steps", steps, 2, MOST_STEPS)
+    span = check_span(span, "span above 0 (below 1 a share of the prior, else deviations)")
+    steps = whole("steps", steps, 2, MOST_STEPS)
     if span >= 1:
         return np.linspace(-span, span, steps).astype(np.float32)
     shares = np.linspace((1 - span) / 2, (1 + span) / 2, steps)

@@ -7,6 +7,7 @@ import { word } from "./words.js";
 
 const MEMORY = "vae-gen lesson"; // what the browser remembers: the step at which the lesson was left
 const CLOUD = 8; // decodings of one posterior, and samples of each prior
+const ALONG = [-1.5, -1, -0.5, 0, 0.5, 1, 1.5]; // positions along a direction
 const SPAN = 3; // the largest number that the drawing shows, in standard deviations of the prior
 const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
 
@@ -364,9 +365,10 @@ export class Lesson {
         text: () => [
           "No single number means “wider” or “brighter”. But along some ways through the space of latents one thing changes that " +
             "one can name, while the rest nearly stays. Such a way is a [direction]; it was found and measured after the training.",
-          "Its unit is the [standard deviation] of what it changes. Move along one, and watch how many bars move together.",
+          "Its unit is the [standard deviation] of what it changes, within the pictures of one kind. Move along one, and watch how many " +
+            "bars move together.",
         ],
-        show: () => this.showDirection(),
+        show: (newest) => this.showDirection(newest),
       },
       {
         title: "a map of all latents",
@@ -468,19 +470,40 @@ export class Lesson {
     await draw();
   }
 
-  showDirection() {
+  async showDirection(newest) {
     this.clouded = 0;
     const mean = Array.from(this.posterior.mean);
     this.page.take(mean, "the latent of the lesson's picture");
     this.moved(this.page.now);
-    const select = element("select", { ariaLabel: "The direction" }, ...this.directions.map(({ name }) => new Option(name)));
+    const positions = await newest(this.vae.attributes(mean)); // of the directions that the picture's class has
+    if (!positions) return;
+    const names = Object.keys(positions);
+    const select = element("select", { ariaLabel: "The direction" }, ...names.map((name) => new Option(name)));
+    select.value = names.find((name) => name.includes(" ")) ?? names[0]; // such as "sleeve length", which is of the class alone
     const along = latest(async () => {
-      const moved = await this.vae.move(Float32Array.from(mean), select.value, input.valueAsNumber);
-      this.page.take(Array.from(moved), `moved along ${select.value}`);
+      const latent = await newest(this.vae.move(mean, select.value, input.valueAsNumber));
+      if (latent) this.page.take(Array.from(latent), `the lesson's picture with another ${select.value}`);
     });
-    const range = this.range("standard deviations", { min: -2, max: 2, step: 0.1, value: 0 }, () => this.guarded(along));
-    const input = range.querySelector("input");
-    select.addEventListener("change", () => this.guarded(along));
-    this.figure.replaceChildren(select, range);
+    const range = this.range("standard deviations from the average of its class:", { min: -2, max: 2, step: 0.1 }, () => this.guarded(along));
+    const [input, output] = ["input", "output"].map((name) => range.querySelector(name));
+    const begin = () => {
+      input.value = positions[select.value];
+      output.textContent = decimal(input.valueAsNumber);
+      this.page.take(mean, "the latent of the lesson's picture");
+    };
+    const strip = element("div");
+    const draw = async () => {
+      const { value: name } = select;
+      const latents = await newest(Promise.all(ALONG.map((position) => this.vae.move(mean, name, position))));
+      const made = latents && await newest(pictures(this.vae, latents));
+      if (made) strip.replaceChildren(this.row(`${name}, from −1.5 to 1.5`, made, latents, `the lesson's picture with another ${name}`));
+    };
+    select.addEventListener("change", () => {
+      begin();
+      this.guarded(draw);
+    });
+    begin();
+    this.figure.replaceChildren(select, strip, range);
+    await draw();
   }
 }

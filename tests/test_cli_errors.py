@@ -197,6 +197,8 @@ COMMANDS: list[tuple[str, int, str]] = [
     ("traverse --image plain.png --around typical", 2, "expected one centre, got --around and --image; leave one out"),
     ("traverse --image plain.png --label blob", 2,
      "--label only applies to the picture of a --seed, a typical latent, or directions; leave it out"),
+    ("traverse --no-fade", 2, "--fade only applies to pictures with details; leave it out"),
+    ("interpolate --seed 1 --seed 2 --fade", 2, "--fade only applies to pictures with details; leave it out"),
     ("traverse --around middle", 2, invalid("--around", "expected typical or centre, got middle")),
     ("traverse --spacing even", 2, invalid("--spacing", "expected seen or latent, got even")),
     ("interpolate", 2,

@@ -77,8 +77,11 @@ def test_a_traversal_has_a_row_for_each_dimension_ordered_by_kl(cli: Command, mo
 
 
 def test_a_sheet_of_given_values_around_the_centre_has_them_above_its_columns(cli: Command, model: VAE) -> None:
-    outcome = cli.succeed("traverse", "--steps", "5", "--around", "centre", "--span", "2.5", "--no-fade")
+    outcome = cli.succeed("traverse", "--steps", "5", "--around", "centre", "--span", "2.5", "--json")
     assert outcome.err == "all dimensions in 5 steps around the prior's centre → traversal.png\n"
+    rows = json.loads(outcome.out)["rows"]
+    assert [row["name"] for row in rows] == [f"z{at}" for at in model.manifest.latent.order]
+    assert all(row["values"] == [-2.5, -1.25, 0, 1.25, 2.5] for row in rows)
     (sheet,) = frames("traversal.png")
     made = to_grey_levels(model.traverse(around="centre", span=2.5, steps=5).images)
     for row in (0, 5, 11):
@@ -217,7 +220,7 @@ def test_an_array_has_the_pictures_of_the_sheet(cli: Command, model: VAE) -> Non
 
 
 def test_a_traversal_goes_around_the_medoid_of_a_class(cli: Command, model: VAE) -> None:
-    outcome = cli.succeed("traverse", "--label", "other", "--steps", "3", "-o", "a.npy", "--no-fade")
+    outcome = cli.succeed("traverse", "--label", "other", "--steps", "3", "-o", "a.npy")
     assert outcome.err == "all dimensions in 3 steps around a typical latent of other blob → a.npy\n"
     made = model.traverse(around=model.fitted_prior().medoid(1), steps=3, detail=False)
     np.testing.assert_array_equal(np.load("a.npy"), made.grey_levels())
@@ -404,11 +407,10 @@ def test_a_morph_between_classes_goes_from_a_sample_of_one_to_a_sample_of_the_ot
     cli: Command, detailed_model_folder: Path, words: str, seeds: tuple[int, int], says: str
 ) -> None:
     line = (
-        "interpolate", *words.split(), "--start", "5", "--steps", "4", "--method", "linear", "--no-fade", "--json",
-        "-o", "a.png",
+        "interpolate", *words.split(), "--start", "5", "--steps", "4", "--method", "linear", "--json", "-o", "a.png",
     )  # fmt: skip
     for extra, folder in ((("--no-detail",), detailed_model_folder), ((), detailed_model_folder)):
-        outcome = cli.succeed(*line, *extra, model=folder)
+        outcome = cli.succeed(*line, *(extra or ["--no-fade"]), model=folder)
         assert outcome.err == f"{says}{', no details' if extra else ''} in 4 linear steps → a.png\n"
         document = json.loads(outcome.out)
         assert document["label"] == [0, 1]

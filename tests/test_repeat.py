@@ -39,7 +39,7 @@ REPEATABLE = [
     "interpolate --label blob --label other --seed 3 --seed 4 --animate -o a.png",
     "traverse --label other --dim 2 --spacing latent --steps 4 -o a.png",
     "traverse --around centre --span 2 --spacing seen --dim 2,3 --steps 4 --animate --no-values -o a.png",
-    "interpolate --seed 1 --seed 2 --method linear --no-fade --animate --no-values --steps 4 -o a.png",
+    "interpolate --seed 1 --seed 2 --method linear --animate --no-values --steps 4 -o a.png",
 ]
 
 

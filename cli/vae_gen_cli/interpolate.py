@@ -141,6 +141,8 @@ def interpolate(
     vae = options.load(model, threads, provider)
     resolved = [resolve_choice(vae.manifest, prior, one, temperature, detail) for _, one in pairs or [(0, None)]]
     choice = resolved[0]
+    if not choice.detail:
+        options.refuse_idle(context, "--fade", "pictures with details")
     between_classes = len(label or []) > 1
     vae.open(choice.decoder)
     ends: list[End] = []

@@ -156,6 +156,8 @@ def traverse(
     vae = options.load(model, threads, provider)
     latent = vae.manifest.latent
     choice = resolve_choice(vae.manifest, prior, label, temperature, detail)
+    if not choice.detail:
+        options.refuse_idle(context, "--fade", "pictures with details")
     rows = () if along else read_dimensions(",".join(dimension), latent)
     number = len(along or rows)
     if seed is None and image is None:
@@ -236,4 +238,8 @@ def traverse(
     elif choice.label is not None:
         where += f" of {vae.class_names[choice.label]}"
     console.message(f"{what} in {steps} steps around {where} → {target.name}")
-    console.result("traverse", vae.manifest, {**choices, **target.facts})
+    shown = [
+        {"name": name, "values": [round(value, 4) for value in row]}
+        for name, row in zip(labels if along else [f"z{row}" for row in rows], made.values.tolist(), strict=True)
+    ]
+    console.result("traverse", vae.manifest, {**choices, "rows": shown, **target.facts})

@@ -127,6 +127,7 @@ def test_six_steps_follow_one_picture_into_its_numbers_and_back(page: Watched) -
 def test_the_drawing_follows_the_sliders_of_the_page(page: Watched) -> None:
     before = page.picture(".machine .end:last-child canvas")
     first = page.page.evaluate("playground.vae.manifest.latent.order[0]")
+    page.page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     page.page.fill(f"#z{first}", "3")
     page.becomes("document.querySelector('.machine canvas').classList.contains('faded')")
     assert bars(page)[0] == 3

@@ -452,7 +452,8 @@ export class VAE {
 
 // Directions. The formulas are those of vae_gen's internal/directions.py, which explains them, in the same order.
 
-const STEPS = 8; // on the way to a position
+const STEPS = 12; // on the way to a position
+const LONGEST = 1.5; // step, in the metric of the class
 const LOWEST_SHARE = 0.2; // of an attribute's deviation over all pictures; in a class it counts with no less
 const ENOUGH_EVIDENCE = 0.5; // for the class, which a latent gathers on its way
 const FLATTEST = 1e-6; // where the attribute changes less than this with any movement, a latent stays
@@ -558,7 +559,9 @@ function stepOf(field, latent, group, attribute, wanted, left) {
   const [gain, push] = [dot(change, own), more * dot(surer, own)];
   const place = (outputs[attribute] - field.averages[group][attribute]) / deviations[attribute];
   const length = gain > FLATTEST ? ((wanted - place) / left - push) / gain : 0;
-  return change.map((value, at) => length * value + more * surer[at]);
+  const step = change.map((value, at) => length * value + more * surer[at]);
+  const far = Math.sqrt(dot(step, times(field.precisions[group], step)));
+  return step.map((value) => value * Math.min(1, LONGEST / Math.max(far, 1e-12)));
 }
 
 /** The solutions of matrix · x = b for several b, for a symmetric positive matrix, by its Cholesky factor. */

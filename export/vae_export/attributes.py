@@ -17,9 +17,10 @@ MEANINGS = {
     "height": "the number of rows that the object takes",
     "fullness": "the share of its box that the object fills",
     "balance": "where the middle of its mass lies, from the top of its box (0) to the bottom (1)",
+    "contrast": "how much brightness varies within the object, relative to its shade",
     "texture": "the mean change of brightness between neighbouring pixels of the object, relative to its shade",
     "symmetry": "the share of the object that it has in common with its mirror image",
-    "reach": "how far the outer fifths of its box reach down, from its top (0) to its bottom (1)",
+    "reach": "how far down the outer fifths of its box reach in the mean, from its top (0) to its bottom (1)",
     "arch": "how much higher its lower edge lies in the middle than at the sides, as a share of its height",
     "saturation": "how colourful the object is, from grey (0) to a pure colour (1)",
     "hue": "whether the object's colour is nearer to blue (below 0) or to red (above 0)",
@@ -62,16 +63,20 @@ def measure(images: NDArray[np.float32], background: tuple[float, ...] = (0.0,))
     across = (columns - left[:, None]) / width[:, None]  # the place of each column in the box, 0 … 1
     down = (rows - top[:, None]) / height[:, None]
     shade = (grey * part).sum((1, 2)) / mass
+    lowest = np.maximum.accumulate(part[:, ::-1], axis=1).sum(1)  # rows above each column's lower edge
+    sides = _zone(across, -1, SIDE) + _zone(across, 1 - SIDE, 2)
+    corners = [_mean_edge(lowest, _zone(across, *ends), in_columns) for ends in ((-1, 0.3), (0.7, 2))]
     found = {
         "shade": shade,
         "width": width,
         "height": height,
         "fullness": mass / (width * height),
         "balance": (part.sum(2) * down).sum(1) / mass,
+        "contrast": np.sqrt((((grey - shade[:, None, None]) ** 2) * part).sum((1, 2)) / mass) / np.maximum(shade, 0.05),
         "texture": _texture(grey / np.maximum(shade, 0.05)[:, None, None], part),
         "symmetry": 1 - np.abs(part - part[:, :, ::-1]).sum((1, 2)) / (2 * mass),
-        "reach": _reach(part, across, down),
-        "arch": _arch(part, across, in_columns, height),
+        "reach": (_mean_edge(lowest, sides, in_columns) - top) / height,
+        "arch": (np.maximum(*corners) - _mean_edge(lowest, _zone(across, 0.35, 0.65), in_columns)) / height,
     }
     if images.shape[1] == 3:
         brightest = np.maximum(images.max(1), 0.05)
@@ -88,26 +93,11 @@ def _texture(relative: Doubles, part: Doubles) -> Doubles:
     return texture
 
 
-def _reach(part: Doubles, across: Doubles, down: Doubles) -> Doubles:
-    """Twice the mean place of the mass in the two sides: for a side that is filled from the top on, where it ends."""
-    sides = part * (_zone(across, -1, SIDE) + _zone(across, 1 - SIDE, 2))[:, None]
-    in_rows = sides.sum(2)
-    reach: Doubles = 2 * (in_rows * down).sum(1) / np.maximum(in_rows.sum(1), 0.1)
-    return reach
-
-
-def _arch(part: Doubles, across: Doubles, in_columns: Doubles, height: Doubles) -> Doubles:
-    """The lower edge of the side that ends lower, below that of the middle third."""
-    lowest = np.maximum.accumulate(part[:, ::-1], axis=1).sum(1)  # rows from the top of the frame to the lower edge
-
-    def mean_edge(first: float, last: float) -> Doubles:
-        zone = _zone(across, first, last) * in_columns
-        edge: Doubles = (lowest * zone).sum(1) / np.maximum(zone.sum(1), 0.1)
-        return edge
-
-    sides = np.maximum(mean_edge(-1, 0.3), mean_edge(0.7, 2))
-    arch: Doubles = (sides - mean_edge(0.35, 0.65)) / height
-    return arch
+def _mean_edge(lowest: Doubles, zone: Doubles, in_columns: Doubles) -> Doubles:
+    """The mean of the columns' lower edges within a zone."""
+    share = zone * in_columns
+    edge: Doubles = (lowest * share).sum(1) / np.maximum(share.sum(1), 0.1)
+    return edge
 
 
 def _ramp(values: NDArray[np.floating], low: float, high: float) -> Doubles:

@@ -51,11 +51,11 @@ UPDATES = 2500
 LEARNING_RATES = 2e-2, 1e-2
 SEED = 7
 
-HELD = dict.fromkeys(("shade", "width", "height", "reach", "texture", "saturation", "hue"), 40.0)
+HELD = dict.fromkeys(("shade", "width", "height", "reach", "contrast", "saturation", "hue"), 40.0)
 """The weights of the attributes that stay while another one moves, in vᵀPv per squared standard deviation. These are
 also the ones whose change is reported."""
-HELD_ELSE = 3.0
-"""The weight of all others, which no picture could keep: fullness and balance change with the outline."""
+HELD_LESS = {"fullness": 20.0, "balance": 20.0, "texture": 10.0, "symmetry": 3.0, "arch": 3.0}
+"""The weights of those that no picture can keep: a longer sleeve fills the box more."""
 RADIUS = 30.0
 EVIDENCE = 30.0
 MOST_EVIDENCE, EVIDENCE_UNIT = 8.0, 4.0
@@ -63,7 +63,7 @@ MOST_EVIDENCE, EVIDENCE_UNIT = 8.0, 4.0
 
 TRIAL = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 """The positions of a trial, in standard deviations."""
-LEAST_REACHED, MOST_OTHERS, LEAST_KEPT, LEAST_MONOTONE = 0.7, 1.5, 0.5, 0.9
+LEAST_REACHED, MOST_OTHERS, LEAST_KEPT, LEAST_MONOTONE = 0.6, 1.4, 0.5, 0.85
 """What an attribute must do in a class to be a direction there. Its measured effect stands in the file."""
 ALWAYS = ("shade", "width", "height")
 """Attributes that every model has a direction for: if no class is good enough, then in the class that is the best."""
@@ -76,7 +76,7 @@ PLAIN_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "trouser width": ("width", "Trouser"),
         "shaft height": ("height", "Ankle boot"),
         "heel height": ("arch", "Sandal", "Sneaker", "Ankle boot"),
-        "pattern": ("texture", "T-shirt/top", "Pullover", "Dress", "Coat", "Shirt", "Bag"),
+        "pattern": ("contrast", "T-shirt/top", "Pullover", "Dress", "Coat", "Shirt", "Bag"),
     }
 }
 """Names that people use, by the name of the data set: the attribute, and the classes in which it is called so."""
@@ -166,7 +166,7 @@ class _Search:
         empty = Field(
             attributes=self.names,
             weights=(),
-            holding=np.array([HELD.get(name, HELD_ELSE) for name in self.names]),
+            holding=np.array([(HELD | HELD_LESS)[name] for name in self.names]),
             radius=RADIUS,
             evidence=EVIDENCE if self.groups > 1 else 0.0,
             middles=np.stack([latents[rows].mean(0) for rows in own]),

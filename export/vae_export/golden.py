@@ -41,7 +41,7 @@ PICTURES_EACH = 1
 MOVED_TO = (-1.5, 1.0)
 """The positions to which latents are moved along directions."""
 MOVE_TOLERANCE = 1e-4
-"""The largest difference of a moved latent: a tanh may differ in its last bit, and eight steps add up such errors."""
+"""The largest difference of a moved latent: a tanh may differ in its last bit, and twelve steps add up such errors."""
 TEST_IMAGES = 4
 """How many test images are stored, with their posteriors."""
 

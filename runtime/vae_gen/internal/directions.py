@@ -15,7 +15,7 @@ where P is the inverse covariance of the class's latents; j and jₖ are the der
 hold, in their standard deviations within the class; r is the direction away from the middle of the class, in its own
 metric; and e is the derivative of the evidence for the class. So v = H⁻¹j / (jᵀH⁻¹j), where H is the matrix of the sum.
 Where the evidence E is below ½, the last term is w_class·(e·v − ½ + E)² for the whole way, so that a latent between
-two classes comes to look more like its own. The way to a position takes eight steps by the midpoint rule.
+two classes comes to look more like its own. The way to a position takes twelve steps by the midpoint rule.
 
 directions.json has all numbers of it. JavaScript computes the same.
 """
@@ -38,13 +38,15 @@ Doubles = NDArray[np.float64]
 
 SCHEMA_VERSION = 1
 """The version of directions.json."""
-STEPS = 8
+STEPS = 12
 """The number of steps on the way to a position."""
 LOWEST_SHARE = 0.2
 """A class in which an attribute varies less than this share of its deviation over all pictures counts with this share;
 otherwise an attribute that hardly varies would forbid all movement."""
 ENOUGH_EVIDENCE = 0.5
 """On its way a latent gathers evidence for its class until it has this much; a unit is 4 nats."""
+LONGEST = 1.5
+"""The longest step, in the metric of the class's latents. Two samples of a class lie about five units apart."""
 FLATTEST = 1e-6
 """Where the attribute changes less than this with any movement, a latent stays where it is."""
 MOST_OUTPUTS = 4096
@@ -193,6 +195,8 @@ class Field:
         gain = (change * own).sum(1)
         length = ((wanted - position) / left - (surer * own).sum(1)) * np.where(gain > FLATTEST, 1, 0)
         step: Doubles = surer + change * (length / np.maximum(gain, FLATTEST))[:, None]
+        far = np.sqrt(np.einsum("ni,nij,nj->n", step, self.precisions[labels], step))
+        step *= np.minimum(1, LONGEST / np.maximum(far, 1e-12))[:, None]
         return step
 
 

@@ -11,7 +11,7 @@ A static site is a folder for any web server:
     NAME.gz                a compressed copy beside each large file, for servers that send those
 
 DIGEST is made of the contents of all assets, so that a browser never mixes the files of two versions. The modules are
-not bundled: a browser loads the same files that are in the repository.
+not bundled: a browser loads the files that are in the repository, without their comments.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ COMPRESSED = (".js", ".css", ".html", ".json", ".wasm", ".onnx")
 RECORD = "site.json"
 IMPORT = re.compile(r"""^(?:import|export)\s[^"';]*"(\.[^"]+)";""", re.MULTILINE)
 """A static import of a relative address, which begins a line in the page's own modules."""
+
+COMMENT = re.compile(r"^[ \t]*(?:/\*\*.*?\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
+"""A comment that takes whole lines in the page's own modules. They are a fifth of the compressed bytes."""
 
 
 def page_sources() -> dict[str, Traversable]:
@@ -128,7 +131,7 @@ def _modules(sources: Mapping[str, bytes]) -> dict[str, bytes]:
         place = name if name.startswith("examples/") else f"web/{name}"
         place = place.replace("src/engine-wasm.js", "src/engine.js")
         if place.endswith((".js", ".mjs")):
-            text = IMPORT.sub(lambda found: found[0].replace(".mjs", ".js"), content.decode())
+            text = IMPORT.sub(lambda found: found[0].replace(".mjs", ".js"), COMMENT.sub("", content.decode()))
             place, content = re.sub(r"\.mjs$", ".js", place), text.encode()
         made[place] = content
     return made

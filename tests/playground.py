@@ -27,6 +27,13 @@ READBACK = "willReadFrequently"
 """Chromium's advice to whoever reads canvases often, as these tests do."""
 
 
+ERRORS = (
+    "[...document.querySelectorAll('[role=alert]:not(#strange-words)')]"
+    ".map((one) => one.textContent).filter(Boolean).join(' ')"
+)
+"""The errors on the page, in JavaScript."""
+
+
 class Watched:
     """A page with all that it said and asked for."""
 
@@ -50,6 +57,11 @@ class Watched:
 
     def text(self, selector: str) -> str:
         text: str = self.page.text_content(selector)
+        return text
+
+    def error(self) -> str:
+        """The errors on the page, near to the controls that were used or at the top."""
+        text: str = self.page.evaluate(ERRORS)
         return text
 
     def choose(self, name: str, content: bytes) -> None:

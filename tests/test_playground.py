@@ -25,7 +25,7 @@ from PIL import Image, features
 
 import example_drivers
 from cli_runner import Command
-from playground import COUNT_SHIFTS, WEB, Watched, beside, check_gif, playing, watched
+from playground import COUNT_SHIFTS, ERRORS, WEB, Watched, beside, check_gif, playing, watched
 from vae_gen import VAE, find_model, to_grey_levels
 from vae_gen.internal.fitting import fit_pictures
 from vae_gen_cli.play_server import PlayServer, open_server
@@ -61,8 +61,8 @@ def page(desk: Watched, address: str) -> Iterator[Watched]:
 
 def test_it_verifies_itself_and_shows_the_models_own_sample(page: Watched, model: VAE) -> None:
     assert re.fullmatch(r"verified, largest difference 0\.0000\d{3}", page.verified())
-    assert set(page.page.evaluate("playground.checks.map(({ name }) => name)")) == {
-        "latent", "noise", "label", "grey_levels", "move", "mean", "log_variance"
+    assert set(page.page.evaluate("playground.proof.checks.map(({ name }) => name)")) == {
+        "latent", "noise", "label", "grey_levels", "mean", "log_variance"
     }
     page.becomes("document.querySelector('#picture').width === 28 && playground.levels")
     expected = to_grey_levels(model.sample(1, seed=0).images).ravel()
@@ -221,7 +221,7 @@ def test_an_older_roll_that_fails_says_nothing(page: Watched, model: VAE) -> Non
     seed = roll(page)
     page.page.wait_for_timeout(1200)
     holds(page, model, seed)
-    assert page.text("#error") == ""
+    assert page.error() == ""
 
 
 def test_what_a_hand_moves_before_the_answer_stays_moved(page: Watched, model: VAE) -> None:
@@ -320,11 +320,11 @@ def test_a_link_with_nonsense_is_one_sentence_and_the_page_lives(
 ) -> None:
     page.page.goto("about:blank")
     page.open(address + link)
-    assert page.text("#error").startswith(said)
+    assert page.error().startswith(said)
     assert page.page.is_hidden("#retry")  # there is a model, only not that link's state
     assert page.text("#caption").startswith("sample 0 of seed 0")
     page.page.click("#dice")
-    page.becomes("document.querySelector('#error').textContent === '' && playground.state.seed !== '0'")
+    page.becomes(f"{ERRORS} === '' && playground.state.seed !== '0'")
 
 
 def png(width: int, height: int, whole: bool = False) -> bytes:
@@ -438,13 +438,13 @@ def test_a_picture_of_100_megapixels_is_refused_before_it_becomes_pixels(page: W
         null"""
     )
     page.choose(name, make())
-    page.becomes("document.querySelector('#error').textContent !== ''")
+    page.becomes(f"{ERRORS} !== ''")
     expected = "expected a picture of at most 25 megapixels, got 10000 × 10000; make it smaller first"
-    assert page.text("#error") == expected
+    assert page.error() == expected
     assert page.page.evaluate("globalThis.decoded") == 0
     page.choose("a.png", png(28, 28, whole=True))
     page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
-    assert page.text("#error") == ""
+    assert page.error() == ""
     assert page.page.evaluate("globalThis.decoded") > 0  # the counter counts
 
 
@@ -472,7 +472,7 @@ def test_what_is_dropped_without_a_file_is_one_sentence(page: Watched) -> None:
         }"""
     )
     expected = "expected a file with a picture, got something else; save it first, then drop the file"
-    assert page.text("#error") == expected
+    assert page.error() == expected
 
 
 @pytest.mark.parametrize(
@@ -486,24 +486,39 @@ def test_what_is_dropped_without_a_file_is_one_sentence(page: Watched) -> None:
 )
 def test_what_is_no_picture_is_one_sentence(page: Watched, name: str, content: bytes, said: str) -> None:
     page.choose(name, content)
-    page.becomes("document.querySelector('#error').textContent !== ''")
-    assert page.text("#error").startswith(said)
+    page.becomes(f"{ERRORS} !== ''")
+    assert page.error().startswith(said)
 
 
-def test_two_garments_and_a_slider_between(page: Watched) -> None:
-    page.page.fill("#share", "0.5")
-    page.becomes("document.querySelector('#error').textContent.startsWith('expected two pictures')")
-    page.becomes("playground.levels")
-    page.page.click("#keep-a")
+def test_a_strip_goes_from_one_picture_to_another(page: Watched, model: VAE) -> None:
+    page.becomes("playground.blend.drawn !== null")
+    page.page.select_option("#slot-a select", "current")
     a = page.latent()
     page.page.click("#centre")
-    page.becomes("playground.sliders.latent.every((value) => value === 0)")
-    page.page.wait_for_timeout(200)
-    page.page.click("#keep-b")
+    page.page.select_option("#slot-b select", "current")
+    page.becomes("playground.blend.shown.b.every((value) => value === 0)")
+    way = model.interpolate(np.array(a, np.float32), np.zeros(12, np.float32), 11, "likely").latents
+    page.page.click("#between button:nth-child(3)")
+    np.testing.assert_allclose(page.latent(), way[3], atol=2e-3)
+    page.page.wait_for_timeout(300)
+    assert page.picture() == page.picture("#between button:nth-child(3) canvas")
     page.page.fill("#share", "0.25")
-    page.page.dispatch_event("#share", "input")
-    page.page.wait_for_timeout(200)
-    np.testing.assert_allclose(page.latent(), 0.75 * np.array(a), atol=1e-5)
+    np.testing.assert_allclose(page.latent(), (way[2] + way[3]) / 2, atol=2e-3)
+    assert page.text("#caption") == "between two pictures"
+
+
+def test_three_pictures_are_added_and_subtracted(page: Watched) -> None:
+    page.becomes("playground.blend.drawn !== null")
+    for slot, choice in [("x", "current"), ("y", "1"), ("z", "sample")]:
+        page.page.select_option(f"#slot-{slot} select", choice)
+        page.becomes("playground.blend.drawn !== null")
+        page.page.wait_for_timeout(200)
+    x, y, z = (np.array(page.page.evaluate(f"playground.blend.latents.{name}")) for name in "xyz")
+    np.testing.assert_allclose(x, page.latent())
+    page.page.click("#result button")
+    np.testing.assert_allclose(page.latent(), x - y + z, atol=1e-5)
+    page.page.wait_for_timeout(300)
+    assert page.picture() == page.picture("#result canvas")
 
 
 def test_pictures_can_be_saved(page: Watched) -> None:
@@ -539,7 +554,7 @@ def test_the_python_snippet_makes_the_same_picture(
 ) -> None:
     choose_much(page, detail)
     page.page.click("#python")
-    page.becomes("document.querySelector('#caption').textContent === 'copied'")
+    page.becomes("document.querySelector('#shared').textContent.startsWith('copied')")
     code = page.page.evaluate("navigator.clipboard.readText()")
     assert 'VAE("detailed")' in code
     code = code.replace('"detailed"', repr(str(detailed_model_folder)))  # a shipped model has its name only
@@ -555,7 +570,7 @@ def test_the_javascript_snippet_makes_the_same_picture(
     example_drivers.require_node("node")
     choose_much(page, detail)
     page.page.click("#javascript")
-    page.becomes("document.querySelector('#caption').textContent === 'copied'")
+    page.becomes("document.querySelector('#shared').textContent.startsWith('copied')")
     code = page.page.evaluate("navigator.clipboard.readText()")
     code = code.replace("onnxruntime-web", "onnxruntime-node")
     code = code.replace("console.log(image)", "console.log(JSON.stringify(Array.from(image)))")
@@ -569,18 +584,90 @@ def test_the_javascript_snippet_makes_the_same_picture(
     assert np.abs(levels - page.picture()).max() <= 2
 
 
-def test_the_map_goes_by_keyboard(desk: Watched) -> None:
+@pytest.fixture
+def mapped(desk: Watched) -> Iterator[Watched]:
+    """The page of a shipped model, which has a map, with the map in view."""
     with playing(find_model()) as url, beside(desk, viewport={"width": 1280, "height": 900}) as page:
         page.open(url)
-        page.page.focus("#points")
-        before = page.page.evaluate("playground.map.at")
-        page.page.keyboard.press("ArrowRight")
-        page.becomes(f"playground.map.at !== {before}")
-        page.page.keyboard.press("Enter")
-        page.becomes("document.querySelector('#caption').textContent.startsWith('the latent of a test image, ')")
-        found = page.page.evaluate("[playground.sliders.latent, playground.map.points[playground.map.at].latent]")
-        assert found[0] == found[1]
+        page.page.locator("#points").scroll_into_view_if_needed()
+        yield page
         assert page.said == []
+
+
+def test_the_map_goes_by_keyboard(mapped: Watched) -> None:
+    page = mapped
+    page.page.focus("#points")
+    before = page.page.evaluate("playground.map.at")
+    page.page.keyboard.press("ArrowRight")
+    page.becomes(f"playground.map.at.x > {before['x']} && playground.map.at.y - {before['y']} < 0.02")
+    page.page.keyboard.press("+")
+    page.page.keyboard.press("+")
+    assert page.page.evaluate("playground.map.view.zoom") == pytest.approx(2.25)
+    page.page.keyboard.press("Enter")
+    page.becomes("document.querySelector('#caption').textContent.startsWith('the map: ')")
+    page.page.keyboard.press("0")
+    assert page.page.evaluate("playground.map.view") == {"x": 0.5, "y": 0.5, "zoom": 1}
+
+
+def on_screen(page: Watched, place: str) -> tuple[float, float]:
+    """The pixel of a place on the map, given in JavaScript, in the window."""
+    box = page.page.locator("#points").bounding_box()
+    x, y = page.page.evaluate(f"playground.map.screen({place})")
+    return box["x"] + x, box["y"] + y
+
+
+def test_a_point_of_the_map_is_hit_from_near_and_a_place_between_points_mixes_them(mapped: Watched) -> None:
+    page = mapped
+    x, y = on_screen(page, "playground.map.points[7]")
+    page.page.mouse.click(x + 1, y)
+    page.becomes("document.querySelector('#caption').textContent.startsWith('the map: a test image, ')")
+    assert page.latent() == page.page.evaluate("playground.map.points[7].latent")
+    assert page.page.evaluate("playground.map.here") == pytest.approx(
+        page.page.evaluate("(({ x, y }) => ({ x, y }))(playground.map.points[7])"), abs=1e-3
+    )
+    words, latent, low, high = page.page.evaluate(
+        """(() => {
+            const { map } = playground;
+            const place = { x: 0.02, y: 0.02 }; // in the corner
+            const { words, latent } = map.place(place);
+            const far = (one) => ((one.x - place.x) * map.size()[0]) ** 2 + ((one.y - place.y) * map.size()[1]) ** 2;
+            const near = map.points.toSorted((one, other) => far(one) - far(other)).slice(0, 6);
+            const extreme = (of) => latent.map((_, at) => of(...near.map((one) => one.latent[at])));
+            return [words, latent, extreme(Math.min), extreme(Math.max)];
+        })()"""
+    )
+    assert words.startswith("far from all test images, the nearest: ")
+    assert all(one <= value <= other for one, value, other in zip(low, latent, high, strict=True))
+    page.page.mouse.click(*on_screen(page, "{ x: 0.02, y: 0.02 }"))
+    page.becomes("document.querySelector('#caption').textContent.startsWith('the map: far from')")
+    np.testing.assert_allclose(page.latent(), latent, atol=0.1)  # a pixel beside the place at most
+
+
+def test_the_map_is_dragged_and_zoomed_around_the_hand(mapped: Watched) -> None:
+    page = mapped
+    x, y = on_screen(page, "playground.map.points[7]")
+    page.page.mouse.move(x, y)
+    page.page.mouse.wheel(0, -600)
+    page.becomes("playground.map.view.zoom > 2")
+    words = page.text("#caption")
+    zoomed = on_screen(page, "playground.map.points[7]")
+    assert zoomed == pytest.approx((x, y), abs=3)  # a pixel of the hand is more pixels of the map now
+    page.page.mouse.down()
+    page.page.mouse.move(x + 40, y + 30, steps=4)
+    page.page.mouse.up()
+    assert on_screen(page, "playground.map.points[7]") == pytest.approx((zoomed[0] + 40, zoomed[1] + 30), abs=1)
+    assert page.text("#caption") == words  # a drag takes nothing
+    page.page.click("#map-all")
+    assert page.page.evaluate("playground.map.view.zoom") == 1
+
+
+def test_the_map_shows_where_the_sliders_are(mapped: Watched) -> None:
+    page = mapped
+    before = page.page.evaluate("playground.map.here")
+    page.page.click("#numbers-title")
+    page.page.focus("#z5")
+    page.page.keyboard.press("Home")
+    page.becomes(f"Math.hypot(playground.map.here.x - {before['x']}, playground.map.here.y - {before['y']}) > 0.1")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -600,8 +687,10 @@ def test_nothing_serious_for_those_who_cannot_see_or_point(
         if state == "in use":
             page.choose("a.png", saved("PNG", (9, 9)))
             page.becomes("document.querySelector('#rebuilt-words').textContent.includes('nats')")
-            page.page.fill("#share", "0.5")
-            page.becomes("document.querySelector('#error').textContent !== ''")
+            page.page.fill("#seed", "-1")
+            page.page.press("#seed", "Tab")
+            page.becomes(f"{ERRORS} !== ''")
+            page.page.click("#draw button.word")
         page.page.add_script_tag(path=str(axe))
         found = page.page.evaluate("axe.run().then(({ violations }) => violations)")
     serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
@@ -626,7 +715,7 @@ def test_a_model_that_changes_behind_the_page_is_one_sentence(
     with playing(folder) as url, beside(desk) as page:
         (folder / "detail.onnx").write_bytes(b"x" * (folder / "detail.onnx").stat().st_size)
         page.page.goto(url)
-        page.becomes("document.querySelector('#error').textContent.includes('detail.onnx: expected SHA-256')")
+        page.becomes(f"{ERRORS}.includes('detail.onnx: expected SHA-256')")
 
 
 def test_the_page_lives_on_when_the_program_ends_and_begins_again(
@@ -637,18 +726,18 @@ def test_the_page_lives_on_when_the_program_ends_and_begins_again(
         page.verified()
         page.page.route("**/run/*", lambda route: route.abort())  # as when nothing listens
         page.page.click("#dice")
-        page.becomes("document.querySelector('#error').textContent.startsWith('expected an answer from vae-gen play,')")
+        page.becomes(f"{ERRORS}.startsWith('expected an answer from vae-gen play,')")
         page.page.unroute("**/run/*")
         seed = roll(page)
         page.becomes(f"document.querySelector('#caption').textContent.startsWith('sample 0 of seed {seed}')")
-        assert page.text("#error") == ""
+        page.becomes(f"{ERRORS} === ''")
 
 
 def test_without_a_manifest_one_can_try_again(desk: Watched, address: str) -> None:
     with beside(desk) as page:
         page.page.route("**/manifest.json", lambda route: route.abort())
         page.open(address)
-        assert page.text("#error").startswith("expected the file manifest.json, got no answer; try again")
+        assert page.error().startswith("expected the file manifest.json, got no answer; try again")
         assert page.text("#verified") == "no model"
         assert page.page.evaluate("document.querySelector('main').inert")
         page.page.evaluate("globalThis.same = true")
@@ -656,7 +745,7 @@ def test_without_a_manifest_one_can_try_again(desk: Watched, address: str) -> No
         page.page.click("#retry")
         page.verified()
         assert page.page.evaluate("globalThis.same && !document.querySelector('main').inert")
-        assert page.text("#error") == ""
+        assert page.error() == ""
         assert page.page.is_hidden("#retry")
         seed = roll(page)
         page.becomes(f"document.querySelector('#caption').textContent.startsWith('sample 0 of seed {seed}')")

@@ -90,22 +90,27 @@ export function pause() {
   return new Promise((done) => setTimeout(done, 0, true));
 }
 
-/** Makes work run once at a time; of the calls that come meanwhile, only the latest is done. A hand is faster than a model. */
-export function latest(work) {
-  let [running, waiting] = [false, null];
-  return async function ask(...values) {
-    waiting = values;
-    if (running) return;
-    running = true;
+/**
+ * Makes work run once at a time; of the calls that come meanwhile, only the latest is done. A hand is faster than a model.
+ * Each run waits for a frame of the screen, unless `frames` is false. The function has done(), which waits for all runs.
+ */
+export function latest(work, { frames = true } = {}) {
+  let [running, waiting] = [null, null];
+  const run = async () => {
     try {
       while (waiting) {
-        await new Promise(requestAnimationFrame); // at most one picture for each frame of the screen
+        if (frames) await new Promise(requestAnimationFrame); // at most one picture for each frame
         const next = waiting;
         waiting = null;
         await work(...next);
       }
     } finally {
-      running = false;
+      running = null;
     }
   };
+  const ask = (...values) => {
+    waiting = values;
+    return (running ??= run());
+  };
+  return Object.assign(ask, { done: async () => running });
 }

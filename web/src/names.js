@@ -11,3 +11,31 @@ export const NAMES = {
     7: ["handbag", "top"],
   },
 };
+
+/** What each attribute is, by which directions are measured. */
+export const ATTRIBUTES = {
+  shade: "how bright it is",
+  width: "how wide it is",
+  height: "how high it is",
+  fullness: "how much of its outline's box it fills",
+  balance: "whether its mass lies high or low",
+  texture: "how much goes on inside of it",
+  symmetry: "how alike its two sides are",
+  reach: "how far its sides reach down",
+  arch: "how high the middle of its lower edge lies",
+  saturation: "how colourful it is",
+  hue: "which colour it has",
+};
+
+/**
+ * By the same hashes: the first picture; and the first pictures to go between and to calculate with, each as the index of its
+ * class and a seed.
+ */
+export const FIRST = {
+  "1813927df6781e18d893f974b813657f04fe6d4592d46ecd51daa3c57135e05b": { seed: "69", start: "0" }, // a high boot
+};
+export const EXAMPLES = {
+  "1813927df6781e18d893f974b813657f04fe6d4592d46ecd51daa3c57135e05b": { // a T-shirt and a pullover;
+    a: [0, "4"], b: [2, "4"], x: [9, "1"], y: [7, "1"], z: [5, "1"], // boot − sneaker + sandal
+  },
+};

@@ -1,84 +1,55 @@
-// A slider for each dimension of the latent, with a film strip of how it changes the current picture.
+// A slider for each number of the latent.
 
-import { element, paint, pause, pictures, Turns } from "./draw.js";
+import { pause, Turns } from "./draw.js";
 import { NAMES } from "./names.js";
+import { Row } from "./row.js";
 
 const SPAN = 3; // prior standard deviations to each side
-const FRAMES = 7;
 const UNUSED = 0.01; // nats; a dimension with less information changes nothing
-const SOON = 400; // milliseconds between the taps of a double tap
-const NEAR = 30; // pixels between them
 
 export class Sliders {
   /**
-   * Fills the element `place`. changed(dimension, value) is called when a user moves a slider, and looked(levels) when the
-   * pointer is over a picture of a strip, or with null when it leaves the strip.
+   * Fills the element `place`. hears has moved(dimension, value), while a user moves a slider; settled(name), when it has come
+   * to rest; and looked(levels), with the picture of a strip under the pointer, or null.
    */
-  constructor(place, vae, changed, looked) {
+  constructor(place, vae, hears) {
     this.vae = vae;
     this.latent = Array(vae.latentDim).fill(0);
     const { order, kl_nats: kl } = vae.manifest.latent;
     const names = NAMES[vae.manifest.training?.weights_sha256] ?? {};
     this.rows = order.map((dimension) => {
       const [low, high] = names[dimension] ?? [];
-      const input = element("input", { type: "range", min: -SPAN, max: SPAN, step: 0.01, value: 0, id: `z${dimension}` });
-      const output = element("output", { textContent: "0.00" });
-      output.htmlFor.add(input.id);
-      const label = element("label", { htmlFor: input.id }, low ? `${low} ↔ ${high}` : `z${dimension}`);
-      label.append(element("small", { textContent: `${low ? `z${dimension}, ` : ""}${kl[dimension].toFixed(2)} nats` }));
-      const strip = element("div", { className: "strip", ariaHidden: "true" });
-      strip.append(...Array.from({ length: FRAMES }, () => element("canvas")));
-      const row = element("div", { className: kl[dimension] < UNUSED ? "slider unused" : "slider" }, label, input, output, strip);
-      const move = (value) => {
-        this.latent = this.latent.with(dimension, value);
-        this.show();
-        changed(dimension, value);
-      };
-      input.addEventListener("input", () => move(input.valueAsNumber));
-      input.addEventListener("keydown", (event) => {
-        if (event.key === "0") move(0);
+      const name = low ? `${low} ↔ ${high}` : `z${dimension}`;
+      const note = `${low ? `z${dimension}, ` : ""}${kl[dimension].toFixed(2)} nats`;
+      const row = new Row({ id: `z${dimension}`, span: SPAN, name, note }, {
+        move: (value) => {
+          this.latent = this.latent.with(dimension, value);
+          row.set(value);
+          hears.moved(dimension, value);
+        },
+        settle: () => hears.settled(`z${dimension}`),
+        looked: hears.looked,
       });
-      for (const part of [label, input, output]) onDouble(part, () => move(0));
-      const made = { dimension, input, output, canvases: [...strip.children], pictures: [] };
-      const pointed = (work) => ({ target }) => {
-        const at = made.canvases.indexOf(target);
-        if (at >= 0) work(at);
-      };
-      strip.addEventListener("click", pointed((at) => move(SPAN * ((2 * at) / (FRAMES - 1) - 1))));
-      strip.addEventListener("pointerover", pointed((at) => looked(made.pictures[at] ?? null)));
-      strip.addEventListener("pointerleave", () => looked(null));
-      return made;
+      row.element.classList.toggle("unused", kl[dimension] < UNUSED);
+      return Object.assign(row, { dimension });
     });
-    place.replaceChildren(...this.rows.map(({ input }) => input.parentElement));
+    place.replaceChildren(...this.rows.map((row) => row.element));
     this.turns = new Turns();
   }
 
-  /** Moves the sliders to a latent, without a call of changed(). */
+  /** Moves the sliders to a latent. */
   set(latent) {
     this.latent = Array.from(latent);
-    this.show();
-  }
-
-  show() {
-    for (const { dimension, input, output } of this.rows) {
-      const value = this.latent[dimension];
-      input.value = value;
-      output.textContent = value.toFixed(2);
-    }
+    for (const row of this.rows) row.set(this.latent[row.dimension]);
   }
 
   /** Draws the strips around the latent, one after the other, until another call begins anew. */
   async drawStrips(noise) {
     const newest = this.turns.begin();
-    const latent = this.latent;
+    const { latent } = this;
     for (const row of this.rows) {
-      const { dimension, canvases } = row;
-      const values = canvases.map((_, at) => SPAN * ((2 * at) / (FRAMES - 1) - 1));
-      const made = await newest(pictures(this.vae, values.map((value) => latent.with(dimension, value)), noise));
-      if (!made) return;
-      row.pictures = made;
-      canvases.forEach((canvas, at) => paint(canvas, made[at], this.vae.imageShape));
-      if (!(await newest(pause()))) return;
+      const latents = row.values.map((value) => latent.with(row.dimension, value));
+      if (!(await row.draw(this.vae, latents, noise, newest)) || !(await newest(pause()))) return;
     }
   }
 
@@ -86,16 +57,4 @@ export class Sliders {
   stopStrips() {
     this.turns.end();
   }
-}
-
-/** Calls work on a double click, and on a double tap, which browsers do not report on a slider. */
-function onDouble(part, work) {
-  let tapped = { timeStamp: -Infinity };
-  part.addEventListener("dblclick", work);
-  part.addEventListener("pointerup", (event) => {
-    if (event.pointerType !== "touch") return;
-    const near = Math.hypot(event.clientX - tapped.clientX, event.clientY - tapped.clientY) < NEAR;
-    if (near && event.timeStamp - tapped.timeStamp < SOON) setTimeout(work); // after the slider followed the tap
-    tapped = event;
-  });
 }

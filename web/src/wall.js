@@ -34,12 +34,22 @@ export class Wall {
     this.tiles.forEach(({ tile }, at) => tile.setAttribute("aria-pressed", String(first + BigInt(at) === index)));
   }
 
+  /** Shows the samples around a choice, which are there already if nothing but the index in them has changed. */
+  async follow(choice) {
+    const start = BigInt(choice.start);
+    const { first, choice: before } = this.asked ?? {};
+    const same = before && Object.keys(choice).every((name) => name === "start" || choice[name] === before[name]);
+    if (same && start >= first && start < first + BigInt(FIFTY)) this.mark(start);
+    else await this.fill(choice);
+  }
+
   /** Shows the fifty samples around the index of a choice { seed, start, prior, label, temperature, detail }. */
   async fill(choice) {
     const newest = this.turns.begin();
     const start = BigInt(choice.start);
     const limit = 2n ** 63n - BigInt(FIFTY);
     const first = start > limit ? limit : start - (start % BigInt(FIFTY));
+    this.asked = { first, choice };
     const drawn = await newest(this.vae.draw(FIFTY, { ...choice, start: first }));
     if (!drawn) return;
     const { labels } = drawn;

@@ -42,13 +42,13 @@ PAINT = """globalThis.measured = { paint(canvas, levels) {
     canvas.getContext("2d").putImageData(pixels, 0, 0);
 } }"""
 
-WATCH = """() => {
+WATCH = """(slider) => {
     // What is painted while a frame's callbacks run is in that frame, what comes later in the next. A message posted by
     // the first callback arrives when the frame is drawn.
     globalThis.frames = [];
     const { port1, port2 } = new MessageChannel();
     let [inFrame, began, painted, drawn, levels] = [false, null, null, null, playground.levels];
-    document.querySelector("#sliders input").addEventListener("input", ({ timeStamp }) => (began = timeStamp), true);
+    document.querySelector(slider).addEventListener("input", ({ timeStamp }) => (began = timeStamp), true);
     Object.defineProperty(playground, "levels", { get: () => levels, set(value) {
         levels = value;
         if (inFrame) drawn = began ?? drawn;
@@ -90,10 +90,10 @@ def first_picture(page: Any, origin: str) -> float:
     return milliseconds
 
 
-def hand_to_frame(page: Any) -> list[float]:
+def hand_to_frame(page: Any, slider: str) -> list[float]:
     """The milliseconds from a key on a slider to the end of the frame that shows its picture, for each step."""
-    page.evaluate(WATCH)
-    page.focus("#sliders input")
+    page.evaluate(WATCH, slider)
+    page.focus(slider)
     page.keyboard.press("Home")
     for step in range(STEPS):
         page.keyboard.press("ArrowRight")
@@ -132,11 +132,18 @@ def main() -> None:
         page.evaluate(PAINT)
         page.evaluate(SLIDE, 20)
         took = page.evaluate(SLIDE, STEPS)
-        shown = hand_to_frame(page)
+        page.evaluate("document.querySelector('#numbers').open = true")
+        shown = hand_to_frame(page, "#sliders input")
+        page.reload()
+        page.wait_for_selector("body[data-ready]", timeout=60_000)
+        page.wait_for_timeout(5000)
+        along = hand_to_frame(page, "#direction0") if page.locator("#direction0").count() else []
     print(f"first picture, nothing kept: {cold:.0f} ms")
     print(f"first picture, from a warm cache: median {statistics.median(warm):.0f} ms of {VISITS} visits")
     print(told("a slider's step: decode and paint", took))
     print(told("a slider's step: from the key to the frame that shows it", shown))
+    if along:
+        print(told("a step along a direction: from the key to the frame that shows it", along))
 
 
 if __name__ == "__main__":

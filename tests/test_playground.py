@@ -554,7 +554,7 @@ def test_the_python_snippet_makes_the_same_picture(
 ) -> None:
     choose_much(page, detail)
     page.page.click("#python")
-    page.becomes("document.querySelector('#shared').textContent.startsWith('copied')")
+    page.becomes("document.querySelector('#shared').textContent.startsWith('Copied.')")
     code = page.page.evaluate("navigator.clipboard.readText()")
     assert 'VAE("detailed")' in code
     code = code.replace('"detailed"', repr(str(detailed_model_folder)))  # a shipped model has its name only
@@ -570,7 +570,7 @@ def test_the_javascript_snippet_makes_the_same_picture(
     example_drivers.require_node("node")
     choose_much(page, detail)
     page.page.click("#javascript")
-    page.becomes("document.querySelector('#shared').textContent.startsWith('copied')")
+    page.becomes("document.querySelector('#shared').textContent.startsWith('Copied.')")
     code = page.page.evaluate("navigator.clipboard.readText()")
     code = code.replace("onnxruntime-web", "onnxruntime-node")
     code = code.replace("console.log(image)", "console.log(JSON.stringify(Array.from(image)))")

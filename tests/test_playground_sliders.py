@@ -88,6 +88,18 @@ def test_directions_follow_the_sliders_and_each_other(page: Watched) -> None:
     page.becomes("playground.sliders.latent[2] === 3")
 
 
+def test_a_gif_goes_along_the_direction_that_was_moved_last(page: Watched) -> None:
+    page.page.focus(slider(page, "width"))
+    page.page.keyboard.press("Home")
+    page.becomes("Math.abs(playground.directions.rows[1].input.valueAsNumber + 2.5) < 0.006")
+    found = page.page.evaluate(
+        """playground.directions.way(5).then((way) =>
+            Promise.all(way.map((latent) => playground.vae.attributes(latent))))"""
+    )
+    assert [one["width"] for one in found] == pytest.approx([-2.5, -1.25, 0, 1.25, 2.5], abs=1e-4)
+    assert np.ptp([one["shade"] for one in found]) < 1e-4
+
+
 def test_a_direction_of_a_class_is_there_with_its_class(page: Watched) -> None:
     page.page.select_option("#label", "0")
     page.becomes("playground.kind === 0")

@@ -250,7 +250,7 @@ def test_hashes_are_checked_where_browsers_do_not_hash(page: Watched, tiny_site:
         page.verified()
         assert page.error() == ""
         page.page.click("#link")
-        page.becomes("document.querySelector('#shared').textContent.startsWith('copied')")
+        page.becomes("document.querySelector('#shared').textContent.startsWith('Copied.')")
         assert page.error() == ""
         page.page.focus("#seed")
         page.page.keyboard.press("Control+A")

@@ -7,7 +7,7 @@ import { download } from "./download.js";
 export const runtime = "The model runs on ONNX Runtime in the Python process that serves this page.";
 
 /** What a user should know about a link to this page. */
-export const linkNote = ". The link opens while this page is served; paste it into any page of this model to open it later.";
+export const linkNote = " The link opens while this page is served; paste it into any page of this model to open it later.";
 
 /** Opens the model folder. */
 export function open(folder) {

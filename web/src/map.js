@@ -96,14 +96,14 @@ export class LatentMap {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       const scale = { "+": 1.5, "=": 1.5, "-": 1 / 1.5 }[event.key];
       if (step) this.step(...step);
-      else if (scale) this.zoom(scale);
+      else if (scale) this.zoomAt(this.at, scale);
       else if (event.key === "0") this.whole();
       else if (event.key === "Enter") this.take(this.at, REACH.mouse);
       else return;
       event.preventDefault();
     });
-    find("map-in").addEventListener("click", () => this.zoom(1.6));
-    find("map-out").addEventListener("click", () => this.zoom(1 / 1.6));
+    find("map-in").addEventListener("click", () => this.zoomAt(this.here, 1.6));
+    find("map-out").addEventListener("click", () => this.zoomAt(this.here, 1 / 1.6));
     find("map-all").addEventListener("click", () => this.whole());
   }
 
@@ -148,7 +148,7 @@ export class LatentMap {
     return { x: this.view.x + (px - this.canvas.clientWidth / 2) / width, y: this.view.y + (py - this.canvas.clientHeight / 2) / height };
   }
 
-  /** Zooms around a pixel, or the middle. */
+  /** Zooms around a pixel, or the middle, so that what is there stays there. */
   zoom(factor, px = this.canvas.clientWidth / 2, py = this.canvas.clientHeight / 2) {
     const before = this.world(px, py);
     this.view.zoom = clamp(this.view.zoom * factor, 1, LARGEST);
@@ -156,6 +156,14 @@ export class LatentMap {
     this.view.x += before.x - after.x;
     this.view.y += before.y - after.y;
     this.draw();
+  }
+
+  /** Zooms around a place, if it is in view. */
+  zoomAt(place, factor) {
+    const [x, y] = this.screen(place);
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    if (x >= 0 && x <= width && y >= 0 && y <= height) this.zoom(factor, x, y);
+    else this.zoom(factor);
   }
 
   whole() {

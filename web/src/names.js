@@ -19,6 +19,7 @@ export const ATTRIBUTES = {
   height: "how high it is",
   fullness: "how much of its outline's box it fills",
   balance: "whether its mass lies high or low",
+  contrast: "how much its brightness varies",
   texture: "how much goes on inside of it",
   symmetry: "how alike its two sides are",
   reach: "how far its sides reach down",

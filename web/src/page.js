@@ -337,7 +337,7 @@ export class Page {
     }, find("link")));
     const copied = (name, text, more) => find(name).addEventListener("click", this.errors.guard(async () => {
       await copy(text());
-      this.note(`copied${more ?? ""}`);
+      this.note(`Copied.${more ?? ""}`);
     }));
     copied("link", () => new URL(toHash({ ...this.state, latent: this.sliders.latent }), location.href).href, engine.linkNote);
     copied("python", () => python(this.state, this.sliders.latent, this.vae));

@@ -1,15 +1,18 @@
-"""Measures what directions do to pictures: `python -m bench.directions [--samples 500] [--model NAME]`.
+"""Measures what directions do to pictures: `python -m bench.directions [--samples 500] [--model NAME] [--each]`.
 
 Samples of each class are moved from −1.5 to +1.5 along each direction that is for the class, in seven steps. The
 attributes are measured with a threshold and whole pixels, not as the export measures them to find the directions, and
-two classifiers that have seen no picture of a VAE read the class, of mean pictures and of pictures with details. A row
-is a direction in a class: the share of the three standard deviations that was reached (a median); the largest change
-among the other plain attributes, in their standard deviations (a median); the share of samples at both ends that are
-read as their class, of those that were before, and of all; and the rank correlation along the steps (a median).
+two classifiers that have seen no picture of a VAE read the class, of mean pictures and of pictures with details.
+
+A row is a direction, with the medians of its classes; `--each` prints every class, too. Its columns are, of the
+samples of a class: the share of the three standard deviations that was reached (the median); the largest change among
+the other plain attributes, in their standard deviations (the median); the share that is read as their class at both
+ends, of those that were before, of all, and of all with details; and the rank correlation along the steps (the median).
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import numpy as np
@@ -57,6 +60,7 @@ def plainly(images: NDArray[np.float32]) -> dict[str, Doubles]:
 def main(
     samples: Annotated[int, typer.Option(help="Samples of each class.")] = 500,
     model: Annotated[str, typer.Option(help="A model of Fashion-MNIST: its name or its folder.")] = "fashion-mnist-12d",
+    each: Annotated[bool, typer.Option("--each", help="Print a row for each class, too.")] = False,
 ) -> None:
     """Measure what the directions of a model do to its pictures."""
     vae = VAE(model)
@@ -64,22 +68,38 @@ def main(
     drawn = [vae.sample(samples, seed=11, label=label, detail=False) for label in range(len(vae.class_names))]
     measured = [plainly(one.images) for one in drawn]
     overall = {key: np.concatenate([one[key] for one in measured]).std() for key in measured[0]}
-    print("| direction | class | reached | others | most | kept of read | kept of all | with details | monotone |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    table = []
+    print("| direction | class | reached | others | kept of read | kept of all | with details | monotone |")
+    print("|---|---|---|---|---|---|---|---|")
+    table: list[list[float]] = []
     for direction in vae.directions:
-        for label in direction.labels or ():
-            row = _row(vae, direction, label, drawn[label].latents, measured[label], overall, judges)
-            table.append([value for value in row if not isinstance(value, str)])
-            print(f"| {direction.name} | {vae.class_names[label]} | {' | '.join(map(_text, row))} |")
-    medians = [float(value) for value in np.nanmedian(table, 0)]
-    print(f"| median | | {' | '.join(map(_text, [*medians[:2], '', *medians[2:]]))} |")
+        rows = [
+            _row(vae, direction, label, drawn[label].latents, measured[label], overall, judges)
+            for label in direction.labels or ()
+        ]
+        table += rows
+        names = [vae.class_names[label] for label in direction.labels or ()]
+        if each:
+            for name, row in zip(names, rows, strict=True):
+                print(f"| {direction.name} | {name} | {_cells(row)} |")
+        classes = names[0] if len(names) == 1 else f"{len(names)} classes"
+        print(f"| {direction.name} | {classes} | {_cells(_median(rows))} |")
+    print(f"| all | {len(table)} pairs | {_cells(_median(table))} |")
+
+
+def _median(rows: list[list[float]]) -> list[float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a column without any figure
+        return [float(value) for value in np.nanmedian(rows, 0)]
+
+
+def _cells(row: list[float]) -> str:
+    return " | ".join("–" if np.isnan(value) else f"{value:.2f}" for value in row)
 
 
 def _row(
     vae: VAE, direction: Direction, label: int, latents: NDArray[np.float32], before: dict[str, Doubles],
     overall: dict[str, float], judges: list[torch.nn.Module],
-) -> list[float | str]:
+) -> list[float]:
     way = [vae.move(latents, direction.name, position, label=label) for position in STEPS]
     made = [vae.decode(one, detail=False) for one in way]
     found = [plainly(images) for images in made]
@@ -98,9 +118,8 @@ def _row(
     kept, of_all, with_details = np.mean([
         _kept(judge, label, vae.decode(latents, detail=False), (made[0], made[-1]), detailed) for judge in judges
     ], 0)  # fmt: skip
-    most = max(others, key=lambda key: float(np.median(others[key])))
     largest = float(np.median(np.max(list(others.values()), 0)))
-    return [reached, largest, most, kept, of_all, with_details, monotone]
+    return [reached, largest, float(kept), float(of_all), float(with_details), monotone]
 
 
 def _kept(
@@ -119,10 +138,6 @@ def _kept(
         float(np.mean([one[known].mean() for one in moved])), float(np.mean(moved)),
         float(np.mean([read(images) for images in detailed])),
     )  # fmt: skip
-
-
-def _text(value: float | str) -> str:
-    return value if isinstance(value, str) else "–" if np.isnan(value) else f"{value:.2f}"
 
 
 if __name__ == "__main__":

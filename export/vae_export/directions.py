@@ -63,8 +63,11 @@ MOST_EVIDENCE, EVIDENCE_UNIT = 8.0, 4.0
 
 TRIAL = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 """The positions of a trial, in standard deviations."""
-LEAST_REACHED, MOST_OTHERS, LEAST_KEPT, LEAST_MONOTONE = 0.6, 1.4, 0.5, 0.85
-"""What an attribute must do in a class to be a direction there. Its measured effect stands in the file."""
+LEAST = {"reached": 0.6, "others": 1.4, "kept": 0.5, "monotone": 0.85}
+"""What an attribute with a plain name must do in a class to be a direction there; `others` is the most that it may do.
+Its measured effect stands in the file."""
+LEAST_OF_OTHERS = {"reached": 0.75, "others": 1.0, "kept": 0.75, "monotone": 0.95}
+"""What the other attributes must do. They mean less to most users, and too many sliders would hide the good ones."""
 ALWAYS = ("shade", "width", "height")
 """Attributes that every model has a direction for: if no class is good enough, then in the class that is the best."""
 LEAST_VARIATION = 0.25
@@ -100,12 +103,12 @@ def find_directions(
         data: the name of the data set, for the plain names of its attributes.
         class_names: the names of its classes.
     """
-    search = _Search(decode, prior, attribute_names(channels), background)
-    field = search.field()
     plain = {
         (attribute, class_names.index(label)): name
         for name, (attribute, *labels) in PLAIN_NAMES.get(data, {}).items() for label in labels if label in class_names
     }
+    search = _Search(decode, prior, attribute_names(channels), background, frozenset(plain))
+    field = search.field()
     found: dict[tuple[str, str], list[Effect]] = {}
     for attribute, effect in search.effects(field):
         name = attribute if effect.label is None else plain.get((attribute, effect.label), attribute)
@@ -119,9 +122,10 @@ class _Search:
     """The latents and their pictures' attributes, from which a field is trained."""
 
     def __init__(
-        self, decode: Decode, prior: FittedPrior, names: tuple[str, ...], background: tuple[float, ...]
+        self, decode: Decode, prior: FittedPrior, names: tuple[str, ...], background: tuple[float, ...],
+        plain: frozenset[tuple[str, int]],
     ) -> None:
-        self.decode, self.prior, self.names, self.background = decode, prior, names, background
+        self.decode, self.prior, self.names, self.background, self.plain = decode, prior, names, background, plain
         self.groups = prior.classes if 1 < prior.classes <= MOST_GROUPS else 1
 
     def draw(self, seed: int, count: int, temperature: float = 1.0) -> tuple[Doubles, NDArray[np.int64]]:
@@ -222,15 +226,20 @@ class _Search:
                 own = of_z == group
                 standard = measured[:, own] / (field.deviations[group] * self.scale)
                 tried.append(self._effect(field, attribute, int(group), standard, [one[own] for one in read]))
-            good = [
-                effect for effect in tried
-                if effect.reached >= LEAST_REACHED and effect.others <= MOST_OTHERS
-                and effect.monotone >= LEAST_MONOTONE and (effect.kept is None or effect.kept >= LEAST_KEPT)
-            ]  # fmt: skip
+            good = [effect for effect in tried if self._is_good(name, effect)]
             if not good and name in ALWAYS:
                 good = [max(tried, key=lambda effect: effect.reached - effect.others)]
             found += [(name, effect) for effect in good]
         return found
+
+    def _is_good(self, name: str, effect: Effect) -> bool:
+        """Whether an attribute does enough in a class to be a direction there."""
+        least = LEAST if name in ALWAYS or (name, effect.label) in self.plain else LEAST_OF_OTHERS
+        kept = least["kept"] if effect.kept is None else effect.kept
+        return (
+            effect.reached >= least["reached"] and effect.others <= least["others"] and kept >= least["kept"]
+            and effect.monotone >= least["monotone"]
+        )  # fmt: skip
 
     def _effect(
         self, field: Field, attribute: int, group: int, standard: Doubles, read: Sequence[NDArray[np.bool_]]

@@ -138,6 +138,19 @@ def test_the_drawing_follows_the_sliders_of_the_page(page: Watched) -> None:
     assert page.picture(".machine .end:last-child canvas") != before
 
 
+def test_what_the_lesson_moves_can_be_undone(page: Watched) -> None:
+    forward(page, 2)
+    forward(page, 3)
+    before = page.latent()
+    page.page.focus(".lesson .range input")
+    page.page.keyboard.press("End")
+    page.becomes("document.querySelector('.machine canvas').classList.contains('faded')")
+    assert page.latent() != before
+    page.page.keyboard.press("Control+z")
+    page.becomes("!document.querySelector('.machine canvas').classList.contains('faded')")
+    assert page.latent() == before
+
+
 def test_it_is_left_and_found_again_where_it_was(page: Watched, address: str) -> None:
     for number in (2, 3):
         forward(page, number)
@@ -241,6 +254,7 @@ def test_the_static_page_tells_how_much_of_the_encoder_came_and_outlives_its_abs
         page.page.route("**/encoder.onnx", lambda route: route.abort())
         page.open(f"{origin}/?lesson")
         page.becomes("document.querySelector('.lesson .wrong')?.textContent.startsWith('expected the file encoder')")
+        page.becomes("document.querySelector('#verified').textContent.endsWith('without encoder')")  # it asked too
         page.page.unroute("**/encoder.onnx")
         page.page.click("text=Try again >> visible=true")
         at_step(page, 1)

@@ -75,7 +75,7 @@ def test_it_records_what_it_wrote_and_writes_the_same_again(cli: Command, packag
     }  # fmt: skip
     assert "site.json" not in files["sw.js"].decode()
     listed = json.loads(files["sw.js"].decode().partition("FILES = ")[2].partition(";\n")[0])
-    kept = {name for name in files if not name.endswith(".gz")} - {"sw.js", "site.json", ".nojekyll"}
+    kept = {name for name in files if not name.endswith(".gz")} - {"sw.js", "site.json", "LICENSE.txt", ".nojekyll"}
     assert sorted(listed) == sorted({"./", *kept})
     cli.succeed("page", "other", "--packages", packages)
     assert contents(Path("other")) == files

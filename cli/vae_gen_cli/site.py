@@ -8,6 +8,7 @@ A static site is a folder for any web server:
     assets/DIGEST/lib/     ONNX Runtime's JavaScript and WebAssembly, and the libraries for GIFs and hashes
     model/                 the graphs that the page runs, and the JSON files of the model folder
     site.json              the SHA-256 of each file
+    LICENSE.txt            the licence of the page, but not of the model, which the page names
     NAME.gz                a compressed copy beside each large file, for servers that send those
 
 DIGEST is made of the contents of all assets, so that a browser never mixes the files of two versions. The modules are
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from vae_gen import ModelError, __version__
 
+from .kit import read_licence
 from .output import model_facts
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ def static_site(model: ModelFolder, libraries: Mapping[str, bytes]) -> dict[str,
 
     Raises:
         ModelError: the page can't show the model's pictures, or a file of the model is missing or has another SHA-256.
+        UnavailableError: the installation has no licence.
     """
     check_channels(model.manifest)
     sources = {name: place.read_bytes() for name, place in page_sources().items()}
@@ -103,6 +106,7 @@ def static_site(model: ModelFolder, libraries: Mapping[str, bytes]) -> dict[str,
     worker = worker.replace("__NAME__", json.dumps(_digest(files))).replace("__FILES__", json.dumps(names))
     files["sw.js"] = worker.encode()
     files |= {f"{name}.gz": gzip.compress(content, 9, mtime=0) for name, content in files.items() if _is_large(name)}
+    files["LICENSE.txt"] = read_licence()
     record = {"vae_gen": __version__, "model": model_facts(model.manifest), "files": hashes(files)}
     files[RECORD] = (json.dumps(record, indent=1) + "\n").encode()
     files[".nojekyll"] = b""  # or GitHub Pages would leave out files whose names begin with an underscore

@@ -47,8 +47,8 @@ export class Lesson {
   /**
    * The lesson follows and moves the page by: page.vae, the model; page.now, which is { latent, levels, state, words };
    * page.watch(heard), which calls heard(now) for each new picture; page.take(latent, words), which moves the sliders to a
-   * latent; page.sample(), which draws what the form says; page.own, for the user's own pictures. The section is the first
-   * one of the page: on a phone, the picture and a slider must stay on the first screen while the lesson is closed.
+   * latent; page.glide(latent, words), which does so while something moves; and page.settle(name), when it rests. The section
+   * is the first one of the page: on a phone, the picture and a slider must stay on the first screen while it is closed.
    */
   constructor(page) {
     Object.assign(this, { page, vae: page.vae, turns: new Turns(), posterior: null, at: remembered() ?? 0 });
@@ -74,7 +74,7 @@ export class Lesson {
   /** Shows the closed lesson: one line with a button. */
   invite() {
     const step = remembered();
-    this.offer.textContent = step === null ? "New here? Follow one picture into its numbers and back."
+    this.offer.textContent = step === null ? "New here? See what this page does."
       : "A lesson on what this page does.";
     this.opener.textContent = step ? "Continue the lesson" : "Start the lesson";
   }
@@ -272,7 +272,7 @@ export class Lesson {
     return element("div", { className: "pictures", role: "group", ariaLabel: title }, element("p", { className: "quiet", textContent: title }), ...tiles);
   }
 
-  /** A slider with its label; moved(value) is called while it moves. */
+  /** A slider with its label; moved(value) is called while it moves. The page keeps where it comes to rest, for its undo. */
   range(label, properties, moved) {
     const input = element("input", { type: "range", ...properties });
     const output = element("output", { textContent: decimal(input.valueAsNumber) });
@@ -280,6 +280,7 @@ export class Lesson {
       output.textContent = decimal(input.valueAsNumber);
       moved(input.valueAsNumber);
     });
+    input.addEventListener("change", () => this.page.settle("the lesson"));
     return element("label", { className: "range" }, element("span", {}, label, " ", output), input);
   }
 
@@ -429,7 +430,7 @@ export class Lesson {
     this.page.take(mean, "the latent of the lesson's picture");
     this.moved(this.page.now);
     const range = this.range(`z${first}, the number with the most nats`, { min: -SPAN, max: SPAN, step: 0.1, value: mean[first] },
-      (value) => this.page.take(mean.with(first, value), `the lesson's picture with another z${first}`));
+      (value) => this.page.glide(mean.with(first, value), `the lesson's picture with another z${first}`));
     const back = this.button("Back to the picture's own numbers", () => {
       range.querySelector("input").value = mean[first];
       range.querySelector("output").textContent = decimal(mean[first]);
@@ -482,7 +483,9 @@ export class Lesson {
     select.value = names.find((name) => name.includes(" ")) ?? names[0]; // such as "sleeve length", which is of the class alone
     const along = latest(async () => {
       const latent = await newest(this.vae.move(mean, select.value, input.valueAsNumber));
-      if (latent) this.page.take(Array.from(latent), `the lesson's picture with another ${select.value}`);
+      if (!latent) return;
+      this.page.glide(Array.from(latent), `the lesson's picture with another ${select.value}`);
+      this.page.settle("the lesson");
     });
     const range = this.range("standard deviations from the average of its class:", { min: -2, max: 2, step: 0.1 }, () => this.guarded(along));
     const [input, output] = ["input", "output"].map((name) => range.querySelector(name));

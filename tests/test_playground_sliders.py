@@ -175,3 +175,31 @@ def test_a_finger_near_a_point_of_the_map_means_it(desk: Watched) -> None:
         page.page.touchscreen.tap(box["x"] + x + 6, box["y"] + y + 6)
         page.becomes("document.querySelector('#caption').textContent.startsWith('the map: a test image, ')")
         assert page.latent() == page.page.evaluate(f"playground.map.points[{alone}].latent")
+
+
+def test_two_fingers_zoom_the_map_and_one_drags_it(desk: Watched) -> None:
+    options: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with playing(find_model()) as url, beside(desk, **options) as page:
+        page.open(url)
+        page.page.locator("#points").scroll_into_view_if_needed()
+        box = page.page.locator("#points").bounding_box()
+        words = page.text("#caption")
+        screen = page.page.context.new_cdp_session(page.page)
+
+        def touch(kind: str, *spots: tuple[float, float]) -> None:
+            points = [{"x": box["x"] + x, "y": box["y"] + y, "id": at} for at, (x, y) in enumerate(spots)]
+            screen.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", (150, 150), (190, 190))
+        for far in range(5, 45, 5):
+            touch("touchMove", (150 - far, 150 - far), (190 + far, 190 + far))
+        touch("touchEnd")
+        page.becomes("playground.map.view.zoom > 2.5")
+        before = page.page.evaluate("playground.map.view")
+        touch("touchStart", (200, 200))
+        for far in range(10, 60, 10):
+            touch("touchMove", (200 - far, 200))
+        touch("touchEnd")
+        page.becomes(f"playground.map.view.x > {before['x']} && playground.map.hands.size === 0")
+        assert page.page.evaluate("playground.map.view.zoom") == before["zoom"]
+        assert page.text("#caption") == words  # nothing was taken

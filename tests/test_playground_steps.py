@@ -113,13 +113,30 @@ def test_a_movement_of_a_slider_is_one_step(page: Watched, model: VAE) -> None:
     shows(page, model, before)
 
 
+def test_a_key_that_is_held_does_not_overrun_the_browsers_history(page: Watched) -> None:
+    page.page.evaluate(
+        """() => {
+            const input = document.querySelector("#z3");
+            for (let at = 0; at < 300; at += 1) {
+                input.value = at / 100;
+                for (const kind of ["input", "change"]) input.dispatchEvent(new Event(kind, { bubbles: true }));
+            }
+        }"""
+    )
+    page.becomes("location.hash.includes('2.99') && playground.history.steps.length === 2")
+    assert page.said == []  # browsers say when they ignore what comes too often
+
+
 def test_a_new_step_after_undo_leaves_nothing_to_redo(page: Watched) -> None:
+    before = page.latent()
     page.page.click("#centre")
     page.page.click("#undo")
     press(page, "#z3", "End")
     assert page.page.get_attribute("#redo", "aria-disabled") == "true"
     page.page.keyboard.press("Control+y")
     assert page.latent()[3] == 3
+    page.page.keyboard.press("Control+z")
+    assert page.latent() == before
 
 
 def test_back_and_forward_follow_choices_and_stay_in_step_with_undo(page: Watched, model: VAE) -> None:

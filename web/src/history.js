@@ -1,12 +1,13 @@
 // Undo and redo, and the browser's Back and Forward. A choice, such as a roll of the dice, is a step of both; a movement of a
 // slider is a step of undo alone, because a browser's list of visited addresses would be full of them.
 
+const OFTEN = 300; // milliseconds between two writings of the same entry, because browsers ignore what comes more often
 const SAME = 1000; // milliseconds; movements of one slider that follow each other faster are one step
 
 export class History {
   /** restore(snapshot) shows a snapshot of the page again, visit() what the address describes, and heard() follows each change. */
   constructor(restore, visit, heard) {
-    Object.assign(this, { restore, visit, heard, steps: [], at: -1, travelling: null, arriving: false });
+    Object.assign(this, { restore, visit, heard, steps: [], at: -1, travelling: null, wrote: -Infinity, arriving: false });
     this.entry = history.state?.entry ?? 0; // an earlier load of this page may have left entries
     addEventListener("popstate", () => this.arrived());
     addEventListener("keydown", (event) => {
@@ -73,12 +74,20 @@ export class History {
       this.entry += 1;
       for (const one of this.steps) one.entry ??= this.entry;
     }
+    clearTimeout(this.writing);
     if (step.entry === this.entry) {
-      history[isNew ? "pushState" : "replaceState"]({ entry: this.entry }, "", step.hash);
+      const wait = isNew ? 0 : this.wrote + OFTEN - performance.now();
+      if (wait > 0) this.writing = setTimeout(() => this.follow(), wait);
+      else this.write(isNew ? "pushState" : "replaceState", step.hash);
       return;
     }
     this.travelling = setTimeout(() => this.landed(step.entry), 1000); // a browser may have dropped the entry
     history.go(step.entry - this.entry);
+  }
+
+  write(how, hash) {
+    history[how]({ entry: this.entry }, "", hash);
+    this.wrote = performance.now();
   }
 
   landed(entry) {
@@ -90,6 +99,7 @@ export class History {
 
   /** After Back or Forward, or a new address by hand. */
   arrived() {
+    clearTimeout(this.writing);
     const entry = history.state?.entry; // an address by hand has none
     if (this.travelling) {
       this.landed(entry ?? this.steps[this.at].entry);

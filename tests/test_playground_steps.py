@@ -117,6 +117,12 @@ def test_a_key_that_is_held_does_not_overrun_the_browsers_history(page: Watched)
     page.page.evaluate(
         """() => {
             const input = document.querySelector("#z3");
+            const { replaceState } = history;
+            globalThis.written = 0;
+            history.replaceState = function (...values) {
+                globalThis.written += 1;
+                replaceState.apply(this, values);
+            };
             for (let at = 0; at < 300; at += 1) {
                 input.value = at / 100;
                 for (const kind of ["input", "change"]) input.dispatchEvent(new Event(kind, { bubbles: true }));
@@ -124,7 +130,7 @@ def test_a_key_that_is_held_does_not_overrun_the_browsers_history(page: Watched)
         }"""
     )
     page.becomes("location.hash.includes('2.99') && playground.history.steps.length === 2")
-    assert page.said == []  # browsers say when they ignore what comes too often
+    assert page.page.evaluate("globalThis.written") < 20  # browsers ignore more than 200 in half a minute
 
 
 def test_a_new_step_after_undo_leaves_nothing_to_redo(page: Watched) -> None:

@@ -49,6 +49,7 @@ from cli_runner import Command, call
 from tiny_model import write_tiny_model
 from vae_gen import VAE, DetailSpec, FittedPrior, Manifest, ModelFolder, Pictures, VaeGenError
 from vae_gen.internal.array_files import NPY
+from vae_gen.internal.manifest import DIRECTIONS_FILE
 
 CASES: Counter[str] = Counter()
 """How many cases of each kind were tried in this process."""
@@ -73,7 +74,9 @@ def world() -> World:
     """Makes the folder when the first case needs it."""
     place = Path(tempfile.mkdtemp(prefix="fuzzing."))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    model = write_tiny_model(place / "model", detail=DetailSpec(5, 4.0, True), default_prior="fitted")
+    model = write_tiny_model(
+        place / "model", detail=DetailSpec(5, 4.0, True), default_prior="fitted", with_directions=True
+    )
     (place / "work").mkdir()
     os.chdir(place / "work")
     os.environ["XDG_DATA_HOME"] = str(place / "data")
@@ -219,7 +222,7 @@ GOOD: dict[str, list[Any]] = {
     "blocks": [2], "stream": [1], "width": [5], "gap": [1], "background": [9],
     "grid_images": [np.zeros((2, 1, 4, 4), "u1")],
     "values": [np.linspace(0, 1, 9)], "model": [None], "threads": [1, 2, None], "provider": ["cpu"],
-    "name": ["decoder"],
+    "name": ["decoder"], "direction": ["shade", "SIZE"], "position": [1, np.array([0.5, 1.0])],
     "labels": [1, [0, 1, 1], None], "text": ["{}"], "manifest": [True, "../model/manifest.json"], "session": [None],
     "picture_latents": [np.zeros((2, 12))], "picture_images": [np.zeros((2, 1, 28, 28))], "sha256": ["0" * 64],
     "file": ["golden.json"],
@@ -248,6 +251,9 @@ CALLS: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {
                     ("latents", "index")),
     "medoid": (lambda index: world().vae.fitted_prior().medoid(index), ("index",)),
     "open": (lambda name: world().vae.open(name), ("name",)),
+    "attributes": (lambda **o: world().vae.attributes(**o), ("latents", "label")),
+    "move": (lambda direction, **o: world().vae.move(name=direction, **o),
+             ("latents", "direction", "position", "label")),
     "Pictures": (lambda picture_images, picture_latents, columns, scale: (
         lambda pictures: (repr(pictures), pictures.grid(columns, 1 if scale is None else scale), pictures.to_pil()))(
             Pictures(picture_images, picture_latents)), ("picture_images", "picture_latents", "columns", "scale")),
@@ -514,13 +520,15 @@ def damage_case(case: tuple[str, list[Mutation], str, bool]) -> None:
         for verb in (
             lambda: vae.sample(2, seed=1), lambda: vae.sample(2, seed=1, label=0, temperature=0.5, detail=False),
             lambda: vae.decode(np.zeros(12)), lambda: vae.losses(np.zeros((28, 28))), vae.fitted_prior,
-            lambda: vae.detail_noise(2, 1),
+            lambda: vae.detail_noise(2, 1), lambda: vae.move(np.ones((3, 12)), "shade", 1),
+            lambda: vae.move(np.ones(12), vae.directions[-1].name, -1, label=1), lambda: vae.attributes(np.ones(12)),
         ):  # fmt: skip
             check(verb, kind)
             CASES[kind] -= 1  # the folder is one case
 
     check(use, kind)
-    command_case(("info" if len(content) % 2 else "verify", "--model", str(folder)))
+    commands = ("directions",) if name == DIRECTIONS_FILE else ("info", "verify")
+    command_case((commands[len(content) % len(commands)], "--model", str(folder)))
     CASES["command lines"] -= 1
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 import vae_export.directions as finding
 from vae_export.attributes import attribute_names, measure
 from vae_gen import VAE, InputError, ModelError, UsageError, find_model
+from vae_gen.internal import directions
 from vae_gen.internal.directions import Directions
 from vae_gen.internal.prior import FittedPrior, Mixture
 from vae_train.quality.classifiers import load_classifier
@@ -114,7 +117,7 @@ def test_the_class_of_a_latent_is_its_likeliest_one_unless_it_is_given(vae: VAE)
     both = vae.attributes(np.concatenate([boots, trousers]))
     assert np.isnan(both["shaft height"])[:20].mean() < 0.3 < 0.7 < np.isnan(both["shaft height"])[20:].mean()
     assert np.isnan(both["trouser width"])[20:].mean() < 0.3 < 0.7 < np.isnan(both["trouser width"])[:20].mean()
-    with pytest.raises(UsageError, match=r"for the class 1 \(.*trouser width.*\), got 'shaft height'"):
+    with pytest.raises(UsageError, match=r"for the class Trouser \(.*trouser width.*\), got 'shaft height'"):
         vae.move(trousers, "shaft height", 1, label="trouser")
 
 
@@ -125,12 +128,13 @@ def test_a_name_may_be_shortened_and_written_in_other_ways(vae: VAE, name: str) 
 
 
 @pytest.mark.parametrize(("arguments", "error", "said"), [
-    (("colour", 1), UsageError, "expected a direction for the class 2 (shade, "),
-    (("", 1), UsageError, "got ''"),
+    (("colour", 1), UsageError, "expected one of the directions for the class Pullover (shade, "),
+    (("", 1), UsageError, "sleeve length, arch), got nothing"),
+    (("s", 1), UsageError, "got 's', which fits shade, symmetry, sleeve length"),
     ((7, 1), UsageError, "expected the name of a direction, got 7"),
     (("shade", float("nan")), InputError, "expected finite positions, got NaN or infinity"),
-    (("shade", "far"), InputError, "expected one position or an array of shape [3], got 'far'"),
-    (("shade", [1, 2]), InputError, "expected one position or an array of shape [3], got [1, 2]"),
+    (("shade", "far"), InputError, "expected positions as an array of numbers, got 'far'"),
+    (("shade", [1, 2]), InputError, "expected one position or an array of shape [3], got an array of shape [2]"),
 ])  # fmt: skip
 def test_a_wrong_argument_is_one_plain_line(vae: VAE, arguments: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error) as caught:
@@ -176,19 +180,33 @@ def change(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
     (change("dimensions", to=13), "dimensions"),
     (change("hidden", to=10**9), "hidden"),
     (change("hidden", to=47), "network"),
-    (change("classes", to=9), "precisions"),
+    (change("classes", to=9), "classes: expected 1 or the 10 classes of the model"),
+    (change("classes", to=1), "precisions"),
     (change("attributes", to=["shade", "shade"]), "attributes"),
     (change("network", to=lambda arrays: arrays[:5]), "network: expected 6 arrays"),
     (change("network", 0, "values", to="%%%"), "values"),
     (change("network", 0, "step", to="x"), "step"),
     (change("precisions", "step", to=0), "inverse covariances"),
-    (change("deviations", "step", to=0), "standard deviations above 0"),
+    (change("deviations", "step", to=0), "standard deviations of at least 1e-06"),
     (change("weights", "held", to=[1, 2]), "weights.held"),
     (change("weights", "radius", to=-1), "weights.radius"),
     (change("directions", 0, "attribute", to="colour"), "attribute"),
     (change("directions", 0, "labels", to=[0, 99]), "labels[1]"),
     (change("directions", 0, "reached", to=[]), "effects of each kind"),
     (change("directions", 0, "kept", 0, to=2), "kept[0]"),
+    (change("directions", 0, "reached", 0, to=1e30), "reached[0]"),
+    (change("directions", 0, "labels", to=[]), "labels: expected classes of the model"),
+    (change("directions", 0, "labels", to=[3] * 10), "directions: expected at most 512 directions, of each name one"),
+    (change("directions", 0, "name", to="x" * 61), "name: expected a name of at most 60 printable letters"),
+    (change("directions", 0, "name", to="\x1b[31m"), "name: expected a name of at most 60 printable letters"),
+    (change("directions", 0, "name", to=" -_"), "name: expected a name of at most 60 printable letters"),
+    (change("directions", 1, "name", to="Shade"), "directions: expected at most 512 directions, of each name one"),
+    (change("directions", to=lambda some: some * 40), "directions: expected at most 512 directions"),
+    (change("attributes", 0, to="a\nb"), "attributes[0]: expected a name of at most 60 printable letters"),
+    (change("attributes", to=[f"a{at}" for at in range(65)]), "attributes: expected at most 64 names"),
+    (change("hidden", to=513), "hidden: expected a whole number from 1 to 512"),
+    (change("middles", "step", to=1e300), "middles.step: expected a number from 0 to 1e+06"),
+    (change("weights", "evidence", to=1e300), "weights.evidence"),
 ])  # fmt: skip
 def test_a_file_that_is_not_one_is_refused_by_its_key(document: dict[str, Any], spoil: Any, said: str) -> None:
     spoiled = json.loads(json.dumps(document))
@@ -196,6 +214,52 @@ def test_a_file_that_is_not_one_is_refused_by_its_key(document: dict[str, Any], 
     with pytest.raises(ModelError) as caught:
         Directions.parse(json.dumps(spoiled), dimensions=12, classes=10)
     assert said in str(caught.value)
+
+
+def test_hostile_numbers_are_an_error_and_no_latents(document: dict[str, Any]) -> None:
+    """Every number at its limit, with the smallest precision, so that each step of a move is as long as it can be."""
+    spoiled = json.loads(json.dumps(document))
+    for packed in (*spoiled["network"], spoiled["middles"]):
+        packed["step"] = 1e6
+    read = Directions.parse(json.dumps(spoiled))
+    latents, labels = np.random.default_rng(1).normal(size=(20, 12)), np.arange(20) % 10
+    flat = dataclasses.replace(read.field, precisions=np.broadcast_to(np.eye(12) * 1e-300, (10, 12, 12)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for field in (read.field, flat):
+            try:
+                moved = field.move(latents, labels, 0, np.ones(20))
+            except ModelError as error:
+                assert "expected directions.json to lead to finite latents, computed others" in str(error)
+            else:
+                assert np.abs(moved).max() <= 1e6
+        none = dataclasses.replace(read.field, precisions=np.zeros((10, 12, 12)), radius=0.0, evidence=0.0)
+        with pytest.raises(ModelError, match=r"expected directions\.json to lead to finite latents"):
+            dataclasses.replace(none, holding=np.zeros_like(none.holding)).move(latents, labels, 0, np.ones(20))
+
+
+def test_a_class_that_the_file_does_not_have_is_no_index(document: dict[str, Any]) -> None:
+    """A file with three classes and directions without labels does not fit a model with ten."""
+    spoiled = json.loads(json.dumps(document))
+    spoiled["directions"] = []
+    with pytest.raises(ModelError, match="classes: expected 1 without classes, found 10"):
+        Directions.parse(json.dumps(spoiled), classes=0)
+    with pytest.raises(ModelError, match="classes: expected 1 or the 12 classes of the model, found 10"):
+        Directions.parse(json.dumps(spoiled), classes=12)
+
+
+def test_many_latents_move_in_parts_as_they_do_alone(vae: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    latents = vae.sample(7, seed=5, detail=False).latents
+    whole = vae.move(latents, "shade", np.arange(7) / 7)
+    monkeypatch.setattr(directions, "ROOM", 3000)
+    assert np.abs(vae.move(latents, "shade", np.arange(7) / 7) - whole).max() < 1e-5
+
+
+def test_a_vae_of_sessions_has_no_directions_and_says_so() -> None:
+    vae = VAE.from_sessions(find_model(SHIPPED) / "manifest.json")
+    assert vae.directions == ()
+    with pytest.raises(UsageError, match="expected a model folder for directions, got sessions"):
+        vae.attributes(np.zeros(12))
 
 
 def test_a_file_that_is_written_again_has_the_same_numbers(document: dict[str, Any]) -> None:

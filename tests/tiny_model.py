@@ -19,11 +19,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from vae_export.golden import MOVE_TOLERANCE, golden_moves
 from vae_export.latent_checks import golden_latents
 from vae_export.latent_graphs import default_latent_graph, latent_graph, prior_graph
 from vae_gen import DetailSpec, FittedPrior, random_words, standard_normals, to_grey_levels
+from vae_gen.internal.directions import Direction, Directions, Effect, Field
 from vae_gen.internal.latents import detail_noise
-from vae_gen.internal.manifest import PRIOR_FILE, Prior, essentials
+from vae_gen.internal.manifest import DIRECTIONS_FILE, PRIOR_FILE, Prior, essentials
 from vae_gen.internal.prior import Mixture
 
 Floats = NDArray[np.float32]
@@ -37,14 +39,14 @@ KNOWN_WORDS = ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"]  # Philox4x32-10 
 def write_tiny_model(
     folder: Path, *, name: str = "tiny", seed: int = 0, default_prior: Prior | None = "normal",
     detail: DetailSpec | None = None, shape: Shape = SHAPE, class_names: Sequence[str] = ("blob", "other blob"),
-    **facts: Any,
+    with_directions: bool = False, **facts: Any,
 ) -> Path:
     """Write the folder (it must not exist) and give its path back.
 
     Its prior has two classes, the first a little more frequent. With `default_prior` None the folder is as those
     were before there were fitted priors. With a spec it has a detail stage, in which noise changes single pixels.
-    Images may have any shape [channels, height, width], and the classes any names; `facts` are more keys of the
-    manifest, such as `preparation` and `data`.
+    Images may have any shape [channels, height, width], and the classes any names. The directions are
+    made up. `facts` are more keys of the manifest, such as `preparation` and `data`.
     """
     folder.mkdir(parents=True)
     weights, sizes = _weights(seed, shape), (3, 2) if len(class_names) == 2 else (2,) * max(1, len(class_names))
@@ -66,6 +68,11 @@ def write_tiny_model(
         header["detail"] = asdict(detail)
     if default_prior is not None:
         (folder / PRIOR_FILE).write_text(json.dumps(prior.to_json(header["class_names"])))
+    if with_directions:
+        directions = tiny_directions(len(class_names))
+        (folder / DIRECTIONS_FILE).write_text(json.dumps(directions.to_json()))
+        golden["tolerances"]["move"] = MOVE_TOLERANCE
+        golden["moves"] = golden_moves(directions, np.array(golden["decodings"]["latents"], np.float32))
     for graph_name, model in graphs.items():
         onnx.helper.set_model_props(model, essentials(header))
         onnx.checker.check_model(model, full_check=True)
@@ -87,6 +94,21 @@ def tiny_prior(sizes: tuple[int, ...] = (3, 2), *, labelled: bool = True) -> Fit
         means = random.normal(0, 1, (size, DIMENSIONS))
         mixtures.append(Mixture(weights / weights.sum(), means.astype(np.float32), lower.astype(np.float32)))
     return FittedPrior.of([max(2, 5 - at) for at in range(len(sizes))], mixtures, labelled=labelled)
+
+
+def tiny_directions(classes: int) -> Directions:
+    """Two directions with a network of made-up weights; one of them is only for the last class."""
+    random, groups = np.random.default_rng(6), max(1, classes)
+    shapes = ((5, DIMENSIONS), (5,), (5, 5), (5,), (2 + groups, 5), (2 + groups,))
+    field = Field(
+        attributes=("shade", "width"), weights=tuple(random.normal(0, 0.4, shape) for shape in shapes),
+        holding=np.array([10.0, 10.0]), radius=1.0, evidence=1.0, middles=random.normal(0, 0.5, (groups, DIMENSIONS)),
+        precisions=np.tile(np.eye(DIMENSIONS), (groups, 1, 1)), averages=np.zeros((groups, 2)),
+        deviations=np.full((groups, 2), 0.5), lowest=np.full((groups, 2), -2.0), highest=np.full((groups, 2), 1.0),
+    )  # fmt: skip
+    kept = 0.9 if classes else None
+    effects = [Effect(label, 0.9, 0.3, "width", kept, 1.0) for label in (range(classes) if classes else (None,))]
+    return Directions((Direction("shade", "shade", tuple(effects)), Direction("size", "width", (effects[-1],))), field)
 
 
 def _weights(seed: int, shape: Shape = SHAPE) -> dict[str, Floats]:
@@ -220,7 +242,8 @@ def _header(name: str, default_prior: Prior | None, shape: Shape, class_names: S
 
 
 def _manifest(header: dict[str, Any], folder: Path, graphs: dict[str, onnx.ModelProto]) -> dict[str, Any]:
-    others = [file for file in ("golden.json", "README.md", PRIOR_FILE) if (folder / file).exists()]
+    names = ("golden.json", "README.md", PRIOR_FILE, DIRECTIONS_FILE)
+    others = [file for file in names if (folder / file).exists()]
     files = {file: (folder / file).read_bytes() for file in others}
     return {
         **header,

@@ -630,10 +630,11 @@ class VAE:
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """The directions of the latent space with a measured meaning, which `move` follows; empty if there are none.
+        """The directions of the latent space with a measured meaning, which `move` follows.
 
-        Each has a name, the attribute of the picture that it changes, the classes that it is for, and what it was
-        measured to do in each of them (docs/model-folder.md, directions.json).
+        They are empty for a model without them, and for a VAE made from sessions, which has no folder to read. Each has
+        a name, the attribute of the picture that it changes, the classes that it is for, and what it was measured to do
+        in each of them (docs/model-folder.md, directions.json).
 
         Raises:
             ModelError: directions.json was changed.
@@ -689,9 +690,10 @@ class VAE:
             latents: as in `decode`.
             name: the name of a direction, or a beginning of it that fits no other one.
             position: where to move to, in standard deviations of the attribute from the average of the class: 0 is
-                the average, and 1.5 is more than 93 in 100 pictures of the class have. It is one number, or an array
-                that broadcasts to the leading axes of the latents. Positions that hardly any picture of the class has
-                are limited to the most extreme 1 in 100.
+                the average, and about two thirds of the pictures of the class lie between -1 and 1. It is one number,
+                or an array that broadcasts to the leading axes of the latents. A position that hardly any picture of
+                the class has is limited to the most extreme 1 in 100, which may be near: hardly any pullover has
+                sleeves that are more than 1 above the average.
             label: as in `attributes`.
 
         Returns:
@@ -709,8 +711,8 @@ class VAE:
         from .internal.directions import check_position
 
         known, rows, labels, shape = self._measured(latents, label)
-        of_all = {int(one) for one in labels}
-        direction = known.find(name, of_all.pop() if len(of_all) == 1 else None)
+        of_all = set(labels.tolist()) if len(known.field.middles) > 1 else set()
+        direction = known.find(name, of_all.pop() if len(of_all) == 1 else None, self.class_names)
         positions = check_position(position, shape).reshape(-1)
         attribute = known.field.attributes.index(direction.attribute)
         moved = known.field.move(rows, labels, attribute, positions)
@@ -721,6 +723,8 @@ class VAE:
     ) -> tuple[Directions, NDArray[np.float64], NDArray[np.int64], tuple[int, ...]]:
         """The directions, the latents [n, dimensions], the class of each, and the leading axes of what was given."""
         known = self._graphs.directions()
+        if known is None and self._graphs.folder is None:
+            raise UsageError("expected a model folder for directions, got sessions; use VAE(…) of the folder for them")
         if known is None:
             raise UsageError(
                 f"expected a model with directions, got {self.manifest.name} {self.manifest.version}, which has none; "

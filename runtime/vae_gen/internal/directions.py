@@ -23,7 +23,9 @@ directions.json has all numbers of it. JavaScript computes the same.
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,8 +33,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._errors import InputError, ModelError, UsageError, shown
+from .arrays import LARGEST_LATENT, as_numbers
 from .files import Json
 from .manifest import ADVICE, DIRECTIONS_FILE
+from .prior import MOST_DIMENSIONS
 
 Doubles = NDArray[np.float64]
 
@@ -49,8 +53,17 @@ LONGEST = 1.5
 """The longest step, in the metric of the class's latents. Two samples of a class lie about five units apart."""
 FLATTEST = 1e-6
 """Where the attribute changes less than this with any movement, a latent stays where it is."""
-MOST_OUTPUTS = 4096
-"""The most attributes and classes, and the widest layer, that a file may have."""
+MOST_DIRECTIONS, MOST_ATTRIBUTES, MOST_CLASSES, MOST_HIDDEN = 512, 64, 512, 512
+"""The most directions, attributes and classes, and the widest layer, that a file may have."""
+LONGEST_NAME = 60
+"""The longest name of a direction or an attribute, in letters. Names are printed in tables and drawn into pictures."""
+LARGEST_NUMBER = 1e6
+"""The largest weight and step of a file, so that sums and products of its numbers stay finite."""
+SMALLEST_DEVIATION = 1e-6
+LARGEST_EFFECT = 1e3
+"""The largest measured effect of a file. Those of real directions are about 1."""
+ROOM = 1 << 23
+"""How many numbers an array may have that is computed while latents move; of more latents some move after others."""
 LARGEST_STEP = 32767
 """Numbers are stored as whole multiples of a step, from −32767 to 32767."""
 
@@ -161,7 +174,24 @@ class Field:
         return positions
 
     def move(self, latents: Doubles, labels: NDArray[np.int64], attribute: int, positions: Doubles) -> Doubles:
-        """Moves latents [n, d] of classes [n] to positions [n] of an attribute."""
+        """Moves latents [n, d] of classes [n] to positions [n] of an attribute.
+
+        Raises:
+            ModelError: the numbers of the file lead to none, or to latents that no picture has.
+        """
+        width, (outputs, hidden) = latents.shape[1], self.weights[4].shape
+        at_once = max(1, ROOM // max(width * width, outputs * max(hidden, width)))
+        moved = np.empty_like(latents)
+        with np.errstate(all="ignore"), contextlib.suppress(np.linalg.LinAlgError):
+            moved[:] = np.nan
+            for first in range(0, len(latents), at_once):
+                part = slice(first, first + at_once)
+                moved[part] = self._move(latents[part], labels[part], attribute, positions[part])
+        if not (np.abs(moved) <= LARGEST_LATENT).all():  # also false for NaN
+            raise ModelError(f"expected {DIRECTIONS_FILE} to lead to finite latents, computed others; {ADVICE}")
+        return moved
+
+    def _move(self, latents: Doubles, labels: NDArray[np.int64], attribute: int, positions: Doubles) -> Doubles:
         wanted = np.clip(positions, self.lowest[labels, attribute], self.highest[labels, attribute])
         for left in range(STEPS, 0, -1):
             half = latents + self._step(latents, labels, attribute, wanted, left) / 2
@@ -195,8 +225,8 @@ class Field:
         gain = (change * own).sum(1)
         length = ((wanted - position) / left - (surer * own).sum(1)) * np.where(gain > FLATTEST, 1, 0)
         step: Doubles = surer + change * (length / np.maximum(gain, FLATTEST))[:, None]
-        far = np.sqrt(np.einsum("ni,nij,nj->n", step, self.precisions[labels], step))
-        step *= np.minimum(1, LONGEST / np.maximum(far, 1e-12))[:, None]
+        far = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", step, self.precisions[labels], step), 1e-24))
+        step *= np.minimum(1, LONGEST / far)[:, None]
         return step
 
 
@@ -207,27 +237,37 @@ class Directions:
     directions: tuple[Direction, ...]
     field: Field
 
-    def find(self, name: str, label: int | None) -> Direction:
-        """The direction with this name, or with a beginning of it that fits no other one; capitals don't matter.
+    def find(self, name: str, label: int | None, class_names: Sequence[str] = ()) -> Direction:
+        """The direction with this name, or with a beginning of it that fits no other one.
+
+        Capitals don't matter, and hyphens are spaces.
 
         Args:
             name: the name.
             label: the class that it shall be for; None for any.
+            class_names: the names of the model's classes, for errors.
 
         Raises:
-            UsageError: there is none, or several fit.
+            UsageError: there is none, or several fit; the error lists those of the class.
         """
         if not isinstance(name, str):
             raise UsageError(f"expected the name of a direction, got {shown(name)}")
         usable = [item for item in self.directions if label is None or item.labels is None or label in item.labels]
-        wanted = " ".join(name.lower().replace("-", " ").replace("_", " ").split())
-        fitting = [item for item in usable if wanted and item.name.startswith(wanted)]
-        exact = [item for item in fitting if item.name == wanted]
+        wanted = _plainly(name)
+        fitting = [item for item in usable if wanted and _plainly(item.name).startswith(wanted)]
+        exact = [item for item in fitting if _plainly(item.name) == wanted]
         if len(exact or fitting) != 1:
-            known = ", ".join(dict.fromkeys(item.name for item in usable)) or "none"
-            where = "" if label is None else f" for the class {label}"
-            raise UsageError(f"expected a direction{where} ({known}), got {shown(name)}")
+            known = ", ".join(dict.fromkeys(item.name for item in usable)) or "it has none"
+            where = "" if label is None or not class_names else f" for the class {class_names[label]}"
+            several = ", ".join(item.name for item in fitting)
+            found = f"{shown(name)}, which fits {several}" if fitting else shown(name) if wanted else "nothing"
+            raise UsageError(f"expected one of the directions{where} ({known}), got {found}")
         return (exact or fitting)[0]
+
+    def limits(self, direction: Direction, label: int | None) -> tuple[float, float]:
+        """The lowest and the highest position that a direction leads to in a class."""
+        at, group = self.field.attributes.index(direction.attribute), (label or 0) if len(self.field.middles) > 1 else 0
+        return float(self.field.lowest[group, at]), float(self.field.highest[group, at])
 
     def to_json(self) -> dict[str, Any]:
         """The document of a directions.json. `parse` gives numbers that differ by rounding to 16 bits."""
@@ -265,45 +305,49 @@ class Directions:
         """
         root = Json.parse(text, where, ModelError, ADVICE)
         root["schema_version"].whole(SCHEMA_VERSION, SCHEMA_VERSION)
-        low, high = (1, MOST_OUTPUTS) if dimensions is None else (dimensions, dimensions)
-        width, hidden = root["dimensions"].whole(low, high), root["hidden"].whole(1, MOST_OUTPUTS)
-        groups = root["classes"].whole(1, MOST_OUTPUTS)
-        attributes = root["attributes"].items(Json.text)
+        low, high = (1, MOST_DIMENSIONS) if dimensions is None else (dimensions, dimensions)
+        width, hidden = root["dimensions"].whole(low, high), root["hidden"].whole(1, MOST_HIDDEN)
+        groups = root["classes"].whole(1, MOST_CLASSES)
+        if classes is not None and groups not in (1, classes):
+            raise root["classes"].wrong(f"1 or the {classes} classes of the model" if classes else "1 without classes")
+        attributes = root["attributes"].items(_name)
         count = len(attributes)
-        if not 1 <= count <= MOST_OUTPUTS or len(set(attributes)) < count:
-            raise root["attributes"].wrong("names of attributes, each once")
+        if not 1 <= count <= MOST_ATTRIBUTES or len(set(attributes)) < count:
+            raise root["attributes"].wrong(f"at most {MOST_ATTRIBUTES} names of attributes, each once")
         shapes = ((hidden, width), (hidden,), (hidden, hidden), (hidden,), (count + groups, hidden), (count + groups,))
         network = root["network"].items(lambda node: node)
         if len(network) != len(shapes):
             raise root["network"].wrong(f"{len(shapes)} arrays")
+        lower = _unpacked(root["precisions"], groups, width * (width + 1) // 2)
         rows, columns = np.tril_indices(width)
-        lower = _unpacked(root["precisions"], groups, len(rows))
         precisions = np.zeros((groups, width, width))
         precisions[:, rows, columns] = precisions[:, columns, rows] = lower
-        if np.linalg.eigvalsh(precisions).min() <= 0:
-            raise root["precisions"].wrong("inverse covariances, which are positive")
+        try:
+            np.linalg.cholesky(precisions)
+        except np.linalg.LinAlgError:
+            raise root["precisions"].wrong("inverse covariances, which are positive") from None
         names = ("averages", "deviations", "lowest", "highest")
         tables = {name: _unpacked(root[name], groups, count) for name in names}
-        if not (tables["deviations"] > 0).all():
-            raise root["deviations"].wrong("standard deviations above 0")
+        if not (tables["deviations"] >= SMALLEST_DEVIATION).all():
+            raise root["deviations"].wrong(f"standard deviations of at least {SMALLEST_DEVIATION:g}")
         weights = root["weights"]
-        holding = np.array(weights["held"].items(lambda node: node.number(0)))
+        holding = np.array(weights["held"].items(_weight))
         if len(holding) != count:
             raise weights["held"].wrong(f"{count} numbers")
         field = Field(
             attributes=attributes,
             weights=tuple(_unpacked(node, *shape) for node, shape in zip(network, shapes, strict=True)),
             holding=holding,
-            radius=weights["radius"].number(0),
-            evidence=weights["evidence"].number(0),
+            radius=_weight(weights["radius"]),
+            evidence=_weight(weights["evidence"]),
             middles=_unpacked(root["middles"], groups, width),
             precisions=precisions,
             **tables,
         )
-        found = root["directions"].items(lambda node: _direction(node, attributes, groups))
-        labelled = any(effect.label is not None for item in found for effect in item.effects)
-        if classes is not None and labelled and classes != groups:
-            raise root["classes"].wrong(f"the {classes} classes of the model")
+        found = root["directions"].items(lambda node: _direction(node, attributes, groups, classes))
+        named = [(_plainly(item.name), effect.label) for item in found for effect in item.effects]
+        if len(found) > MOST_DIRECTIONS or len(set(named)) < len(named):
+            raise root["directions"].wrong(f"at most {MOST_DIRECTIONS} directions, of each name one in a class")
         return cls(found, field)
 
 
@@ -313,25 +357,46 @@ def check_position(position: ArrayLike, shape: tuple[int, ...]) -> Doubles:
     Raises:
         InputError: they are not finite numbers, or don't fit the shape.
     """
+    array = as_numbers(position, "positions")
+    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+        raise InputError(f"expected positions as numbers, got {array.dtype}; convert them to float64 first")
     try:
-        values = np.asarray(position, np.float64)
-        positions = np.broadcast_to(values, shape)
-    except (TypeError, ValueError) as error:
+        positions: Doubles = np.broadcast_to(array.astype(np.float64), shape)
+    except ValueError as error:
         raise InputError(
-            f"expected one position or an array of shape {list(shape)}, got {shown(position)}"
+            f"expected one position or an array of shape {list(shape)}, got an array of shape {list(array.shape)}"
         ) from error
     if not np.isfinite(positions).all():
         raise InputError("expected finite positions, got NaN or infinity")
     return positions
 
 
-def _direction(node: Json, attributes: tuple[str, ...], groups: int) -> Direction:
+def _name(node: Json) -> str:
+    """A name that can be printed and typed."""
+    name = node.text()
+    if len(name) > LONGEST_NAME or not name.isprintable() or not _plainly(name):
+        raise node.wrong(f"a name of at most {LONGEST_NAME} printable letters")
+    return name
+
+
+def _plainly(name: str) -> str:
+    """A name in small letters with single spaces, by which it is found however it is written."""
+    return " ".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
+def _weight(node: Json) -> float:
+    return node.number(0, LARGEST_NUMBER)
+
+
+def _direction(node: Json, attributes: tuple[str, ...], groups: int, classes: int | None) -> Direction:
     labels: tuple[int | None, ...] = (None,)
     if node["labels"].value is not None:
         labels = node["labels"].items(lambda label: label.whole(0, groups - 1))
+        if not labels or classes not in (None, groups):
+            raise node["labels"].wrong("classes of the model, or null if it has none or many")
     columns = (
-        node["reached"].items(Json.number),
-        node["others"].items(lambda value: value.number(0)),
+        node["reached"].items(lambda value: value.number(-LARGEST_EFFECT, LARGEST_EFFECT)),
+        node["others"].items(lambda value: value.number(0, LARGEST_EFFECT)),
         node["moved_most"].items(lambda value: value.one_of(*attributes)),
         node["kept"].items(lambda value: None if value.value is None else value.number(0, 1)),
         node["monotone"].items(lambda value: value.number(-1, 1)),
@@ -339,7 +404,7 @@ def _direction(node: Json, attributes: tuple[str, ...], groups: int) -> Directio
     if any(len(column) != len(labels) for column in columns):
         raise node.wrong(f"{len(labels)} effects of each kind")
     effects = tuple(Effect(*row) for row in zip(labels, *columns, strict=True))
-    return Direction(node["name"].text(), node["attribute"].one_of(*attributes), effects)
+    return Direction(_name(node["name"]), node["attribute"].one_of(*attributes), effects)
 
 
 def _packed(values: Doubles) -> dict[str, Any]:
@@ -353,6 +418,6 @@ def _packed(values: Doubles) -> dict[str, Any]:
 def _unpacked(node: Json, *shape: int) -> Doubles:
     if 3 * 2 * math.prod(shape) > 4 * len(node["values"].text()):  # before memory is asked for
         raise node["values"].wrong(f"base64 of int16 {list(shape)}")
-    values: Doubles = node["values"].decoded("int16", *shape) * node["step"].number(0)
+    values: Doubles = node["values"].decoded("int16", *shape) * _weight(node["step"])
     values.flags.writeable = False
     return values

@@ -192,12 +192,7 @@ export class VAE {
   }
 
   #fittedDensity() {
-    this.density ??= (async () => {
-      const content = await this.read(this.place + "prior.json");
-      const entry = this.manifest.files?.["prior.json"];
-      if (entry) await checkSha256(content, entry.sha256, "the prior.json that manifest.json describes", this.sha256);
-      return fittedDensity(JSON.parse(new TextDecoder().decode(content)));
-    })();
+    this.density ??= this.#readListed("prior.json").then(fittedDensity);
     this.density.catch(() => delete this.density); // a failure is forgotten: the next call tries again
     return this.density;
   }
@@ -343,7 +338,8 @@ export class VAE {
     const { field, values, group } = await this.#measured(latent, label);
     const direction = field.directions.find((one) => one.name === name && (!one.labels || one.labels.includes(group)));
     const known = field.directions.filter(({ labels }) => !labels || labels.includes(group)).map((one) => one.name);
-    check(direction, `a direction for the class ${group} (${known.join(", ")}), got ${shown(name)}`);
+    const where = field.groups > 1 ? ` for the class ${this.classNames[group] ?? group}` : "";
+    check(direction, `one of the directions${where} (${known.join(", ")}), got ${shown(name)}`);
     check(Number.isFinite(position), `a finite position, got ${shown(position)}`);
     return Float32Array.from(moved(field, values, group, field.attributes.indexOf(direction.attribute), position));
   }
@@ -351,7 +347,7 @@ export class VAE {
   /** What directions.json holds, with its arrays as numbers; null for a model without that file. */
   async #field() {
     if (!this.manifest.files?.["directions.json"]) return null;
-    this.#directions ??= this.readJson("directions.json").then((document) => {
+    this.#directions ??= this.#readListed("directions.json").then((document) => {
       check(document?.schema_version === 1, "directions of schema version 1 in directions.json, got others; copy the model folder again");
       return readField(document);
     });
@@ -437,6 +433,14 @@ export class VAE {
     const options = { executionProviders: ["cpu"], intraOpNumThreads: 1, ...this.sessionOptions };
     return InferenceSession.create(content, options).catch((error) =>
       check(false, `a graph in ${file}, got: ${String(error.message ?? error).slice(0, 120)}; copy it again`));
+  }
+
+  /** The content of a JSON file that the manifest lists, checked by its hash; where graphs run elsewhere, the server checks it. */
+  async #readListed(name) {
+    const content = await this.read(this.place + name);
+    const entry = this.manifest.files?.[name];
+    if (entry && !this.elsewhere) await checkSha256(content, entry.sha256, `the ${name} that manifest.json describes`, this.sha256);
+    return JSON.parse(new TextDecoder().decode(content));
   }
 
   /** The content of a JSON file of the model folder; null if it is no JSON. */
@@ -560,8 +564,8 @@ function stepOf(field, latent, group, attribute, wanted, left) {
   const place = (outputs[attribute] - field.averages[group][attribute]) / deviations[attribute];
   const length = gain > FLATTEST ? ((wanted - place) / left - push) / gain : 0;
   const step = change.map((value, at) => length * value + more * surer[at]);
-  const far = Math.sqrt(dot(step, times(field.precisions[group], step)));
-  return step.map((value) => value * Math.min(1, LONGEST / Math.max(far, 1e-12)));
+  const far = Math.sqrt(Math.max(dot(step, times(field.precisions[group], step)), 1e-24));
+  return step.map((value) => value * Math.min(1, LONGEST / far));
 }
 
 /** The solutions of matrix · x = b for several b, for a symmetric positive matrix, by its Cholesky factor. */

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 import example_drivers
+from tiny_model import write_tiny_model
 from vae_gen import VAE, ImageSpec, find_model, to_grey_levels
 from vae_gen.internal.fitting import fit_pictures
 from vae_gen.internal.manifest import Preparation
@@ -178,6 +179,45 @@ def test_it_verifies_the_shipped_models(name: str) -> None:
     draws += ["noise", "move"] if name == "fashion-mnist-12d" else ["move"]
     assert [[check["name"] for check in some] for some in checks] == [draws + encodings, draws, encodings]
     assert all(check["passed"] and check["difference"] <= check["allowed"] for some in checks for check in some)
+
+
+@pytest.mark.parametrize("class_names", [(), ("blob", "other blob")])
+def test_directions_are_those_of_the_library(tmp_path: Path, class_names: tuple[str, ...]) -> None:
+    folder = write_tiny_model(tmp_path / "model", with_directions=True, class_names=class_names)
+    model, latent = VAE(folder), np.linspace(-1, 1, 12)
+    labels = [None, 1] if class_names else [None]
+    found = in_node(folder, f"""
+        const vae = await VAE.load(folder, {{ ort }});
+        const [latent, found] = [{latent.tolist()}, []];
+        for (const label of {json.dumps(labels)}.map((one) => one ?? undefined)) {{
+            found.push([await vae.attributes(latent, {{ label }}), await vae.move(latent, "size", -0.5, {{ label }})]);
+        }}
+        show([await vae.directions(), found, (await vae.verify()).every((one) => one.passed)]);
+    """)
+    assert [(one["name"], one["labels"]) for one in found[0]] == [
+        (one.name, None if one.labels is None else list(one.labels)) for one in model.directions
+    ]
+    for (attributes, moved), label in zip(found[1], labels, strict=True):
+        assert attributes == {name: pytest.approx(float(x)) for name, x in model.attributes(latent, label).items()}
+        assert moved == pytest.approx(model.move(latent, "size", -0.5, label).tolist(), abs=1e-5)
+    assert found[2] is True
+
+
+def test_wrong_directions_are_refused(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "model", with_directions=True)
+    script = """
+        const [vae, latent] = [await VAE.load(folder, { ort }), Array(12).fill(0)];
+        show([await failure(vae.move(latent, "size", 1, { label: "blob" })),
+              await failure(vae.move(latent, "size", NaN)), await failure(vae.attributes([1, 2]))]);
+    """
+    assert in_node(folder, script) == [
+        "expected one of the directions for the class blob (shade), got size",
+        "expected a finite position, got NaN",
+        "expected a latent of 12 numbers, got 1,2",
+    ]
+    (folder / "directions.json").write_text((folder / "directions.json").read_text().replace("0", "1", 1))
+    message = in_node(folder, "show(await failure((await VAE.load(folder, { ort })).directions()));")
+    assert message == "expected the directions.json that manifest.json describes, got another SHA-256; copy it again"
 
 
 def test_it_finds_a_value_that_differs_from_the_golden_one(spoilt: Path) -> None:

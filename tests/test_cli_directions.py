@@ -31,11 +31,13 @@ def test_the_rows_are_the_pictures_of_moved_latents(run: Command, vae: VAE) -> N
     outcome = run.succeed("traverse", *names, *PULLOVER, "--steps", "7", "--json", "-o", "x.npy")
     assert outcome.err == "sleeve length, shade in 7 steps around seed 7, Pullover → x.npy\n"
     assert json.loads(outcome.out)["along"] == ["sleeve length", "shade"]
+    rows = json.loads(outcome.out)["rows"]
+    np.testing.assert_allclose(rows[1]["values"], np.linspace(-1.5, 1.5, 7), atol=0.01)
     pictures = np.load("x.npy")
     assert (pictures.dtype, pictures.shape) == (np.uint8, (2, 7, 1, 28, 28))
     start = vae.sample(1, seed=7, label="pullover").latents
     for row, name in enumerate(("sleeve length", "shade")):
-        moved = vae.move(np.tile(start, (7, 1)), name, np.linspace(-1.5, 1.5, 7), label="pullover")
+        moved = vae.move(np.tile(start, (7, 1)), name, rows[row]["values"], label="pullover")
         wanted = to_grey_levels(vae.decode(moved, detail=False))
         assert np.abs(pictures[row].astype(int) - wanted).max() <= 1
     brightness = pictures[1].mean(axis=(1, 2, 3))
@@ -47,6 +49,29 @@ def test_the_span_is_in_standard_deviations_of_the_attribute(run: Command, vae: 
     start = vae.sample(1, seed=7, label="pullover").latents
     moved = vae.move(np.tile(start, (3, 1)), "shade", [-0.5, 0, 0.5], label="pullover")
     assert np.abs(np.load("x.npy")[0].astype(int) - to_grey_levels(vae.decode(moved))).max() <= 1
+
+
+def test_a_row_ends_where_hardly_any_picture_goes_further(run: Command, vae: VAE) -> None:
+    """Otherwise its last pictures would be the same ones under different values."""
+    for span in ("1.5", "100"):
+        options = ("--along", "sleeve length", "--along", "shade", "--steps", "5", "--span", span)
+        document = json.loads(run.succeed("traverse", *options, *PULLOVER, "--json", "-o", "x.npy").out)
+        assert len({picture.tobytes() for picture in np.load("x.npy")[0]}) == 5
+        values = document["rows"][0]["values"]
+        start = vae.sample(1, seed=7, label="pullover").latents
+        farther = vae.move(start, "sleeve length", values[-1] + 1, label="pullover")
+        assert np.abs(vae.move(start, "sleeve length", values[-1], label="pullover") - farther).max() < 1e-3
+        assert 0.5 < values[-1] < 1.5
+        assert (values[0] == -1.5) == (span == "1.5")
+
+
+def test_the_message_names_the_class_if_no_option_does(run: Command) -> None:
+    outcome = run.succeed("traverse", "--along", "shade", "--around", "centre", "--steps", "2", "-o", "x.npy")
+    assert outcome.err.startswith("shade in 2 steps around the prior's centre, as ")
+    outcome = run.succeed(
+        "traverse", "--along", "shade", "--around", "centre", "--label", "bag", "--steps", "2", "-o", "x.npy"
+    )
+    assert outcome.err == "shade in 2 steps around the prior's centre, as Bag → x.npy\n"
 
 
 def test_details_are_added_and_left_out(cli: Command) -> None:
@@ -67,8 +92,8 @@ def names_for(vae: VAE, label: int) -> str:
 
 
 def test_a_wrong_name_lists_those_of_the_class(run: Command, vae: VAE) -> None:
-    several = "s, which fits shade and sleeve length"
-    for word, found in (("heel height", "heel height"), ("s", several), ("", "nothing")):
+    several = "'s', which fits shade, sleeve length"
+    for word, found in (("heel height", "'heel height'"), ("s", several), ("", "nothing")):
         outcome = run("traverse", "--along", word, *PULLOVER, "-o", "x.png")
         assert outcome.code == 2
         assert outcome.err.startswith("vae-gen: expected one of the directions for the class Pullover (shade, ")

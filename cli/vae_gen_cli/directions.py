@@ -12,7 +12,7 @@ import typer
 from vae_gen import UsageError
 
 from . import options
-from .output import Console, excerpt, model_facts, printable
+from .output import Console, model_facts, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,9 +110,11 @@ def _range(values: Sequence[float | None]) -> str:
 class Found:
     """Directions for the rows of a traversal."""
 
-    names: tuple[str, ...]
+    rows: tuple[Direction, ...]
+    limits: tuple[tuple[float, float], ...]
+    """the lowest and the highest position of each row"""
     label: int | None
-    """the class within which they go; None for a model without classes"""
+    """the class within which they go; None for a model without classes, or with too many for directions of each"""
 
 
 def find_directions(vae: VAE, words: Sequence[str], latent: NDArray[np.float32], label: int | None) -> Found:
@@ -120,32 +122,20 @@ def find_directions(vae: VAE, words: Sequence[str], latent: NDArray[np.float32],
 
     Args:
         vae: the model.
-        words: a name, or a beginning of it that fits no other one, for each; case does not matter, and hyphens are
-            spaces.
+        words: a name, or a beginning of it that fits no other one, for each.
         latent: float32 [dimensions].
         label: the class of the latent; None for the most likely one.
 
     Raises:
         UsageError: the model has no directions, or none of this name for the class; the error lists those that it has.
     """
-    known = vae.directions
-    if not known:
+    if not vae.directions:
         name = f"{vae.manifest.name} {vae.manifest.version}"
         raise UsageError(f"expected a model with directions for --along, got {name} without any; leave --along out")
-    if label is None and vae.class_names:
-        label = int(vae._measured(latent, None)[2][0])
-    names = [one.name for one in known if one.labels is None or label is None or label in one.labels]
-    where = "" if label is None else f" for the class {vae.class_names[label]}"
-    chosen = []
-    for word in words:
-        wanted = " ".join(word.casefold().replace("-", " ").replace("_", " ").split())
-        fitting = [name for name in names if name.casefold().startswith(wanted) and wanted]
-        exact = [name for name in fitting if name.casefold() == wanted]
-        if len(exact or fitting) != 1:
-            found = f"{excerpt(word)}, which fits {' and '.join(fitting)}" if fitting else excerpt(word) or "nothing"
-            raise UsageError(f"expected one of the directions{where} ({', '.join(names)}), got {found}")
-        chosen.append((exact or fitting)[0])
-    return Found(tuple(chosen), label)
+    known, _, labels, _ = vae._measured(latent, label)
+    label = int(labels[0]) if len(known.field.middles) > 1 and vae.class_names else None
+    rows = tuple(known.find(word, label, vae.class_names) for word in words)
+    return Found(rows, tuple(known.limits(row, label) for row in rows), label)
 
 
 def traverse_along(
@@ -158,7 +148,9 @@ def traverse_along(
     detail: bool | None,
     fade: bool,
 ) -> Traversal:
-    """Pictures along directions from a latent.
+    """Pictures along directions from a latent, in equal steps.
+
+    A row ends where hardly any picture of the class goes further, also if the span is larger.
 
     Args:
         vae: the model.
@@ -178,9 +170,11 @@ def traverse_along(
     from vae_gen import Traversal
     from vae_gen.internal.paths import check_span
 
-    positions = np.linspace(-check_span(span), span, steps)
+    check_span(span)
+    ends = [(min(max(-span, low), high), max(min(span, high), low)) for low, high in found.limits]
+    positions = np.array([np.linspace(first, last, steps) for first, last in ends])
     start = np.tile(latent, (steps, 1))
-    latents = np.stack([vae.move(start, name, positions, label=found.label) for name in found.names])
+    moved = [vae.move(start, row.name, positions[at], label=found.label) for at, row in enumerate(found.rows)]
+    latents = np.stack(moved)
     images = vae._decode_path(latents, noise, detail, fade)
-    values = np.tile(positions.astype(np.float32), (len(found.names), 1))
-    return Traversal(images, latents, tuple(range(len(found.names))), values)
+    return Traversal(images, latents, tuple(range(len(found.rows))), positions.astype(np.float32))

@@ -81,7 +81,8 @@ def traverse(
             "--span", metavar="X", rich_help_panel=options.MAKE,
             show_default="what the fitted prior finds likely; 2.5 without one; 1.5 with --along",
             help="How far the values go. From 1 on: standard deviations of the prior to either side. Below 1: the "
-                 "central share of the prior. With --along: standard deviations of the attribute within the class.",
+                 "central share of the prior. With --along: standard deviations of the attribute within the class, but "
+                 "not further than all but 1 in 100 of its pictures go.",
         ),
     ] = None,
     spacing: Annotated[
@@ -199,7 +200,7 @@ def traverse(
             if label_of_base is None and sample is not None and sample.labels is not None:
                 label_of_base = int(sample.labels[0])
             found = find_directions(vae, along, base, label_of_base)
-            labels = choices["along"] = list(found.names)
+            labels = choices["along"] = [row.name for row in found.rows]
             made = traverse_along(vae, found, base, choices["span"], steps, noise, choice.detail, fade)
         else:
             labels = [f"z{row}  {latent.kl_nats[row]:.2f} nats" for row in rows]
@@ -211,7 +212,7 @@ def traverse(
         if not animate:
             drawn = (
                 sheets.table(pictures, labels, texts[0], scale)
-                if choices["spacing"] == "latent" and choices["span"] is not None
+                if choices["spacing"] == "latent" and choices["span"] is not None and texts.count(texts[0]) == number
                 else sheets.table_with_values(pictures, labels, texts, scale)
             )
             frames = out.Frames.still(drawn)
@@ -235,8 +236,10 @@ def traverse(
     where = image or ("the prior's centre" if around == "centre" else "a typical latent")
     if seed is not None:
         where = f"seed {seed}{options.unusual(choice, vae.manifest)}"
-    elif choice.label is not None:
+    elif choice.label is not None and around == "typical":
         where += f" of {vae.class_names[choice.label]}"
+    if along and found.label is not None and (choice.label is None or (seed is None and around != "typical")):
+        where += f", as {vae.class_names[found.label]}"
     console.message(f"{what} in {steps} steps around {where} → {target.name}")
     shown = [
         {"name": name, "values": [round(value, 4) for value in row]}

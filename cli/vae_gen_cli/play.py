@@ -44,8 +44,9 @@ def play(
 ) -> None:
     """Open the playground in the browser.
 
-    The page has sliders for the latent dimensions, a wall of samples, a place for your own pictures, and a lesson of
-    six steps. Press Ctrl-C to stop. By default the page is served to this machine alone.
+    The page has sliders for what the model can change and for the latent dimensions behind it, a wall of samples, a
+    map, a place for your own pictures, and a lesson of six steps. Press Ctrl-C to stop. By default the page is served
+    to this machine alone.
 
     For a class-room, --host 0.0.0.0 --port 8000 serves the page to the whole network. Everyone in it can then use the
     model, without a password, and keep this machine's processor busy. What they send, such as their own pictures, is

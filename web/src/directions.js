@@ -16,7 +16,7 @@ export class Directions {
     Object.assign(this, { vae, hears, latent: null, turns: new Turns(), drag: null, label: undefined });
     this.rows = directions.map(({ name, attribute }, at) => {
       const move = latest(errors.guard((value) => this.move(row, value)), { frames: false });
-      const row = new Row({ id: `direction${at}`, span: SPAN, name, note: ATTRIBUTES[attribute] ?? "" }, {
+      const row = new Row({ id: `direction${at}`, span: SPAN, name, note: (name === attribute && ATTRIBUTES[name]) || "" }, {
         move: (value) => {
           this.touched = row;
           row.set(value);

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,9 @@ import pytest
 from PIL import Image
 
 from cli_runner import Command
+from tiny_model import tiny_directions, write_tiny_model
 from vae_gen import VAE, find_model, to_grey_levels
+from vae_gen.internal.directions import Directions
 
 PULLOVER = ("--label", "pullover", "--seed", "7")
 
@@ -126,6 +131,29 @@ def test_a_model_without_directions_says_so(cli: Command) -> None:
     assert outcome.out == b""
     assert outcome.err == "tiny 1 has no directions; models that vae-export writes now do\n"
     assert json.loads(cli.succeed("directions", "--json").out)["directions"] == []
+
+
+def test_directions_for_all_classes_together_or_for_none_of_one(tmp_path: Path) -> None:
+    """A model of many classes has directions without classes, and another one may have none for some class."""
+    blobs = Command(write_tiny_model(tmp_path / "blobs", with_directions=True))
+    replace_directions(tmp_path / "blobs", tiny_directions(0))
+    lines = blobs.succeed("directions").out.decode().splitlines()
+    assert [re.split("  +", line)[1] for line in lines[1:]] == ["all pictures"] * 2
+    assert blobs.succeed("directions", "--label", "blob").out.decode().splitlines() == lines
+    outcome = blobs.succeed("traverse", "--along", "size", "--label", "blob", "--steps", "2", "-o", "x.npy")
+    assert outcome.err == "size in 2 steps around a typical latent of blob → x.npy\n"
+    two = tiny_directions(2)
+    replace_directions(tmp_path / "blobs", dataclasses.replace(two, directions=two.directions[1:]))
+    outcome = blobs.succeed("directions", "--label", "blob")
+    assert (outcome.out, outcome.err) == (b"", "tiny 1 has no directions for the class blob\n")
+
+
+def replace_directions(folder: Path, directions: Directions) -> None:
+    content = json.dumps(directions.to_json()).encode()
+    (folder / "directions.json").write_bytes(content)
+    document = json.loads((folder / "manifest.json").read_text())
+    document["files"]["directions.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / "manifest.json").write_text(json.dumps(document))
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,13 @@ def directions(
         print(json.dumps(facts))
         return
     if not rows:
-        console.message(f"{manifest.name} {manifest.version} has no directions; models that vae-export writes now do")
+        reason = "; models that vae-export writes now do"
+        if found is not None and index is not None:
+            reason = f" for the class {manifest.class_names[index]}"
+        console.message(f"{manifest.name} {manifest.version} has no directions{reason}")
         return
     table: list[tuple[str, ...]] = [("direction", "for", "reached", "others", "still its class", "steady")]
-    table += [_line(row, bool(manifest.class_names)) for row in rows]
+    table += [_line(row) for row in rows]
     widths = [max(len(line[at]) for line in table) for at in range(len(table[0]))]
     for line in table:
         print(printable("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()))
@@ -86,13 +89,11 @@ def _facts(direction: Direction, manifest: Manifest, label: int | None) -> dict[
     return {"name": direction.name, "attribute": direction.attribute, "effects": effects}
 
 
-def _line(row: dict[str, Any], has_classes: bool) -> tuple[str, ...]:
+def _line(row: dict[str, Any]) -> tuple[str, ...]:
     """A row of the table for people."""
     effects = row["effects"]
-    names = [effect["class"] for effect in effects]
-    suits = "all pictures" if not has_classes else ", ".join(map(str, names))
-    if len(names) > MOST_CLASSES:
-        suits = f"{len(names)} classes"
+    names = [effect["class"] or "all pictures" for effect in effects]
+    suits = f"{len(names)} classes" if len(names) > MOST_CLASSES else ", ".join(names)
     shown = (_range([effect[key] for effect in effects]) for key in ("reached", "others", "kept", "monotone"))
     return (row["name"], suits, *shown)
 

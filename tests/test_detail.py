@@ -113,7 +113,7 @@ def test_noise_is_held_in_traversals_and_interpolations(model: VAE) -> None:
     row = model.traverse(2, steps=5, noise=noise, fade=False)
     expected = decode_detail(_weights(0), row.latents[0], np.tile(noise, (5, 1)))
     np.testing.assert_allclose(row.images[0], expected, atol=1e-5)
-    way = model.interpolate(np.zeros(12), np.ones(12), 3, noise=noise)
+    way = model.interpolate(np.zeros(12), np.ones(12), 3, noise=noise, fade=False)
     np.testing.assert_allclose(way.images, decode_detail(_weights(0), way.latents, np.tile(noise, (3, 1))), atol=1e-5)
     image = np.zeros((1, 28, 28), np.uint8)
     expected = decode_detail(_weights(0), model.encode(image).mean, noise[None])
@@ -133,7 +133,7 @@ def test_all_verbs_have_the_models_own_default_of_detail_and_one_held_noise(tmp_
     for detail in (None, True, False):
         wanted = default if detail is None else detail
         row = model.traverse(2, steps=3, detail=detail, fade=False)
-        way = model.interpolate(*latents[:2], 4, detail=detail)
+        way = model.interpolate(*latents[:2], 4, detail=detail, fade=False)
         for found, of in (
             (model.decode(latents, detail=detail), latents),
             (model.decode(latents[None], detail=detail)[0], latents),

@@ -232,6 +232,7 @@ def test_details_fade_where_the_encoder_does_not_find_the_latent(tmp_path: Path)
     kept = np.clip((12 + 3 * np.sqrt(24) - squared) / (3 * np.sqrt(24)), 0, 1)
     expected = mean.images + kept[:, None, None, None] * (whole.images - mean.images)
     np.testing.assert_allclose(faded.images, expected, atol=1e-5)
+    assert np.array_equal(model.interpolate(*ends, 30).images, faded.images)  # by default, as in a traversal
     assert json.loads((folder / "manifest.json").read_text())["detail"]["default"]
     row = model.traverse(0, around=ends[0], steps=4)
     assert np.abs(row.images - model.traverse(0, around=ends[0], steps=4, fade=False).images).max() > 0.01

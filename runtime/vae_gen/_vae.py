@@ -551,7 +551,7 @@ class VAE:
         *,
         noise: ArrayLike | None = None,
         detail: bool | None = None,
-        fade: bool = False,
+        fade: bool = True,
     ) -> Pictures:
         """Makes pictures on the way from latent a to latent b, both included.
 

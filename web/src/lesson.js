@@ -479,6 +479,10 @@ export class Lesson {
     const positions = await newest(this.vae.attributes(mean)); // of the directions that the picture's class has
     if (!positions) return;
     const names = Object.keys(positions);
+    if (!names.length) {
+      this.figure.replaceChildren(element("p", { textContent: "Pictures of this kind have no direction; choose another picture in step 1." }));
+      return;
+    }
     const select = element("select", { ariaLabel: "The direction" }, ...names.map((name) => new Option(name)));
     select.value = names.find((name) => name.includes(" ")) ?? names[0]; // such as "sleeve length", which is of the class alone
     const along = latest(async () => {

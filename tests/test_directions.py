@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -253,6 +254,18 @@ def test_many_latents_move_in_parts_as_they_do_alone(vae: VAE, monkeypatch: pyte
     whole = vae.move(latents, "shade", np.arange(7) / 7)
     monkeypatch.setattr(directions, "ROOM", 3000)
     assert np.abs(vae.move(latents, "shade", np.arange(7) / 7) - whole).max() < 1e-5
+
+
+def test_many_latents_move_in_the_memory_of_few(vae: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directions, "ROOM", 1 << 16)
+    latents = vae.sample(100, seed=5, detail=False).latents
+    peaks = []
+    for times in (1, 10):
+        tracemalloc.start()
+        vae.move(np.tile(latents, (times, 1)), "shade", 1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 3 * peaks[0]
 
 
 def test_a_vae_of_sessions_has_no_directions_and_says_so() -> None:

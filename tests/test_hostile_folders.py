@@ -22,6 +22,7 @@ import pytest
 from cli_runner import Command
 from test_cli_process import command
 from test_hostile_graphs import with_graph
+from tiny_model import write_tiny_model
 from vae_gen import VAE, FittedPrior, Manifest, ModelError, ModelFolder
 from vae_gen.internal.files import read_regular
 
@@ -151,6 +152,43 @@ def test_a_prior_claims_no_more_than_it_has(folder: Path, change: Callable[[dict
     for dimensions in (None, 12):
         with pytest.raises(ModelError):
             FittedPrior.parse(json.dumps(prior), "prior.json", dimensions)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda document: document.update(hidden=4096), "hidden: expected a whole number from 1 to 512, found 4096"),
+        (lambda document: document["directions"][0].update(name="\x1b]0;title\x07"), "directions[0].name: expected a"),
+        (lambda document: document["directions"][0].update(name="x" * 100_000), "directions[0].name: expected a name"),
+        (lambda document: document["network"][0].update(step=1e308), "network[0].step: expected a number from 0 to"),
+        (lambda document: document.update(directions=[[]] * 300_000), "directions[0]: expected an object"),
+    ],
+)
+def test_directions_are_refused_in_little_memory_and_one_plain_line(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    folder = write_tiny_model(tmp_path / "model", default_prior="fitted", with_directions=True)
+    document = json.loads((folder / "directions.json").read_text())
+    change(document)
+    write(folder, "directions.json", json.dumps(document).encode())
+    for arguments in (("directions",), ("traverse", "--along", "shade", "-o", "x.npy"), ("verify",)):
+        outcome = bounded(*arguments, "--model", folder, cwd=tmp_path)
+        assert outcome.returncode == 4
+        assert all(line.isprintable() and len(line) < 650 for line in (outcome.stdout + outcome.stderr).splitlines())
+        assert said in outcome.stdout + outcome.stderr
+
+
+def test_verify_reads_directions_that_have_no_golden_moves(tmp_path: Path, cli: Command) -> None:
+    folder = write_tiny_model(tmp_path / "model", with_directions=True)
+    golden = json.loads((folder / "golden.json").read_text())
+    del golden["moves"]
+    write(folder, "golden.json", json.dumps(golden).encode())
+    assert b"directions.json" in cli.succeed("verify", model=folder).out
+    write(folder, "directions.json", b"{}")
+    outcome = cli("verify", model=folder)
+    assert outcome.code == 4
+    assert b"directions.json: schema_version is missing" in outcome.out
 
 
 def test_a_golden_file_cannot_ask_for_a_billion_pictures(folder: Path, cli: Command) -> None:

@@ -19,7 +19,7 @@ from ._vae import VAE
 from .internal.choice import Choice, resolve_choice, window
 from .internal.files import Json
 from .internal.latents import drawn_in_numpy
-from .internal.manifest import ADVICE, GOLDEN_FILE, Manifest, Prior, essentials
+from .internal.manifest import ADVICE, DIRECTIONS_FILE, GOLDEN_FILE, Manifest, Prior, essentials
 from .internal.model import ModelFolder, Session, find_model
 from .internal.philox import philox4x32, random_words
 from .internal.portable import PortableSession
@@ -66,6 +66,7 @@ def verify(path: str | os.PathLike[str] | None = None, *, provider: str = "cpu")
         model = VAE(folder.path, provider=provider)
         model._graphs.checks_results = False  # the golden vectors tell more
         checks += _essentials(model)
+        checks += _directions(folder)
         checks += _goldens(folder, model, model.fitted_prior() if model.manifest.has_fitted_prior else None)
     return checks
 
@@ -90,6 +91,16 @@ def _essentials(model: VAE) -> Iterator[Check]:
         wrong = [key for key, value in expected.items() if found.get(key) != value]
         detail = f"{', '.join(wrong)} differ from manifest.json" if wrong else f"{len(expected)} as in manifest.json"
         yield Check(f"essentials in {graph.file}", not wrong, detail)
+
+
+def _directions(folder: ModelFolder) -> Iterator[Check]:
+    """Reads directions.json, in a model that has it."""
+    try:
+        found = folder.read_directions()
+        if found is not None:
+            yield Check(DIRECTIONS_FILE, True, f"{len(found.directions)} directions")
+    except ModelError as error:
+        yield Check(DIRECTIONS_FILE, False, str(error))
 
 
 def _goldens(folder: ModelFolder, model: VAE, prior: FittedPrior | None) -> Iterator[Check]:

@@ -62,7 +62,7 @@ LARGEST_NUMBER = 1e6
 SMALLEST_DEVIATION = 1e-6
 LARGEST_EFFECT = 1e3
 """The largest measured effect of a file. Those of real directions are about 1."""
-ROOM = 1 << 23
+ROOM = 1 << 20
 """How many numbers an array may have that is computed while latents move; of more latents some move after others."""
 LARGEST_STEP = 32767
 """Numbers are stored as whole multiples of a step, from −32767 to 32767."""

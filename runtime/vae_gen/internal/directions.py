@@ -17,7 +17,7 @@ metric; and e is the derivative of the evidence for the class. So v = H⁻¹j / 
 Where the evidence E is below ½, the last term is w_class·(e·v − ½ + E)² for the whole way, so that a latent between
 two classes comes to look more like its own. The way to a position takes twelve steps by the midpoint rule.
 
-directions.json has all numbers of it. JavaScript computes the same.
+All numbers of these formulas are in directions.json. `examples/vae.mjs` computes the same in JavaScript.
 """
 
 from __future__ import annotations

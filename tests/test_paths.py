@@ -131,6 +131,18 @@ def test_the_log_density_of_a_class_leaves_out_its_share(small: VAE) -> None:
         prior.log_density(np.zeros(3))
 
 
+def test_a_class_that_is_never_drawn_has_a_density_and_a_medoid() -> None:
+    """A data set of a few images may have a class in no image that it was fitted to."""
+    random = np.random.default_rng(3)
+    factors = np.tile(np.eye(3, dtype=np.float32), (2, 1, 1))
+    means = random.normal(size=(2, 2, 3)).astype(np.float32)
+    parts = [Mixture(np.array([0.5, 0.5]), own, factors) for own in means]
+    never, often = FittedPrior.of([1.0, 0.0], parts), FittedPrior.of([0.5, 0.5], parts)
+    latents = random.normal(size=(4, 3))
+    np.testing.assert_allclose(never.log_density(latents, 1), often.log_density(latents, 1), rtol=1e-9)
+    np.testing.assert_array_equal(never.medoid(1), often.medoid(1))
+
+
 def test_a_singular_prior_is_a_broken_model() -> None:
     prior = one_normal(2)
     prior.factors[1, 1, 1] = 0

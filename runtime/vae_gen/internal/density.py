@@ -35,12 +35,15 @@ class Density:
     (5,)
     """
 
-    def __init__(self, prior: FittedPrior, components: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, prior: FittedPrior, components: NDArray[np.int64] | None = None, weights: Doubles | None = None
+    ) -> None:
         """Prepares the mixture.
 
         Args:
             prior: the fitted prior.
             components: which rows of the prior's tables count, from 1 on (row 0 is N(0, I)); None for all of them.
+            weights: the weight of each of these; None for their shares in the whole prior.
 
         Raises:
             ModelError: a covariance of the prior is singular, so that there is no density.
@@ -54,7 +57,7 @@ class Density:
             raise ModelError(f"{PRIOR_FILE}: expected factors without zeros on their diagonals, found some; {ADVICE}")
         inverse = np.linalg.inv(factors)
         with np.errstate(divide="ignore"):  # a component may have the weight 0
-            log_weights = np.log(prior.weights[rows])
+            log_weights = np.log(prior.weights[rows] if weights is None else weights)
         self._logs = log_weights - np.log(diagonals).sum(1) - self.dimensions / 2 * np.log(2 * np.pi)
         self._inverse = inverse.reshape(-1, self.dimensions)  # [components × dimensions, dimensions]
         self._offset = (inverse @ self.means[..., None]).ravel()

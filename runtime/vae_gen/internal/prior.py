@@ -157,10 +157,9 @@ class FittedPrior:
 
         rows = as_latents(latents, self.dimensions)
         chosen = self._of_class(label)
-        found = Density(self, chosen).log(rows.reshape(-1, self.dimensions).astype(np.float64))
-        share = np.log(self.weights[chosen].sum())  # of the class, which p(z|class) does not contain
-        logs: NDArray[np.float64] = (found - share).reshape(rows.shape[:-1])
-        return logs
+        density = Density(self, chosen, self._weights_within(label))
+        logs: NDArray[np.float64] = density.log(rows.reshape(-1, self.dimensions).astype(np.float64))
+        return logs.reshape(rows.shape[:-1])
 
     def medoid(self, label: int = ANY_CLASS) -> Floats:
         """The mean of the component that is the most central: a typical latent, float32 [dimensions].
@@ -179,7 +178,7 @@ class FittedPrior:
         (12,)
         """
         rows = self._of_class(label)
-        means, weights = self.means[rows].astype(np.float64), self.weights[rows] / self.weights[rows].sum()
+        means, weights = self.means[rows].astype(np.float64), self._weights_within(label)
         central = np.argsort(np.linalg.norm(means - weights @ means, axis=1), kind="stable")[:MOST_MEDOIDS]
         distances = [float(np.linalg.norm(means - means[at], axis=1) @ weights) for at in central]
         chosen: Floats = self.means[rows[central[int(np.argmin(distances))]]].copy()
@@ -190,6 +189,13 @@ class FittedPrior:
         label = whole("a label", label)
         self._check_label(label)
         return np.arange(1, len(self.means)) if label < 0 else self.first[label] + np.arange(self.sizes[label])
+
+    def _weights_within(self, label: int) -> NDArray[np.float64]:
+        """The share of each component in its class, or in the whole density for −1."""
+        if label < 0:
+            return self.weights[1:]
+        own: NDArray[np.float64] = np.diff(self.component_thresholds[label, : self.sizes[label]], prepend=0) / WORDS
+        return own
 
     def _check_label(self, label: int) -> None:
         if not ANY_CLASS <= label < self.classes:

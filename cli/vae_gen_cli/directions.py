@@ -42,8 +42,8 @@ def directions(
 
     The table has what each direction was measured to do from -1.5 to +1.5 standard deviations of its attribute within a
     class: the share of that way that the pictures went, the largest change of another attribute in its own standard
-    deviations, the share of pictures that a classifier still takes for their class, and how steadily the attribute
-    changes (a rank correlation). For several classes it has the lowest and the highest value.
+    deviations, the share of latents whose likeliest class is still theirs, and how steadily the attribute changes (a
+    rank correlation). For several classes it has the lowest and the highest value.
     """
     from vae_gen import ModelFolder, find_model
     from vae_gen.internal.choice import find_label

@@ -81,7 +81,7 @@ class Effect:
     moved_most: str
     """the other attribute that changed most"""
     kept: float | None
-    """the share of latents whose likeliest class under the prior is theirs at both ends, of those where it was before"""
+    """the share of latents whose likeliest class by the prior is theirs at both ends, of those where it was before"""
     monotone: float
     """Spearman's rank correlation of position and attribute over seven steps, a median"""
 

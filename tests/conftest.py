@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,14 @@ def missing_data() -> str | None:
     return None
 
 
+QUICK_SEARCH = {"SAMPLES": 600, "WIDER": 100, "WALKS": 20, "TRIED": 60, "FEWEST": 10, "UPDATES": 40}
+"""The constants of the search for directions while tests export: the full search takes twelve seconds each time, and
+tests/test_directions.py tries what it finds."""
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if finding := sys.modules.get("vae_export.directions"):
+        vars(finding).update(QUICK_SEARCH)
     if item.get_closest_marker("data") and (reason := missing_data()):
         if os.environ.get("VAE_GEN_REQUIRE_DATA") == "1":
             pytest.fail(f"VAE_GEN_REQUIRE_DATA is set: {reason}", pytrace=False)

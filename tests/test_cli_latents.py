@@ -119,7 +119,7 @@ def test_latents_without_a_record_of_their_model_decode(cli: Command, model: obj
 def test_many_latents_are_not_all_named(cli: Command) -> None:
     np.save("l.npy", np.eye(12))
     outcome = cli.succeed("interpolate", "--latents", "l.npy", "--steps", "2", "-o", "a.png")
-    assert outcome.err == "latent 0 → latent 1 → … 9 more … → latent 11 in 2 linear steps → a.png\n"
+    assert outcome.err == "latent 0 → latent 1 → … 9 more … → latent 11 in 2 likely steps → a.png\n"
 
 
 def test_decode_writes_grids_and_folders_too(cli: Command) -> None:

@@ -173,6 +173,12 @@ null
 """The first answer of a model from here on comes after the second one."""
 
 
+def at_rest(page: Watched) -> Any:
+    """The page when nothing else asks the model: its last pictures at the start are those between two."""
+    page.becomes("Boolean(playground.blend.shown)")
+    return page.page
+
+
 def roll(page: Watched) -> str:
     """Roll the dice; the seed that is asked for."""
     page.page.click("#dice")
@@ -198,7 +204,7 @@ def holds(page: Watched, model: VAE, seed: str, index: int = 0) -> None:
 
 
 def test_the_last_roll_wins_whatever_comes_back_first(page: Watched, model: VAE) -> None:
-    page.page.evaluate(SLOW_FIRST)
+    at_rest(page).evaluate(SLOW_FIRST)
     first, seed = roll(page), roll(page)
     assert first != seed
     page.page.wait_for_timeout(1200)
@@ -207,7 +213,7 @@ def test_the_last_roll_wins_whatever_comes_back_first(page: Watched, model: VAE)
 
 def test_a_garment_of_the_wall_wins_over_a_roll_before_it(page: Watched, model: VAE) -> None:
     page.becomes("playground.wall.drawn")
-    page.page.evaluate(SLOW_FIRST)
+    at_rest(page).evaluate(SLOW_FIRST)
     roll(page)
     page.page.click("#samples button:nth-child(13)")
     page.page.wait_for_timeout(1200)
@@ -216,7 +222,7 @@ def test_a_garment_of_the_wall_wins_over_a_roll_before_it(page: Watched, model: 
 
 def test_an_older_roll_that_fails_says_nothing(page: Watched, model: VAE) -> None:
     failing = SLOW_FIRST.replace("if (mine) await", "if (mine) throw await")
-    page.page.evaluate(failing.replace("done, 400", "done, 400, Error('late')"))
+    at_rest(page).evaluate(failing.replace("done, 400", "done, 400, Error('late')"))
     roll(page)
     seed = roll(page)
     page.page.wait_for_timeout(1200)
@@ -225,7 +231,7 @@ def test_an_older_roll_that_fails_says_nothing(page: Watched, model: VAE) -> Non
 
 
 def test_what_a_hand_moves_before_the_answer_stays_moved(page: Watched, model: VAE) -> None:
-    page.page.evaluate(SLOW_FIRST)
+    at_rest(page).evaluate(SLOW_FIRST)
     seed = roll(page)
     page.page.focus("#z3")
     page.page.keyboard.press("End")
@@ -236,7 +242,7 @@ def test_what_a_hand_moves_before_the_answer_stays_moved(page: Watched, model: V
 
 
 def test_the_last_picture_wins_whatever_is_encoded_first(page: Watched, model: VAE) -> None:
-    page.page.evaluate(SLOW_FIRST.replace("draw", "encode"))
+    at_rest(page).evaluate(SLOW_FIRST.replace("draw", "encode"))
     levels = np.zeros((2, 28, 28), np.uint8)
     for at, box in enumerate([(4, 20), (10, 26)]):
         levels[at, box[0] : box[1], 8:20] = 200
@@ -250,7 +256,7 @@ def test_the_last_picture_wins_whatever_is_encoded_first(page: Watched, model: V
 
 
 def test_a_picture_that_takes_long_does_not_undo_a_roll_after_it(page: Watched, model: VAE) -> None:
-    page.page.evaluate(SLOW_FIRST.replace("draw", "encode"))
+    at_rest(page).evaluate(SLOW_FIRST.replace("draw", "encode"))
     page.choose("a.png", png(28, 28, whole=True))
     page.becomes("document.querySelector('#rebuilt-words').textContent.startsWith('encoding')")
     seed = roll(page)

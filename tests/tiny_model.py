@@ -19,8 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from vae_export.golden import MOVE_TOLERANCE, golden_moves
-from vae_export.latent_checks import golden_latents
+from vae_export.latent_checks import MOVE_TOLERANCE, golden_latents, golden_moves
 from vae_export.latent_graphs import default_latent_graph, latent_graph, prior_graph
 from vae_gen import DetailSpec, FittedPrior, random_words, standard_normals, to_grey_levels
 from vae_gen.internal.directions import Direction, Directions, Effect, Field

@@ -36,8 +36,8 @@ from vae_train.images.loading import images_of_model
 
 from .card import model_card
 from .directions import find_directions
-from .golden import MOVE_TOLERANCE, golden_moves
 from .graphs import assemble, cleaned, describe, with_portable
+from .latent_checks import MOVE_TOLERANCE, golden_moves
 from .package import background_of, file_entry, graph_entry, json_bytes
 
 

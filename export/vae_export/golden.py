@@ -7,8 +7,6 @@ from the graphs that are tested with them. docs/model-folder.md describes the fi
 from __future__ import annotations
 
 import base64
-import json
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from vae_train.model import VAE
 
 from .check import POSTERIOR_TOLERANCE, torch_decode, torch_detail, torch_encode, torch_pictures
 from .graphs import Graphs
-from .latent_checks import floats, golden_latents
+from .latent_checks import MOVE_TOLERANCE, floats, golden_latents, golden_moves
 from .report import IMAGE_TOLERANCE
 
 SCHEMA_VERSION = 1
@@ -38,10 +36,6 @@ SAMPLES = ((0, 0, 3), (7, 0, 2), (2**53 - 1, 2**32 - 1, 2), (2**63 - 1, 2**63 - 
 """(seed, start, count) of the samples; the last ones have the largest seed and index."""
 PICTURES_EACH = 1
 """How many pictures are stored for each of these ranges."""
-MOVED_TO = (-1.5, 1.0)
-"""The positions to which latents are moved along directions."""
-MOVE_TOLERANCE = 1e-4
-"""The largest difference of a moved latent: a tanh may differ in its last bit, and twelve steps add up such errors."""
 TEST_IMAGES = 4
 """How many test images are stored, with their posteriors."""
 
@@ -88,27 +82,6 @@ def golden_vectors(
         },
         "moves": golden_moves(directions, latents),
     }
-
-
-def golden_moves(directions: Directions, latents: NDArray[np.float32]) -> dict[str, Any]:
-    """The latents [n, dimensions] moved along the first and the last directions, each to a few positions.
-
-    The expected values come from the rounded numbers of the file, which every program reads.
-    """
-    field, cases = Directions.parse(json.dumps(directions.to_json())).field, []
-    chosen = dict.fromkeys((*directions.directions[:2], *directions.directions[-2:]))
-    for direction, position in product(chosen, MOVED_TO):
-        label = direction.effects[0].label
-        labels = np.full(len(latents), label or 0)
-        attribute = field.attributes.index(direction.attribute)
-        moved = field.move(latents.astype(np.float64), labels, attribute, np.full(len(latents), position))
-        cases.append({
-            "name": direction.name,
-            "label": -1 if label is None else label,
-            "position": position,
-            "latents": floats(moved.astype(np.float32)),
-        })
-    return {"latents": floats(latents), "cases": cases}
 
 
 def _sample(

@@ -5,8 +5,10 @@ This module does not import PyTorch, so that tests can make golden vectors witho
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from vae_gen import DetailSpec, FittedPrior
 from vae_gen.internal.choice import Choice
+from vae_gen.internal.directions import Directions
 from vae_gen.internal.latents import drawn_in_numpy
 from vae_gen.internal.model import Session
 from vae_gen.internal.prior import ANY_CLASS
@@ -39,6 +42,11 @@ GOLDEN_CASES = (
 
 GOLDEN_CASE_OF_CLASS = (3, 10, 4, 0.75)
 """(seed, start, count, temperature) of one more case in golden.json, of the last class, if there are classes."""
+
+MOVED_TO = (-1.5, 1.0)
+"""The positions in golden.json to which latents are moved along directions."""
+MOVE_TOLERANCE = 1e-4
+"""The largest difference of a moved latent: a tanh may differ in its last bit, and twelve steps add up such errors."""
 
 
 def latent_checks(
@@ -112,6 +120,27 @@ def _golden_case(
         "labels": drawn.labels.tolist(),
         **({} if drawn.noise is None else {"noise": floats(drawn.noise)}),
     }
+
+
+def golden_moves(directions: Directions, latents: NDArray[np.float32]) -> dict[str, Any]:
+    """The latents [n, dimensions] moved along the first and the last directions, each to a few positions.
+
+    The expected values come from the rounded numbers of the file, which every program reads.
+    """
+    field, cases = Directions.parse(json.dumps(directions.to_json())).field, []
+    chosen = dict.fromkeys((*directions.directions[:2], *directions.directions[-2:]))
+    for direction, position in product(chosen, MOVED_TO):
+        label = direction.effects[0].label
+        labels = np.full(len(latents), label or 0)
+        attribute = field.attributes.index(direction.attribute)
+        moved = field.move(latents.astype(np.float64), labels, attribute, np.full(len(latents), position))
+        cases.append({
+            "name": direction.name,
+            "label": -1 if label is None else label,
+            "position": position,
+            "latents": floats(moved.astype(np.float32)),
+        })
+    return {"latents": floats(latents), "cases": cases}
 
 
 def floats(values: NDArray[np.float32]) -> list[list[float]]:

@@ -424,11 +424,8 @@ export class Lesson {
   }
 
   showNumber() {
-    this.clouded = 0;
-    const mean = Array.from(this.posterior.mean);
+    const mean = this.takeMean();
     const first = this.vae.manifest.latent.order[0];
-    this.page.take(mean, "the latent of the lesson's picture");
-    this.moved(this.page.now);
     const range = this.range(`z${first}, the number with the most nats`, { min: -SPAN, max: SPAN, step: 0.1, value: mean[first] },
       (value) => this.page.glide(mean.with(first, value), `the lesson's picture with another z${first}`));
     const back = this.button("Back to the picture's own numbers", () => {
@@ -437,6 +434,15 @@ export class Lesson {
       this.page.take(mean, "the latent of the lesson's picture");
     });
     this.figure.replaceChildren(range, back);
+  }
+
+  /** Moves the page to the middle of the picture's cloud, which is no longer shown, and returns that latent. */
+  takeMean() {
+    this.clouded = 0;
+    const mean = Array.from(this.posterior.mean);
+    this.page.take(mean, "the latent of the lesson's picture");
+    this.moved(this.page.now);
+    return mean;
   }
 
   async showPriors(newest) {
@@ -456,10 +462,7 @@ export class Lesson {
   }
 
   async showDetails(newest) {
-    this.clouded = 0;
-    const mean = Array.from(this.posterior.mean);
-    this.page.take(mean, "the latent of the lesson's picture");
-    this.moved(this.page.now);
+    const mean = this.takeMean();
     const place = element("div");
     const draw = async () => {
       const noise = Array.from({ length: (CLOUD - 1) * this.vae.manifest.detail.noise }, normal);
@@ -472,10 +475,7 @@ export class Lesson {
   }
 
   async showDirection(newest) {
-    this.clouded = 0;
-    const mean = Array.from(this.posterior.mean);
-    this.page.take(mean, "the latent of the lesson's picture");
-    this.moved(this.page.now);
+    const mean = this.takeMean();
     const positions = await newest(this.vae.attributes(mean)); // of the directions that the picture's class has
     if (!positions) return;
     const names = Object.keys(positions);

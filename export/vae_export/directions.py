@@ -32,7 +32,7 @@ MOST_GROUPS = 32
 SAMPLES = 15_000
 """How many latents of the prior the network learns from first, all classes together."""
 WIDER = 5_000
-"""How many more are drawn with a higher temperature, so that the network knows the surroundings, too."""
+"""How many more latents are drawn with a higher temperature, so that the network also learns what lies around them."""
 WIDER_TEMPERATURE = 1.4
 WALKS = 300
 """How many latents are moved along each attribute to four positions, for the second round of training."""
@@ -63,11 +63,11 @@ MOST_EVIDENCE, EVIDENCE_UNIT = 8.0, 4.0
 
 TRIAL = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 """The positions of a trial, in standard deviations."""
-LEAST = {"reached": 0.6, "others": 1.4, "kept": 0.5, "monotone": 0.85}
-"""What an attribute with a plain name must do in a class to be a direction there; `others` is the most that it may do.
-Its measured effect stands in the file."""
-LEAST_OF_OTHERS = {"reached": 0.75, "others": 1.0, "kept": 0.75, "monotone": 0.95}
-"""What the other attributes must do. They mean less to most users, and too many sliders would hide the good ones."""
+LIMITS = {"reached": 0.6, "others": 1.4, "kept": 0.5, "monotone": 0.85}
+"""The limits for shade, width, height and attributes with a plain name. In a class, such an attribute becomes a
+direction if `others` is at most this value, and its other measured effects are at least these."""
+LIMITS_OF_OTHERS = {"reached": 0.75, "others": 1.0, "kept": 0.75, "monotone": 0.95}
+"""The limits for all other attributes. Most users need these less, and too many sliders would hide the good ones."""
 ALWAYS = ("shade", "width", "height")
 """Attributes that every model has a direction for: if no class is good enough, then in the class that is the best."""
 LEAST_VARIATION = 0.25
@@ -143,7 +143,7 @@ class _Search:
         return np.concatenate([measure(self.decode(part), self.background) for part in parts])
 
     def evidence(self, latents: Doubles) -> Doubles:
-        """What the prior says for each class and against the others, [n, groups]; 0 for a single one."""
+        """The prior's evidence for each class, [n, groups], as `MOST_EVIDENCE` defines it; 0 for a single class."""
         if self.groups == 1:
             return np.zeros((len(latents), 1))
         joint = np.stack([self.prior.log_density(latents, label) for label in range(self.groups)], 1)
@@ -209,7 +209,7 @@ class _Search:
         return np.concatenate(moved), np.concatenate(of_moved)
 
     def effects(self, field: Field) -> list[tuple[str, Effect]]:
-        """What the field does in each class, tried on new latents: each attribute that moves well enough, with it."""
+        """Moves new latents along each attribute, and returns those that move well enough, with their effects."""
         latents, labels = self.draw(4, max(TRIED, FEWEST * self.groups))
         found = []
         for attribute, name in enumerate(self.names):
@@ -234,11 +234,11 @@ class _Search:
 
     def _is_good(self, name: str, effect: Effect) -> bool:
         """Whether an attribute does enough in a class to be a direction there."""
-        least = LEAST if name in ALWAYS or (name, effect.label) in self.plain else LEAST_OF_OTHERS
-        kept = least["kept"] if effect.kept is None else effect.kept
+        limits = LIMITS if name in ALWAYS or (name, effect.label) in self.plain else LIMITS_OF_OTHERS
+        kept = limits["kept"] if effect.kept is None else effect.kept
         return (
-            effect.reached >= least["reached"] and effect.others <= least["others"] and kept >= least["kept"]
-            and effect.monotone >= least["monotone"]
+            effect.reached >= limits["reached"] and effect.others <= limits["others"] and kept >= limits["kept"]
+            and effect.monotone >= limits["monotone"]
         )  # fmt: skip
 
     def _effect(

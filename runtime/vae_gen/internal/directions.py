@@ -70,7 +70,7 @@ LARGEST_STEP = 32767
 
 @dataclass(frozen=True)
 class Effect:
-    """What a direction was measured to do within one class, over latents from its prior and the decoder's pictures."""
+    """The measured effect of a direction in one class: latents of the fitted prior were moved along it and decoded."""
 
     label: int | None
     """the index of the class; None for a model without classes"""

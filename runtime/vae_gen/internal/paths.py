@@ -44,7 +44,7 @@ rounds or fewer."""
 SETTLED = 1e-3
 """The search ends when a round lowers the cost by less than this share."""
 LARGEST_EXPONENT = 60.0
-"""Further than e⁶⁰ the density of two places is not told apart, so that nothing overflows far away from the prior."""
+"""Ratios of densities above e⁶⁰ count as e⁶⁰, so that nothing overflows far away from the prior."""
 
 
 def read_dimensions(dimensions: Any, latent: LatentSpec) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bench.directions import plainly
 from numpy.typing import NDArray
 
 import vae_export.directions as finding
@@ -38,30 +39,11 @@ def document() -> dict[str, Any]:
     return content
 
 
-def plainly(images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-    """Attributes as anyone would measure them, with a threshold and whole pixels; not as the export measures them."""
-    grey = images[:, 0].astype(np.float64)
-    inside = grey > 0.15
-    columns = inside.any(1)
-    first, last = columns.argmax(1), columns.shape[1] - 1 - columns[:, ::-1].argmax(1)
-    fifth = (last - first + 1) / 5
-    place = np.arange(columns.shape[1])
-    outer = (place < (first + fifth)[:, None]) | (place > (last - fifth)[:, None])
-    edge = grey.shape[1] - 1 - inside[:, ::-1].argmax(1)  # the lowest row of the garment in each column
-    sides = outer & columns
-    return {
-        "shade": (grey * inside).sum((1, 2)) / inside.sum((1, 2)),
-        "width": inside.any(1).sum(1).astype(float),
-        "height": inside.any(2).sum(1).astype(float),
-        "sleeves": (sides * edge).sum(1) / np.maximum(sides.sum(1), 1),
-    }
-
-
 @pytest.mark.parametrize(("name", "label", "own", "others"), [
-    ("sleeve length", "pullover", "sleeves", ("shade", "width")),
-    ("sleeve length", "dress", "sleeves", ("shade",)),
+    ("sleeve length", "pullover", "reach", ("shade", "width")),
+    ("sleeve length", "dress", "reach", ("shade",)),
     ("shade", "bag", "shade", ("width", "height")),
-    ("width", "pullover", "width", ("shade", "sleeves")),
+    ("width", "pullover", "width", ("shade", "reach")),
     ("shaft height", "boot", "height", ("shade",)),
     ("trouser width", "trouser", "width", ("shade",)),
 ])  # fmt: skip

@@ -133,7 +133,7 @@ def test_no_line_of_the_training_commands_help_is_cut(module: str, monkeypatch: 
 
 def test_the_options_are_in_panels(cli: Command) -> None:
     titles = re.findall(r"^(\w.*):$", page(cli, "sample", "--help"), re.MULTILINE)
-    assert titles == ["What to make", "Output", "Model", "Messages and help", "Examples"]
+    assert titles == ["What to make", "Output", "Folders of shards", "Model", "Messages and help", "Examples"]
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in NOT_RUN])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LARGEST_SEED = 2**63 - 1
 """The largest seed, and the largest index within a seed (docs/seed-contract.md)."""
 
-MAKE, OUTPUT, MODEL = "What to make", "Output", "Model"
+MAKE, OUTPUT, BULK, MODEL = "What to make", "Output", "Folders of shards", "Model"
 """The panels of a help page. Options without a panel are in one more, which is the last."""
 
 
@@ -257,24 +257,43 @@ Resume = Annotated[
              "what is made if this command is stopped.",
     ),
 ]
+SHARDED = ("parquet",)
+"""The values of --format that make a folder of shards."""
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", rich_help_panel=BULK, show_default="all shards",
+        help="With --format parquet, make share I of N of the folder, from 0/N to N-1/N. Several commands may fill one "
+             "folder at the same time.",
+    ),
+]
+ShardSize = Annotated[
+    int,
+    typer.Option(
+        "--shard-size", metavar="N", min=32, max=2**31 - 32, rich_help_panel=BULK,
+        help="The number of pictures in a shard, a multiple of 32.",
+    ),
+]
 Show = Annotated[
     bool, typer.Option("--show", rich_help_panel=OUTPUT, help="Also preview the pictures in the terminal.")
 ]
 
 
+SAMPLES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz), a folder of shards (--format parquet)"
 PICTURES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz)"
 SHEETS = "a sheet (.png, .webp), an animation (.gif, .apng), a video (.mp4, .webm)"
 
 
-def output(default: str, formats: str) -> Any:
+def output(default: str, formats: str, *names: str) -> Any:
     """Returns the option `-o`.
 
     Args:
         default: the name of the file that is written without `-o`.
         formats: the endings that the command can write, for the help page.
+        names: other names of the option.
     """
     return typer.Option(
-        "--output", "-o", metavar="FILE", rich_help_panel=OUTPUT, show_default=default,
+        "--output", "-o", *names, metavar="FILE", rich_help_panel=OUTPUT, show_default=default,
         help=f"Where to write: {formats}, or - for standard output.",
     )
 
@@ -301,6 +320,16 @@ def refuse_idle(context: typer.Context, option: str, applies_to: str) -> None:
     source = context.get_parameter_source(option.removeprefix("--"))
     if source is not None and source.name == "COMMANDLINE":
         raise UsageError(f"{option} only applies to {applies_to}; leave it out")
+
+
+def refuse_idle_shard_options(context: typer.Context) -> None:
+    """Refuses options of folders of shards for another format.
+
+    Raises:
+        UsageError: such an option was given.
+    """
+    for option in ("--shard", "--shard-size"):
+        refuse_idle(context, option, f"folders of shards (--format {' or '.join(SHARDED)})")
 
 
 def load(model: str | None, threads: int | None, provider: str, *graphs: str) -> VAE:

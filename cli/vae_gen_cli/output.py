@@ -172,17 +172,36 @@ class Console:
             total: the number of pictures in all chunks, and those that an earlier command has made.
             done: the number of those.
         """
+        with self.progress(total, done) as advance:
+            for chunk in chunks:
+                yield chunk
+                advance(len(chunk))
+
+    @contextmanager
+    def progress(self, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """Shows a progress bar on the terminal once the work has taken a second.
+
+        Args:
+            total: the number of pictures in all, and those that an earlier command has made.
+            done: the number of those.
+
+        Yields:
+            a function to call with the number of pictures whenever some are done.
+        """
         visible = not self.quiet and sys.stderr.isatty()
         bar: Any = None
         began = time.monotonic()
+
+        def advance(count: int) -> None:
+            nonlocal bar, done
+            done += count
+            if bar is None and visible and time.monotonic() - began > PROGRESS_AFTER:
+                bar = _progress_bar(total)
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=done)
+
         try:
-            for chunk in chunks:
-                yield chunk
-                done += len(chunk)
-                if bar is None and visible and time.monotonic() - began > PROGRESS_AFTER:
-                    bar = _progress_bar(total)
-                if bar is not None:
-                    bar.update(bar.task_ids[0], completed=done)
+            yield advance
         finally:
             if bar is not None:
                 bar.stop()

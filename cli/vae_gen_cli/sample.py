@@ -1,4 +1,4 @@
-"""`vae-gen sample`: pictures of a seed, to a grid, a folder, an array or standard output."""
+"""`vae-gen sample`: pictures of a seed, to a grid, a folder, an array, standard output or a folder of shards."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from . import output as out
 
 if TYPE_CHECKING:
     from vae_gen import Pictures
+
+    from .bulk.command import Request
 
 RECORDED = ("seed", "start", "count", "layout", "columns", "scale", "prior", "label", "temperature", "detail")
 """The parameters that a PNG records, and that `repeat` gives back to this command."""
@@ -34,13 +36,15 @@ def sample(
     label: options.Label = None,
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
-    output: Annotated[str | None, options.output("samples-SEED.png", options.PICTURES)] = None,
-    format_name: Annotated[Literal["png", "webp", "npy", "npz"] | None, options.FORMAT] = None,
+    output: Annotated[str | None, options.output("samples-SEED.png", options.SAMPLES, "--out")] = None,
+    format_name: Annotated[Literal["png", "webp", "npy", "npz", "parquet"] | None, options.FORMAT] = None,
     columns: options.Columns = 10,
     scale: options.Scale = None,
     layout: Annotated[Literal["grid", "single"], typer.Option("--layout", hidden=True)] = "grid",  # for `repeat`
     dtype: options.Dtype = "uint8",
     resume: options.Resume = False,
+    shard: options.Shard = None,
+    shard_size: options.ShardSize = 262_144,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -61,13 +65,23 @@ def sample(
     from vae_gen.internal.choice import check_range, draw_seed, resolve_choice
 
     console = out.Console(as_json, quiet)
-    if resume and seed is None:
-        raise UsageError("expected --seed for --resume, got none; give the options of the command that was interrupted")
+    if (resume or shard is not None) and seed is None:
+        wanted, whose = ("--resume", "interrupted") if resume else ("--shard", "given for the other shares")
+        raise UsageError(f"expected --seed for {wanted}, got none; give the options of the command that was {whose}")
     seed_was_drawn = seed is None
     seed = draw_seed() if seed is None else seed
     check_range(seed, start, count)
-    target = out.parse_target(output, format_name, out.PICTURES, console, f"samples-{seed}")
-    out.refuse_idle_picture_options(context, target)
+    request: Request | None = None
+    if format_name in options.SHARDED:
+        from .bulk import command as in_bulk
+
+        idle = ("--columns", "--scale", "--dtype", "--show")
+        request = in_bulk.parse_request(context, output, format_name, shard, shard_size, resume, idle)
+        target = out.Target(request.address, request.format)
+    else:
+        options.refuse_idle_shard_options(context)
+        target = out.parse_target(output, format_name, out.PICTURES, console, f"samples-{seed}")
+        out.refuse_idle_picture_options(context, target)
     is_grid = target.format in out.GRIDS and layout == "grid"
     scale = scale or (4 if is_grid else 1)
 
@@ -86,7 +100,12 @@ def sample(
         return out.make_note("sample", choices, vae.manifest)
 
     kept = 0
-    if target.format in out.GRIDS:
+    facts_in_bulk: dict[str, object] = {}
+    if request is not None:
+        chosen = {"seed": str(seed), **asdict(choice)}
+        plan = in_bulk.make_plan(request, "sample", start, count, chosen, vae.manifest)
+        facts_in_bulk = in_bulk.run(request, plan, vae, threads, provider, console)
+    elif target.format in out.GRIDS:
         out.check_size(count, vae.manifest.image, scale, columns, target.format)
         with target.open() as file:
             made = list(chunks(0))
@@ -111,6 +130,7 @@ def sample(
         result |= {"shape": [count, *vae.image_shape], "dtype": dtype}
         if resume:
             result["kept"] = kept
+        result |= facts_in_bulk
         if choice.has_labels(vae.manifest) and count <= out.MAX_PICTURES:
             result["labels"] = vae.fitted_prior().draw_labels(seed, start, count, choice.label).tolist()
         console.result("sample", vae.manifest, result)

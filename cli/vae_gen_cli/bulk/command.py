@@ -1,0 +1,115 @@
+"""What `sample` and `encode` have in common when they fill a bulk folder: their options, messages and JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vae_gen import UsageError
+
+from .. import options
+from ..output import STANDARD_OUTPUT, Console, counted
+from .plan import Plan, check_shard_size, parse_share
+
+if TYPE_CHECKING:
+    from vae_gen import VAE, Manifest
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of a command that fills a bulk folder, after they were checked."""
+
+    address: str
+    format: str
+    part: tuple[int, int] | None
+    """which share of how many shares to make; None for all shards"""
+    shard_size: int
+    resume: bool
+
+
+def parse_request(
+    context: typer.Context,
+    address: str | None,
+    format_name: str,
+    shard: str | None,
+    shard_size: int,
+    resume: bool,
+    idle: Sequence[str],
+) -> Request:
+    """Checks the options of a bulk folder.
+
+    Args:
+        context: the command's context, which knows what options were given.
+        address: the value of --out.
+        format_name: the value of --format, one of `options.SHARDED`.
+        shard: the value of --shard.
+        shard_size: the value of --shard-size.
+        resume: whether --resume was given.
+        idle: options of the command that have no effect on a bulk folder.
+
+    Raises:
+        UsageError: an option is missing, malformed, or has no effect.
+    """
+    for option in idle:
+        options.refuse_idle(context, option, f"other formats than {format_name}")
+    if address is None or address == STANDARD_OUTPUT:
+        found = "none" if address is None else "standard output"
+        raise UsageError(f"expected a folder for --format {format_name}, got {found}; name it with --out")
+    check_shard_size(shard_size)
+    return Request(address, format_name, None if shard is None else parse_share(shard), shard_size, resume)
+
+
+def make_plan(
+    request: Request, command: str, start: int, count: int, chosen: dict[str, Any], manifest: Manifest
+) -> Plan:
+    """The plan of a command.
+
+    Args:
+        request: the options of the bulk folder.
+        command: sample or encode.
+        start: the index of the first picture.
+        count: the number of pictures.
+        chosen: the command's other options, which the bytes depend on.
+        manifest: the model.
+
+    Raises:
+        UsageError: there would be too many shards.
+        UnavailableError: pyarrow is not installed.
+    """
+    from .parquet import import_pyarrow
+    from .run import model_facts, versions
+
+    plan = Plan(
+        command, request.format, start, count, request.shard_size, chosen, model_facts(manifest),
+        versions([import_pyarrow()]),
+    )  # fmt: skip
+    plan.check_number_of_shards()
+    return plan
+
+
+def run(
+    request: Request, plan: Plan, vae: VAE, threads: int | None, provider: str, console: Console
+) -> dict[str, Any]:
+    """Fills a bulk folder, and returns the facts about it that `--json` prints."""
+    from .local import run_local
+    from .run import fill
+    from .work import Job
+
+    job = Job(plan, model_path(vae), request.address, threads, provider)
+    with console.progress(sum(shard.count for shard in job.plan.share(request.part))) as advance:
+        filled = fill(job, run_local, advance, part=request.part, resume=request.resume)
+    if filled.kept:
+        console.message(f"kept {filled.kept} of {counted(filled.shards, 'shard')}, made {filled.shards - filled.kept}")
+    facts = {"output": request.address, "format": request.format, "shards": filled.shards, "kept": filled.kept}
+    return facts if request.part is None else facts | {"shard": "{}/{}".format(*request.part)}
+
+
+def model_path(vae: VAE) -> str:
+    """The absolute path of a model's folder, for processes that may run elsewhere."""
+    folder = vae._graphs.folder
+    assert folder is not None  # the command line always loads a folder
+    return os.path.abspath(folder.path)  # noqa: PTH100 - links are kept as they are

@@ -1,0 +1,113 @@
+"""Shards as Parquet files: the schemas of `sample` and `encode`, and how a shard is written row group by row group.
+
+docs/bulk.md describes the columns. Equal rows give equal bytes with one version of pyarrow: there is no date in a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from vae_gen import UnavailableError
+
+from .plan import Plan
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vae_gen import Samples
+
+ROWS = 4096
+"""The rows of a row group. A writer holds one row group in memory."""
+METADATA = "vae-gen"
+"""The key of the schema's metadata whose value is `Plan.facts` as JSON, so that a file can be read by itself."""
+
+
+def import_pyarrow() -> Any:
+    """Returns the package pyarrow.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UnavailableError(
+            "expected the package pyarrow, which writes Parquet, got none; install the extra parquet: "
+            'pip install "vae-gen[parquet]", or pip install pyarrow'
+        ) from error
+    return pyarrow
+
+
+def write_samples(file: IO[bytes], plan: Plan, chunks: Iterable[Samples]) -> None:
+    """Writes a shard of samples, whose images are grey levels, with a row group for each chunk."""
+    import numpy as np
+
+    pa = import_pyarrow()
+    schema = sample_schema(plan)
+
+    def batches() -> Iterator[Any]:
+        for chunk in chunks:
+            found = chunk.labels
+            labels = np.full(len(chunk), -1) if found is None else found
+            columns = [
+                pa.array(chunk.indices), pa.array(labels.astype(np.int16)),
+                _vectors(chunk.latents), _fixed(chunk.images),
+            ]  # fmt: skip
+            yield pa.record_batch(columns, schema=schema)
+
+    _write(file, schema, batches())
+
+
+def sample_schema(plan: Plan) -> Any:
+    """The columns of a shard of samples."""
+    import math
+
+    pa = import_pyarrow()
+    return _schema(
+        plan, index=pa.int64(), label=pa.int16(), latent=_vector_type(plan.model["latent_dim"]),
+        image=pa.binary(math.prod(plan.model["image_shape"])),
+    )  # fmt: skip
+
+
+def _schema(plan: Plan, **columns: Any) -> Any:
+    pa = import_pyarrow()
+    fields = [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
+    return pa.schema(fields, metadata={METADATA: json.dumps(plan.facts())})
+
+
+def _write(file: IO[bytes], schema: Any, batches: Iterable[Any]) -> None:
+    from pyarrow.parquet import ParquetWriter
+
+    options: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
+    with ParquetWriter(file, schema, write_statistics=["index"], **options) as writer:
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=ROWS)
+
+
+def _vector_type(width: int) -> Any:
+    pa = import_pyarrow()
+    return pa.list_(pa.field("element", pa.float32(), nullable=False), width)
+
+
+def _vectors(rows: NDArray[np.float32]) -> Any:
+    """A column of vectors, from float32 [n, width]."""
+    import numpy as np
+
+    pa = import_pyarrow()
+    values = pa.array(np.ascontiguousarray(rows).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(values, type=_vector_type(rows.shape[1]))
+
+
+def _fixed(images: NDArray[np.uint8]) -> Any:
+    """A column of pictures as bytes, from uint8 [n, channels, height, width]: channel by channel, row by row."""
+    import math
+
+    import numpy as np
+
+    pa = import_pyarrow()
+    buffer = pa.py_buffer(np.ascontiguousarray(images))
+    return pa.Array.from_buffers(pa.binary(math.prod(images.shape[1:])), len(images), [None, buffer])

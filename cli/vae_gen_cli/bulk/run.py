@@ -1,0 +1,155 @@
+"""Fills a bulk folder: writes its manifest or compares it, finds what is missing, and hands that to an engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vae_gen import InputError, UsageError
+from vae_gen.internal.manifest import PRIOR_FILE
+
+from .place import Place, open_place
+from .plan import MANIFEST, Plan, Shard
+from .work import Job
+
+if TYPE_CHECKING:
+    from vae_gen import Manifest
+
+Engine = Callable[[Job, Sequence[Shard], Callable[[int], None]], None]
+"""Makes shards of a job, and calls its last argument with the number of pictures whenever some were made."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a command found and made in a bulk folder."""
+
+    shards: int
+    """the shards of this command: all of them, or its share"""
+    kept: int
+    """how many of them were there already"""
+
+
+def fill(
+    job: Job, engine: Engine, progress: Callable[[int], None], *, part: tuple[int, int] | None, resume: bool
+) -> Filled:
+    """Makes the shards of a job that its folder lacks.
+
+    Args:
+        job: what to make, and where.
+        engine: makes the shards.
+        progress: is called with the number of pictures whenever some were made or found.
+        part: which share of the shards to make, as `parse_share` returns it; None for all of them.
+        resume: whether the folder may have shards already. The shares of several commands always may.
+
+    Raises:
+        UsageError: the folder has another plan, or has shards and `resume` is false.
+        OutputError: the folder has other files, or can't be written.
+    """
+    place = open_place(job.address)
+    shards = job.plan.share(part)
+    place.prepare()
+    _claim(place, job, again=resume or part is not None)
+    place.clean({MANIFEST, *(shard.sidecar for shard in shards), *(job.plan.file(shard) for shard in shards)})
+    sizes = place.sizes()
+    missing = [shard for shard in shards if not is_complete(place, job.plan, shard, sizes)]
+    progress(sum(shard.count for shard in shards) - sum(shard.count for shard in missing))
+    engine(job, missing, progress)
+    return Filled(len(shards), len(shards) - len(missing))
+
+
+def _claim(place: Place, job: Job, *, again: bool) -> None:
+    """Writes the manifest of a new folder, or compares that of a folder which is there."""
+    names = [name for name in place.sizes() if not name.startswith(".")]
+    if MANIFEST not in names and names:
+        raise UsageError(
+            f"{job.address}: expected a new or empty folder, or one that this command began, got one with "
+            f"{min(names)}; name another folder"
+        )
+    if MANIFEST not in names:
+        place.create(MANIFEST, job.plan.text().encode())
+    elif not again:
+        compare(place, job)
+        raise UsageError(
+            f"{job.address}: expected a new or empty folder, got one that the same command began; add --resume to make "
+            "the shards that are missing, or name another folder"
+        )
+    compare(place, job)
+
+
+def compare(place: Place, job: Job) -> None:
+    """Compares the plan of a folder with that of a job.
+
+    Raises:
+        UsageError: they differ; the message names the first difference.
+    """
+    try:
+        found = read_plan(place, job.address)
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    difference = job.plan.difference(found)
+    if difference is not None:
+        raise UsageError(
+            f"{job.address}: expected the options and the model that its {MANIFEST} names, got {difference}; "
+            "repeat them, or name another folder"
+        )
+
+
+def read_plan(place: Place, address: str) -> Plan:
+    """Reads the manifest of a bulk folder.
+
+    Raises:
+        InputError: there is none, or it is not that of a bulk folder.
+    """
+    where = f"{address.rstrip('/')}/{MANIFEST}"
+    try:
+        with place.read(MANIFEST) as file:
+            return Plan.parse(file.read(), where)
+    except OSError as error:
+        raise InputError(f"{where}: expected the manifest of a bulk folder, found none") from error
+
+
+def is_complete(place: Place, plan: Plan, shard: Shard, sizes: Mapping[str, int]) -> bool:
+    """Whether a shard is there: its JSON file names its count and the size that its file has.
+
+    The SHA-256 is not computed, which would take as long as reading everything; `vae-gen verify` does.
+    """
+    facts = read_sidecar(place, shard, sizes)
+    return facts.get("count") == shard.count and facts.get("bytes") == sizes.get(plan.file(shard), -1)
+
+
+def read_sidecar(place: Place, shard: Shard, names: Collection[str]) -> dict[str, Any]:
+    """The JSON file of a shard; empty if there is none, or if it can't be read."""
+    if shard.sidecar not in names:
+        return {}
+    try:
+        with place.read(shard.sidecar) as file:
+            found = json.loads(file.read())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def model_facts(manifest: Manifest) -> dict[str, Any]:
+    """What a plan records of a model: its name, the shapes and classes, and the SHA-256 of its graphs and its prior."""
+    files = {graph.file: graph.sha256 for graph in manifest.graphs.values()}
+    files |= {name: sha256 for name, (sha256, _) in manifest.other_files.items() if name == PRIOR_FILE}
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "image_shape": list(manifest.image.shape),
+        "latent_dim": manifest.latent.dimensions,
+        "class_names": list(manifest.class_names),
+        "sha256": files,
+    }
+
+
+def versions(packages: Iterable[Any]) -> dict[str, str]:
+    """The versions of vae-gen, ONNX Runtime and other packages, which the bytes of a shard may depend on."""
+    import onnxruntime
+
+    from vae_gen import __version__
+
+    found = {"vae-gen": __version__, "onnxruntime": onnxruntime.__version__}
+    return found | {package.__name__: package.__version__ for package in packages}

@@ -1,0 +1,108 @@
+"""Makes one shard. Every engine calls `make_shard` in whatever process it likes; an engine only schedules."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+
+from .place import open_place
+from .plan import Plan, Shard
+
+if TYPE_CHECKING:
+    from vae_gen import VAE, Samples
+
+CHUNK = 4096
+"""The pictures that are computed before they are written; a row group of a Parquet file."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process needs to make any shard of a bulk folder. It can be pickled."""
+
+    plan: Plan
+    model: str
+    """the model folder"""
+    address: str
+    """the bulk folder, as `open_place` reads it"""
+    threads: int | None = None
+    """how many cores a shard is computed on; None for all of them"""
+    provider: str = "cpu"
+
+
+def make_shard(job: Job, shard: Shard, progress: Callable[[int], None] = lambda count: None) -> dict[str, Any]:
+    """Makes one shard, and returns what its JSON file says about it.
+
+    The shard is written aside and renamed. Its JSON file is written last, and so is a promise that the shard is there.
+
+    Args:
+        job: the job that the shard belongs to.
+        shard: one of its shards.
+        progress: is called with the number of pictures in each chunk that was written.
+    """
+    place, name = open_place(job.address), job.plan.file(shard)
+    with place.write(name) as file:
+        hashed = Hashing(file)
+        write_shard(job, shard, cast(BinaryIO, hashed), progress)
+    facts = {"start": str(shard.start), "count": shard.count, "bytes": hashed.size, "sha256": hashed.sha256}
+    with place.write(shard.sidecar) as file:
+        file.write(json.dumps(facts).encode() + b"\n")
+    return facts
+
+
+def write_shard(job: Job, shard: Shard, file: IO[bytes], progress: Callable[[int], None]) -> None:
+    """Writes the content of a shard to a file that is open, in the plan's format."""
+    from . import parquet
+
+    parquet.write_samples(file, job.plan, sampled(job, shard, progress))
+
+
+def sampled(job: Job, shard: Shard, progress: Callable[[int], None]) -> Iterator[Samples]:
+    """Makes the pictures of a shard as grey levels, in chunks that end at multiples of 4096."""
+    from vae_gen.internal.choice import Choice
+
+    options = dict(job.plan.options)
+    seed = int(options.pop("seed"))
+    sampler = open_model(job.model, job.threads, job.provider)._sampler(Choice(**options), seed)
+    for chunk in sampler.stream(shard.start, shard.count, CHUNK, grey=True):
+        yield chunk
+        progress(len(chunk))
+
+
+@functools.lru_cache(maxsize=1)
+def open_model(model: str, threads: int | None, provider: str) -> VAE:
+    """The model of a job, which stays open in this process for the next shard."""
+    from vae_gen import VAE
+
+    return VAE(model, threads=threads, provider=provider)
+
+
+class Hashing(io.RawIOBase):
+    """A file that also computes the SHA-256 of what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._hash, self.size = file, hashlib.sha256(), 0
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all bytes so far, in hexadecimal digits."""
+        return self._hash.hexdigest()
+
+    def writable(self) -> bool:
+        """A hashing file can be written to, and not read."""
+        return True
+
+    def tell(self) -> int:
+        """The number of bytes that were written."""
+        return self.size
+
+    def write(self, content: Any) -> int:
+        """Writes bytes, and returns how many."""
+        self._file.write(content)
+        self._hash.update(content)
+        self.size += len(content)
+        return len(content)

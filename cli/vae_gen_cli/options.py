@@ -5,6 +5,7 @@ This module is imported for every `vae-gen --help`, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,8 @@ from vae_gen import ModelError, UsageError
 from vae_gen.internal.command import CommandPage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vae_gen import VAE, Manifest
     from vae_gen.internal.choice import Choice
 
@@ -274,6 +277,27 @@ ShardSize = Annotated[
         help="The number of pictures in a shard, a multiple of 32.",
     ),
 ]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine", rich_help_panel=BULK,
+        help="What makes the shards: this process, or workers of Ray, on this machine or on a cluster.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="ADDRESS", rich_help_panel=BULK, show_default="start Ray on this machine",
+        help="The running cluster for --engine ray: auto, HOST:PORT or ray://HOST:PORT.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, max=100_000, rich_help_panel=BULK, show_default="one for each processor",
+        help="The most shards that --engine ray makes at the same time, each on one thread.",
+    ),
+]
 Show = Annotated[
     bool, typer.Option("--show", rich_help_panel=OUTPUT, help="Also preview the pictures in the terminal.")
 ]
@@ -328,7 +352,7 @@ def refuse_idle_shard_options(context: typer.Context) -> None:
     Raises:
         UsageError: such an option was given.
     """
-    for option in ("--shard", "--shard-size"):
+    for option in ("--shard", "--shard-size", "--engine", "--address", "--workers"):
         refuse_idle(context, option, f"folders of shards (--format {' or '.join(SHARDED)})")
 
 
@@ -352,14 +376,22 @@ def import_onnxruntime() -> None:
 
     The warning is about graphics cards, nobody can turn it off, and it goes around `sys.stderr`.
     """
+    with no_standard_error():
+        import onnxruntime  # noqa: F401
+
+
+@contextlib.contextmanager
+def no_standard_error() -> Iterator[None]:
+    """Drops what libraries write to standard error past Python in the block."""
     try:
         kept = os.dup(2)
     except OSError:  # there is no standard error
+        yield
         return
     try:
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - pathlib is not imported here
             os.dup2(nowhere.fileno(), 2)
-        import onnxruntime  # noqa: F401
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -45,6 +45,9 @@ def sample(
     resume: options.Resume = False,
     shard: options.Shard = None,
     shard_size: options.ShardSize = 262_144,
+    engine: options.Engine = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
     show: options.Show = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -77,6 +80,7 @@ def sample(
 
         idle = ("--columns", "--scale", "--dtype", "--show")
         request = in_bulk.parse_request(context, output, format_name, shard, shard_size, resume, idle)
+        make = in_bulk.choose_engine(context, engine, address, workers, console)
         target = out.Target(request.address, request.format)
     else:
         options.refuse_idle_shard_options(context)
@@ -104,7 +108,7 @@ def sample(
     if request is not None:
         chosen = {"seed": str(seed), **asdict(choice)}
         plan = in_bulk.make_plan(request, "sample", start, count, chosen, vae.manifest)
-        facts_in_bulk = in_bulk.run(request, plan, vae, threads, provider, console)
+        facts_in_bulk = in_bulk.run(request, plan, vae, threads, provider, console, make)
     elif target.format in out.GRIDS:
         out.check_size(count, vae.manifest.image, scale, columns, target.format)
         with target.open() as file:

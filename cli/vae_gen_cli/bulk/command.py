@@ -18,6 +18,8 @@ from .plan import Plan, check_shard_size, parse_share
 if TYPE_CHECKING:
     from vae_gen import VAE, Manifest
 
+    from .run import Engine
+
 
 @dataclass(frozen=True)
 class Request:
@@ -63,6 +65,30 @@ def parse_request(
     return Request(address, format_name, None if shard is None else parse_share(shard), shard_size, resume)
 
 
+def choose_engine(
+    context: typer.Context, name: str, address: str | None, workers: int | None, console: Console
+) -> Engine:
+    """The engine that --engine, --address and --workers ask for.
+
+    Raises:
+        UsageError: an option has no effect on this engine.
+        UnavailableError: Ray is not installed, or there is no cluster at this address.
+    """
+    if name == "ray":
+        from .ray_engine import RayEngine, check_address, import_ray
+
+        options.refuse_idle(context, "--threads", "--engine local, because workers of Ray have one thread each")
+        import_ray()
+        if address is not None:
+            check_address(address)
+        return RayEngine(address, workers, console.message)
+    from .local import run_local
+
+    for option in ("--address", "--workers"):
+        options.refuse_idle(context, option, "--engine ray")
+    return run_local
+
+
 def make_plan(
     request: Request, command: str, start: int, count: int, chosen: dict[str, Any], manifest: Manifest
 ) -> Plan:
@@ -92,16 +118,15 @@ def make_plan(
 
 
 def run(
-    request: Request, plan: Plan, vae: VAE, threads: int | None, provider: str, console: Console
+    request: Request, plan: Plan, vae: VAE, threads: int | None, provider: str, console: Console, engine: Engine
 ) -> dict[str, Any]:
-    """Fills a bulk folder, and returns the facts about it that `--json` prints."""
-    from .local import run_local
+    """Fills a bulk folder by this engine, and returns the facts about it that `--json` prints."""
     from .run import fill
     from .work import Job
 
     job = Job(plan, model_path(vae), request.address, threads, provider)
     with console.progress(sum(shard.count for shard in job.plan.share(request.part))) as advance:
-        filled = fill(job, run_local, advance, part=request.part, resume=request.resume)
+        filled = fill(job, engine, advance, part=request.part, resume=request.resume)
     if filled.kept:
         console.message(f"kept {filled.kept} of {counted(filled.shards, 'shard')}, made {filled.shards - filled.kept}")
     facts = {"output": request.address, "format": request.format, "shards": filled.shards, "kept": filled.kept}

@@ -1,0 +1,233 @@
+"""`--engine ray` makes the bytes of the local engine, whoever is killed, and leaves no process and no half file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli_runner import Command
+from test_bulk import hashes
+from test_cli_process import command
+
+if importlib.util.find_spec("ray") is None and os.environ.get("VAE_GEN_REQUIRE_RAY") != "1":
+    pytest.skip("needs the extra ray", allow_module_level=True)
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ray on Windows is an experiment")
+
+MODEL = ("--model", "fashion-mnist-12d-reference", "--seed", "7")
+MAKE = ("sample", *MODEL, "-n", "1000", "--format", "parquet", "--shard-size", "256")
+LONG = ("sample", *MODEL, "-n", "200000", "--format", "parquet", "--shard-size", "32768")
+"""Each shard takes a second, so that it can be interrupted."""
+GONE_SECONDS = 120
+"""Two of Ray's processes end a minute after the others when a driver is killed with SIGKILL."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Ray keeps the token that lets processes of this user join."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """No variable of whoever runs the tests reaches Ray."""
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster of one machine with two processors."""
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="vae-gen-") as place:  # a socket's path must be short
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", "--port=0"]
+        start += ["--include-dashboard=false", "--object-store-memory=80000000", f"--temp-dir={place}"]
+        start += ["--ray-client-server-port=0", "--min-worker-port=0", "--max-worker-port=0"]
+        head = psutil.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            address = Path(place, "ray_current_cluster")
+            until(address.exists)
+            yield address.read_text()
+        finally:
+            family = [head, *head.children(recursive=True)]
+            head.send_signal(signal.SIGTERM)
+            assert gone(family)
+
+
+def until(true: object, seconds: float = 60) -> None:
+    """Waits until a function returns something true."""
+    assert callable(true)
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited for too long"
+        time.sleep(0.02)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether all processes end soon."""
+    return not psutil.wait_procs(processes, timeout=GONE_SECONDS)[1]
+
+
+def started(*words: str) -> psutil.Popen:
+    """Starts `vae-gen` in a process of its own."""
+    return psutil.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: psutil.Popen) -> tuple[int, str, str]:
+    """The exit code of a process, and what it has printed."""
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def writers(folder: Path | str) -> list[psutil.Process]:
+    """The processes that write a shard of this folder now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            paths = [file.path for file in process.open_files()] if "ray::" in process.name() else []
+        except psutil.Error:
+            continue
+        if any(path.startswith(str(Path(folder).resolve())) and path.endswith(".part") for path in paths):
+            found.append(process)
+    return found
+
+
+def test_workers_make_the_bytes_of_the_local_engine_and_only_our_lines_appear(cli: Command) -> None:
+    cli.succeed(*MAKE, "--out", "local")
+    process = started(*MAKE, "--out", "ray", "--engine", "ray", "--workers", "2", "--json")
+    until(lambda: process.poll() is not None or Path("ray/_part-000000000768.json").exists())
+    family = process.children(recursive=True)
+    code, out, err = ended(process)
+    assert (code, err) == (0, "Ray makes the shards on 2 workers\n1000 pictures of seed 7 → ray\n")
+    assert json.loads(out)["shards"] == 4
+    assert hashes("ray") == hashes("local")
+    assert gone(family)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ("--workers 2", 2, "--workers only applies to --engine ray; leave it out"),
+        ("--address auto", 2, "--address only applies to --engine ray; leave it out"),
+        ("--engine ray --threads 2", 2, "--threads only applies to --engine local"),
+        ("--engine ray --address here", 2, "expected auto, HOST:PORT or ray://HOST:PORT for --address, got 'here'"),
+        ("--engine ray --address http://a:1", 2, "expected auto, HOST:PORT or ray://HOST:PORT for --address"),
+        ("--engine ray --address 127.0.0.1:1", 3, "expected a running cluster of Ray at 127.0.0.1:1, got: "),
+    ],
+)
+def test_wrong_options_are_one_line_and_make_no_folder(cli: Command, options: str, code: int, message: str) -> None:
+    outcome = cli(*MAKE, "--out", "out", *options.split())
+    assert outcome.code == code
+    assert outcome.err.startswith(f"vae-gen: {message}")
+    assert outcome.err.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_options_of_the_engine_apply_to_folders_of_shards_alone(cli: Command) -> None:
+    outcome = cli("sample", "--engine", "ray", "-o", "x.npy")
+    assert outcome.code == 2
+    assert "--engine only applies to folders of shards" in outcome.err
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_cluster_is_one_line(cli: Command, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(home))
+    code, _, err = ended(started(*MAKE, "--out", "out", "--engine", "ray", "--address", "auto"))
+    assert code == 3
+    assert err.startswith("vae-gen: expected a running cluster of Ray at auto, got: Could not find any running Ray")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_one_and_two_workers_of_a_cluster_make_the_same_bytes(
+    cli: Command, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    cli.succeed(*MAKE, "--out", "local")
+    for workers in ("1", "2", "9"):  # nine are more than there are shards or processors
+        words = (*MAKE, "--out", f"ray-{workers}", "--engine", "ray", "--address", cluster, "--workers", workers)
+        code, _, err = ended(started(*words))
+        assert (code, err.count("\n")) == (0, 2), err
+        assert hashes(f"ray-{workers}") == hashes("local")
+    code, _, err = ended(started(*MAKE, "--out", "ray-1", "--engine", "ray", "--address", cluster, "--resume"))
+    assert (code, err) == (0, "kept 4 of 4 shards, made 0\n1000 pictures of seed 7 → ray-1\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_a_stopped_driver_leaves_no_process_and_a_second_run_completes(cli: Command, killed: str) -> None:
+    cli.succeed(*LONG, "--out", "local")
+    words = (*LONG, "--out", "ray", "--engine", "ray")
+    process = started(*words, "--workers", "2")
+    until(lambda: Path("ray/_part-000000000000.json").exists() and writers("ray"))
+    family = process.children(recursive=True)
+    process.send_signal(getattr(signal, killed))
+    code, _, err = ended(process)
+    if killed != "SIGKILL":
+        assert (code, err.splitlines()[-1]) == (128 + getattr(signal, killed), "vae-gen: interrupted")
+        assert not list(Path("ray").glob(".*"))
+    code, _, err = ended(started(*words, "--workers", "1", "--resume"))
+    assert code == 0
+    assert "kept " in err
+    assert hashes("ray") == hashes("local")
+    assert gone(family)
+
+
+@pytest.mark.slow
+def test_a_shard_whose_worker_is_killed_is_made_again(cli: Command) -> None:
+    cli.succeed(*LONG, "--out", "local")
+    process = started(*LONG, "--out", "ray", "--engine", "ray", "--workers", "2")
+    until(lambda: writers("ray"))
+    writers("ray")[0].kill()
+    code, out, err = ended(process)
+    assert (code, out, err) == (0, "", "Ray makes the shards on 2 workers\n200000 pictures of seed 7 → ray\n")
+    assert hashes("ray") == hashes("local")
+
+
+@pytest.mark.slow
+def test_a_shard_whose_workers_are_killed_each_time_is_one_line(
+    cli: Command, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    process = started(*LONG, "--out", "ray", "--engine", "ray", "--workers", "1", "--address", cluster)
+    while process.poll() is None:
+        for writer in writers("ray"):
+            writer.kill()
+        time.sleep(0.05)
+    code, out, err = ended(process)
+    assert (code, out) == (3, "")
+    assert err.splitlines()[-1].startswith("vae-gen: expected Ray's workers to make each shard within 4 tries, got: ")
+    assert err.count("\n") == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_meets_a_full_disk_is_one_line_with_exit_code_7(
+    cli: Command, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    disk = Path.cwd() / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("only root may mount a disk")
+    try:
+        words = ("--out", "disk/out", "--engine", "ray", "--address", cluster)
+        code, out, err = ended(started(*LONG, *words))
+        assert (code, out) == (7, "")
+        assert err.splitlines()[-1].startswith("vae-gen: cannot write ")
+        assert "No space left on device" in err
+        assert err.count("\n") == 2
+        assert [path.name for path in (disk / "out").iterdir()] == ["_manifest.json"]
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)

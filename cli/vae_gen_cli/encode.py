@@ -1,9 +1,11 @@
-"""`vae-gen encode`: the mean and log-variance of the posteriors of pictures, as .npz or JSON."""
+"""`vae-gen encode`: the mean and log-variance of the posteriors of pictures, as .npz, JSON or a folder of shards."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from . import options
 from . import output as out
@@ -14,11 +16,18 @@ if TYPE_CHECKING:
 
 
 def encode(
+    context: typer.Context,
     images: options.Images,
     invert: options.Invert = "auto",
     trim: options.Trim = True,
-    output: Annotated[str | None, options.output("latents.npz", "an archive (.npz), JSON (.json)")] = None,
-    format_name: Annotated[Literal["npz", "json"] | None, options.FORMAT] = None,
+    output: Annotated[str | None, options.output("latents.npz", options.LATENTS, "--out")] = None,
+    format_name: Annotated[Literal["npz", "json", "parquet"] | None, options.FORMAT] = None,
+    resume: options.ResumeShards = False,
+    shard: options.Shard = None,
+    shard_size: options.ShardSize = 262_144,
+    engine: options.Engine = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
     model: options.Model = None,
     threads: options.Threads = None,
     provider: options.Provider = "cpu",
@@ -32,6 +41,15 @@ def encode(
     decode takes such a file and decodes the means.
     """
     console = out.Console(as_json, quiet)
+    if format_name in options.SHARDED:
+        from .bulk.command import choose_engine, encode_in_bulk, parse_request
+
+        request = parse_request(context, output, format_name, shard, shard_size, resume, ())
+        make = choose_engine(context, engine, address, workers, console)
+        vae = options.load(model, threads, provider, "encoder", "decoder")
+        encode_in_bulk(request, images, invert, trim, vae, threads, provider, console, make)
+        return
+    options.refuse_idle_shard_options(context, "--resume")
     formats = ("json", "npz") if output == out.STANDARD_OUTPUT else ("npz", "json")
     target = out.parse_target(output, format_name, formats, console, "latents")
 

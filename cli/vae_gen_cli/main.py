@@ -31,7 +31,7 @@ COMMANDS = {
     "decode": "Turn latents into pictures.",
     "directions": "List the directions, each of which changes one attribute.",
     "info": "Describe the model.",
-    "verify": "Check the model's files and its results on this machine.",
+    "verify": "Check the model, or a folder of shards, on this machine.",
     "models": "List the models that --model finds by their names.",
     "install": "Install a model, so that --model finds it by its name.",
     "repeat": "Make a picture again from its PNG, byte for byte.",

@@ -298,6 +298,13 @@ Workers = Annotated[
         help="The most shards that --engine ray makes at the same time, each on one thread.",
     ),
 ]
+ResumeShards = Annotated[
+    bool,
+    typer.Option(
+        "--resume", rich_help_panel=BULK,
+        help="With --format parquet, make the shards that a folder which the same command began lacks.",
+    ),
+]
 Show = Annotated[
     bool, typer.Option("--show", rich_help_panel=OUTPUT, help="Also preview the pictures in the terminal.")
 ]
@@ -305,6 +312,7 @@ Show = Annotated[
 
 SAMPLES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz), a folder of shards (--format parquet)"
 PICTURES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz)"
+LATENTS = "an archive (.npz), JSON (.json), a folder of shards (--format parquet)"
 SHEETS = "a sheet (.png, .webp), an animation (.gif, .apng), a video (.mp4, .webm)"
 
 
@@ -341,18 +349,18 @@ def refuse_idle(context: typer.Context, option: str, applies_to: str) -> None:
     Raises:
         UsageError: the option was given; the message names what it applies to.
     """
-    source = context.get_parameter_source(option.removeprefix("--"))
+    source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
     if source is not None and source.name == "COMMANDLINE":
         raise UsageError(f"{option} only applies to {applies_to}; leave it out")
 
 
-def refuse_idle_shard_options(context: typer.Context) -> None:
-    """Refuses options of folders of shards for another format.
+def refuse_idle_shard_options(context: typer.Context, *others: str) -> None:
+    """Refuses options of folders of shards, and others that the command has only for them, for another format.
 
     Raises:
         UsageError: such an option was given.
     """
-    for option in ("--shard", "--shard-size", "--engine", "--address", "--workers"):
+    for option in ("--shard", "--shard-size", "--engine", "--address", "--workers", *others):
         refuse_idle(context, option, f"folders of shards (--format {' or '.join(SHARDED)})")
 
 

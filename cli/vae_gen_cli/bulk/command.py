@@ -118,19 +118,48 @@ def make_plan(
 
 
 def run(
-    request: Request, plan: Plan, vae: VAE, threads: int | None, provider: str, console: Console, engine: Engine
-) -> dict[str, Any]:
-    """Fills a bulk folder by this engine, and returns the facts about it that `--json` prints."""
+    request: Request, plan: Plan, vae: VAE, threads: int | None, provider: str, console: Console, engine: Engine,
+    inputs: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Fills a bulk folder, and returns the facts about it that `--json` prints.
+
+    Args:
+        request: the options of the bulk folder.
+        plan: what `make_plan` returned.
+        vae: the model, in a folder.
+        threads: the value of --threads.
+        provider: the value of --provider.
+        console: shows a progress bar, and how many shards were there already.
+        engine: what `choose_engine` returned.
+        inputs: the files and folders of `encode`.
+    """
+    from .place import open_place
     from .run import fill
     from .work import Job
 
-    job = Job(plan, model_path(vae), request.address, threads, provider)
+    address = request.address if "://" in request.address else os.path.abspath(request.address)  # noqa: PTH100
+    job = Job(plan, model_path(vae), address, threads, provider, tuple(inputs), os.getcwd())  # noqa: PTH109
     with console.progress(sum(shard.count for shard in job.plan.share(request.part))) as advance:
-        filled = fill(job, engine, advance, part=request.part, resume=request.resume)
+        filled = fill(job, open_place(request.address), engine, advance, part=request.part, resume=request.resume)
     if filled.kept:
         console.message(f"kept {filled.kept} of {counted(filled.shards, 'shard')}, made {filled.shards - filled.kept}")
     facts = {"output": request.address, "format": request.format, "shards": filled.shards, "kept": filled.kept}
     return facts if request.part is None else facts | {"shard": "{}/{}".format(*request.part)}
+
+
+def encode_in_bulk(
+    request: Request, paths: Sequence[str], invert: str, trim: bool, vae: VAE, threads: int | None, provider: str,
+    console: Console, engine: Engine,
+) -> None:  # fmt: skip
+    """Does the work of `encode` with --format parquet; its arguments are those of the command."""
+    from .inputs import find_inputs
+
+    inputs = find_inputs(tuple(paths), os.getcwd(), vae.manifest)  # noqa: PTH109
+    chosen = {"inputs": inputs.checksum, "invert": invert, "trim": trim}
+    plan = make_plan(request, "encode", 0, inputs.count, chosen, vae.manifest)
+    facts = run(request, plan, vae, threads, provider, console, engine, paths)
+    console.message(f"{counted(inputs.count, 'latent')} → {request.address}")
+    console.result("encode", vae.manifest, {"count": inputs.count, **facts})
 
 
 def model_path(vae: VAE) -> str:

@@ -11,13 +11,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from vae_gen import UnavailableError
 
-from .plan import Plan
+from .plan import Plan, Shard
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from vae_gen import Samples
+
+    from .work import Encoded
 
 ROWS = 4096
 """The rows of a row group. A writer holds one row group in memory."""
@@ -71,6 +73,66 @@ def sample_schema(plan: Plan) -> Any:
         plan, index=pa.int64(), label=pa.int16(), latent=_vector_type(plan.model["latent_dim"]),
         image=pa.binary(math.prod(plan.model["image_shape"])),
     )  # fmt: skip
+
+
+def write_latents(file: IO[bytes], plan: Plan, chunks: Iterable[Encoded]) -> None:
+    """Writes a shard of posteriors, with a row group for each chunk."""
+    pa = import_pyarrow()
+    vector = _vector_type(plan.model["latent_dim"])
+    schema = _schema(
+        plan, index=pa.int64(), file=pa.string(), mean=vector, log_variance=vector, familiar=pa.bool_()
+    )  # fmt: skip
+
+    def batches() -> Iterator[Any]:
+        for chunk in chunks:
+            names = [name.encode("utf-8", "replace").decode() for name in chunk.names]
+            columns = [
+                pa.array(chunk.indices), pa.array(names, pa.string()), _vectors(chunk.posterior.mean),
+                _vectors(chunk.posterior.log_variance), pa.array(chunk.familiar),
+            ]  # fmt: skip
+            yield pa.record_batch(columns, schema=schema)
+
+    _write(file, schema, batches())
+
+
+def read_samples(file: IO[bytes], plan: Plan, first: int, count: int) -> tuple[Any, Any, Any]:
+    """Reads some rows of a shard of samples.
+
+    Args:
+        file: the shard.
+        plan: the plan of its folder.
+        first: the number of the first row.
+        count: the number of rows.
+
+    Returns:
+        the pictures, uint8 [n, channels, height, width]; the latents, float32 [n, dimensions]; and the labels, [n].
+    """
+    import numpy as np
+
+    import_pyarrow()
+    from pyarrow.parquet import ParquetFile
+
+    opened = ParquetFile(file)
+    groups, behind = [], 0
+    for at in range(opened.num_row_groups):
+        before, behind = behind, behind + opened.metadata.row_group(at).num_rows
+        if before < first + count and behind > first:
+            groups.append((at, before))
+    table = opened.read_row_groups([at for at, _ in groups]).slice(first - groups[0][1], count)
+    images = np.frombuffer(b"".join(table["image"].to_pylist()), np.uint8).reshape(-1, *plan.model["image_shape"])
+    latents = np.array(table["latent"].to_pylist(), np.float32)
+    return images, latents, np.array(table["label"].to_pylist(), np.int64)
+
+
+def has_indices(file: IO[bytes], shard: Shard) -> bool:
+    """Whether the column `index` of a shard has each of its indices once, in order."""
+    import numpy as np
+
+    import_pyarrow()
+    from pyarrow.parquet import ParquetFile
+
+    found = ParquetFile(file).read(columns=["index"])["index"].to_numpy()
+    return bool(np.array_equal(found, shard.start + np.arange(shard.count)))
 
 
 def _schema(plan: Plan, **columns: Any) -> Any:

@@ -22,6 +22,9 @@ from vae_gen.internal import files
 class Place(Protocol):
     """A folder that holds files by their names."""
 
+    name: str
+    """the folder as it was given, for messages"""
+
     def prepare(self) -> None:
         """Makes the folder if it does not exist."""
 
@@ -47,8 +50,8 @@ class Place(Protocol):
 class Folder:
     """A folder of this machine."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
 
     def prepare(self) -> None:
         """Makes the folder; its parent must exist."""
@@ -98,8 +101,8 @@ class Folder:
 class Store:
     """A folder in an object store, as a file system of pyarrow."""
 
-    def __init__(self, filesystem: Any, path: str) -> None:
-        self.filesystem, self.path = filesystem, path
+    def __init__(self, filesystem: Any, path: str, name: str) -> None:
+        self.filesystem, self.path, self.name = filesystem, path, name
 
     def prepare(self) -> None:
         """Makes the folder, where the store has folders."""
@@ -154,16 +157,17 @@ def open_place(address: str) -> Place:
     """
     scheme, separator, _ = address.partition("://")
     if not separator:
-        return Folder(Path(address))
+        return Folder(Path(address), address)
     if scheme == "file":
-        return Folder(Path(unquote(urlsplit(address).path)))
+        return Folder(Path(unquote(urlsplit(address).path)), address)
     from .parquet import import_pyarrow
 
     import_pyarrow()
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
     try:
-        return Store(*FileSystem.from_uri(address))
+        filesystem, path = FileSystem.from_uri(address)
+        return Store(filesystem, path, address)
     except ValueError:  # an unknown scheme
         pass
     except OSError as error:
@@ -178,7 +182,7 @@ def open_place(address: str) -> Place:
         filesystem, path = url_to_fs(address)
     except (ValueError, ImportError) as error:
         raise OutputError(f"cannot write {address}: {error}") from error
-    return Store(PyFileSystem(FSSpecHandler(filesystem)), path)
+    return Store(PyFileSystem(FSSpecHandler(filesystem)), path, address)
 
 
 def _link(aside: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vae_gen import InputError, UsageError
 from vae_gen.internal.manifest import PRIOR_FILE
 
-from .place import Place, open_place
+from .place import Place
 from .plan import MANIFEST, Plan, Shard
 from .work import Job
 
@@ -32,12 +32,19 @@ class Filled:
 
 
 def fill(
-    job: Job, engine: Engine, progress: Callable[[int], None], *, part: tuple[int, int] | None, resume: bool
+    job: Job,
+    place: Place,
+    engine: Engine,
+    progress: Callable[[int], None],
+    *,
+    part: tuple[int, int] | None,
+    resume: bool,
 ) -> Filled:
     """Makes the shards of a job that its folder lacks.
 
     Args:
-        job: what to make, and where.
+        job: what to make.
+        place: the folder, which errors call as it was given.
         engine: makes the shards.
         progress: is called with the number of pictures whenever some were made or found.
         part: which share of the shards to make, as `parse_share` returns it; None for all of them.
@@ -47,10 +54,9 @@ def fill(
         UsageError: the folder has another plan, or has shards and `resume` is false.
         OutputError: the folder has other files, or can't be written.
     """
-    place = open_place(job.address)
     shards = job.plan.share(part)
     place.prepare()
-    _claim(place, job, again=resume or part is not None)
+    _claim(place, job.plan, again=resume or part is not None)
     place.clean({MANIFEST, *(shard.sidecar for shard in shards), *(job.plan.file(shard) for shard in shards)})
     sizes = place.sizes()
     missing = [shard for shard in shards if not is_complete(place, job.plan, shard, sizes)]
@@ -59,50 +65,50 @@ def fill(
     return Filled(len(shards), len(shards) - len(missing))
 
 
-def _claim(place: Place, job: Job, *, again: bool) -> None:
+def _claim(place: Place, plan: Plan, *, again: bool) -> None:
     """Writes the manifest of a new folder, or compares that of a folder which is there."""
     names = [name for name in place.sizes() if not name.startswith(".")]
     if MANIFEST not in names and names:
         raise UsageError(
-            f"{job.address}: expected a new or empty folder, or one that this command began, got one with "
+            f"{place.name}: expected a new or empty folder, or one that this command began, got one with "
             f"{min(names)}; name another folder"
         )
     if MANIFEST not in names:
-        place.create(MANIFEST, job.plan.text().encode())
+        place.create(MANIFEST, plan.text().encode())
     elif not again:
-        compare(place, job)
+        _compare(place, plan)
         raise UsageError(
-            f"{job.address}: expected a new or empty folder, got one that the same command began; add --resume to make "
+            f"{place.name}: expected a new or empty folder, got one that the same command began; add --resume to make "
             "the shards that are missing, or name another folder"
         )
-    compare(place, job)
+    _compare(place, plan)
 
 
-def compare(place: Place, job: Job) -> None:
-    """Compares the plan of a folder with that of a job.
+def _compare(place: Place, plan: Plan) -> None:
+    """Compares the plan of a folder with that of a command.
 
     Raises:
         UsageError: they differ; the message names the first difference.
     """
     try:
-        found = read_plan(place, job.address)
+        found = read_plan(place)
     except InputError as error:
         raise UsageError(str(error)) from error
-    difference = job.plan.difference(found)
+    difference = plan.difference(found)
     if difference is not None:
         raise UsageError(
-            f"{job.address}: expected the options and the model that its {MANIFEST} names, got {difference}; "
+            f"{place.name}: expected the options and the model that its {MANIFEST} names, got {difference}; "
             "repeat them, or name another folder"
         )
 
 
-def read_plan(place: Place, address: str) -> Plan:
+def read_plan(place: Place) -> Plan:
     """Reads the manifest of a bulk folder.
 
     Raises:
         InputError: there is none, or it is not that of a bulk folder.
     """
-    where = f"{address.rstrip('/')}/{MANIFEST}"
+    where = f"{place.name.rstrip('/')}/{MANIFEST}"
     try:
         with place.read(MANIFEST) as file:
             return Plan.parse(file.read(), where)

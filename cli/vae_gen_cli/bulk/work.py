@@ -8,13 +8,20 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+
+from vae_gen import InputError
 
 from .place import open_place
 from .plan import Plan, Shard
 
 if TYPE_CHECKING:
-    from vae_gen import VAE, Samples
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vae_gen import VAE, Posterior, Samples
+
+    from .inputs import Inputs
 
 CHUNK = 4096
 """The pictures that are computed before they are written; a row group of a Parquet file."""
@@ -32,6 +39,10 @@ class Job:
     threads: int | None = None
     """how many cores a shard is computed on; None for all of them"""
     provider: str = "cpu"
+    inputs: tuple[str, ...] = ()
+    """the files and folders of `encode`, as they were given"""
+    here: str = ""
+    """the folder that their relative paths begin at"""
 
 
 def make_shard(job: Job, shard: Shard, progress: Callable[[int], None] = lambda count: None) -> dict[str, Any]:
@@ -58,7 +69,10 @@ def write_shard(job: Job, shard: Shard, file: IO[bytes], progress: Callable[[int
     """Writes the content of a shard to a file that is open, in the plan's format."""
     from . import parquet
 
-    parquet.write_samples(file, job.plan, sampled(job, shard, progress))
+    if job.plan.command == "encode":
+        parquet.write_latents(file, job.plan, encoded(job, shard, progress))
+    else:
+        parquet.write_samples(file, job.plan, sampled(job, shard, progress))
 
 
 def sampled(job: Job, shard: Shard, progress: Callable[[int], None]) -> Iterator[Samples]:
@@ -71,6 +85,55 @@ def sampled(job: Job, shard: Shard, progress: Callable[[int], None]) -> Iterator
     for chunk in sampler.stream(shard.start, shard.count, CHUNK, grey=True):
         yield chunk
         progress(len(chunk))
+
+
+class Encoded(NamedTuple):
+    """The posteriors of consecutive pictures."""
+
+    indices: NDArray[np.int64]
+    """int64 [n], the place of each picture among all inputs"""
+    names: list[str]
+    """the file of each picture; the number follows if a file has several"""
+    posterior: Posterior
+    """mean and log-variance, each float32 [n, dimensions]"""
+    familiar: NDArray[np.bool_]
+    """bool [n], whether a picture resembles the training images"""
+
+
+def encoded(job: Job, shard: Shard, progress: Callable[[int], None]) -> Iterator[Encoded]:
+    """Finds the posteriors of the pictures of a shard, in chunks that end at multiples of 4096."""
+    import numpy as np
+
+    from vae_gen.internal.losses import losses_of
+    from vae_gen.internal.sampling import workers
+
+    vae, options, end = open_model(job.model, job.threads, job.provider), job.plan.options, shard.start + shard.count
+    manifest = vae.manifest
+    inputs = open_inputs(job.inputs, job.here, options["inputs"], vae)
+    threads = workers(job.threads, shard.count)
+    for low in range(shard.start, end, CHUNK):
+        high = min(low + CHUNK, end)
+        names, images = inputs.read(low, high, manifest.image, options["invert"], options["trim"], threads)
+        posterior = vae.encode(images)
+        made = vae.decode(posterior.mean, detail=False)
+        familiar = losses_of(images, made, posterior, manifest.pixel_variance, manifest.familiar).familiar
+        yield Encoded(np.arange(low, high), names, posterior, familiar)
+        progress(high - low)
+
+
+@functools.lru_cache(maxsize=1)
+def open_inputs(paths: tuple[str, ...], here: str, checksum: str, vae: VAE) -> Inputs:
+    """The list of the pictures that a job encodes, which stays in this process for the next shard.
+
+    Raises:
+        InputError: the files are not those that the checksum describes.
+    """
+    from .inputs import find_inputs
+
+    found = find_inputs(paths, here, vae.manifest)
+    if found.checksum != checksum:
+        raise InputError(f"{paths[0]}: expected the files that the command began with, got others; begin again")
+    return found
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,0 +1,156 @@
+"""`vae-gen verify DIR`: whether a bulk folder is whole, unchanged, and what its model makes on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_gen import VAE, InputError, ModelError
+from vae_gen._pictures import to_grey_levels
+from vae_gen._verify import Check
+from vae_gen.internal.choice import Choice
+
+from . import parquet
+from .place import Place
+from .plan import BLOCK, MANIFEST, Plan, Shard
+from .run import model_facts, read_plan, read_sidecar
+
+if TYPE_CHECKING:
+    from vae_gen import Samples
+
+SAMPLED = 8
+"""The shards of which a block of 32 pictures is made again: the first, the last, and some between them."""
+LATENT_TOLERANCE = 1e-4
+"""How far latents may differ on another processor; the golden vectors allow as much."""
+MOST_NAMES = 3
+"""How many files a check names."""
+
+
+def verify_folder(place: Place, open_model: Callable[[str], VAE], progress: Callable[[int], None]) -> list[Check]:
+    """Checks a bulk folder.
+
+    Args:
+        place: the folder.
+        open_model: opens the model that made the pictures, given its name.
+        progress: is called with the number of pictures in each shard that was checked.
+
+    Raises:
+        InputError: the folder has no manifest of a bulk folder.
+        ModelError: the model can't be opened.
+    """
+    plan = read_plan(place)
+    sizes = place.sizes()
+    shards = plan.shards()
+    missing = [shard for shard in shards if plan.file(shard) not in sizes or shard.sidecar not in sizes]
+    present = [shard for shard in shards if shard not in missing]
+    checks = [
+        _check("shards", f"{len(shards)} with {plan.count} pictures", "missing", [plan.file(one) for one in missing]),
+        _strangers(plan, shards, sizes),
+        *_contents(place, plan, present, sizes, progress),
+    ]
+    if plan.command == "sample" and present and all(check.passed for check in checks[2:]):
+        checks += _made_again(place, plan, present, open_model(plan.model["name"]))
+    return checks
+
+
+def _check(name: str, good: str, bad: str, wrong: Sequence[str]) -> Check:
+    """A check that passes if no file is wrong, and otherwise names some of them."""
+    names = ", ".join(wrong[:MOST_NAMES]) + (f" and {len(wrong) - MOST_NAMES} more" if len(wrong) > MOST_NAMES else "")
+    return Check(name, not wrong, f"{bad}: {names}" if wrong else good)
+
+
+def _strangers(plan: Plan, shards: Sequence[Shard], sizes: dict[str, int]) -> Check:
+    """Whether the folder has nothing but its own files, and so nothing that a killed command has left."""
+    own = {MANIFEST, *map(plan.file, shards), *(shard.sidecar for shard in shards)}
+    return _check("other files", "none", "expected none, found", sorted(set(sizes) - own))
+
+
+def _contents(
+    place: Place, plan: Plan, shards: Sequence[Shard], sizes: dict[str, int], progress: Callable[[int], None]
+) -> Iterator[Check]:
+    """Compares each shard with the size and the SHA-256 in its JSON file, and reads its indices."""
+    altered, misnumbered = [], []
+    for shard in shards:
+        facts, name = read_sidecar(place, shard, sizes), plan.file(shard)
+        with place.read(name) as file:
+            is_same = (facts.get("count"), facts.get("bytes")) == (shard.count, sizes[name])
+            if not is_same or facts.get("sha256") != _sha256(file):
+                altered.append(name)
+            elif not parquet.has_indices(file, shard):
+                misnumbered.append(name)
+        progress(shard.count)
+    total = sum(sizes[plan.file(shard)] for shard in shards)
+    yield _check("sizes and sha256", f"{total} bytes as in the JSON files", "differ from their JSON files", altered)
+    yield _check("indices", "each picture is there once", "expected each picture once, not so in", misnumbered)
+
+
+def _sha256(file: BinaryIO) -> str:
+    found = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        found.update(piece)
+    file.seek(0)
+    return found.hexdigest()
+
+
+def _made_again(place: Place, plan: Plan, shards: Sequence[Shard], vae: VAE) -> Iterator[Check]:
+    """Makes a block of some shards again with the model that is installed."""
+    facts = model_facts(vae.manifest)
+    differing = [key for key, value in facts.items() if plan.model.get(key) != value]
+    if differing:
+        found = f"{vae.manifest.name} {vae.manifest.version}, whose {differing[0]} differs"
+        yield Check("model", False, f"expected {plan.model['name']} {plan.model['version']}, got {found}; use --model")
+        return
+    options = dict(plan.options)
+    sampler = vae._sampler(Choice(**{key: options[key] for key in ("prior", "label", "temperature", "detail")}),
+                           int(options["seed"]))  # fmt: skip
+    levels, latents, labels, count = 0, 0.0, 0, 0
+    for shard, first in blocks(shards):
+        (made,) = sampler.stream(first, min(BLOCK, shard.start + shard.count - first), BLOCK)
+        with place.read(plan.file(shard)) as file:
+            images, written, classes = parquet.read_samples(file, plan, first - shard.start, len(made))
+        levels = max(levels, _distance(to_grey_levels(made.images), images))
+        latents = max(latents, float(np.abs(made.latents - written).max()))
+        labels += int((_labels(made) != classes).sum())
+        count += len(made)
+    name = f"{count} pictures made again"
+    yield Check(f"{name}, grey levels", levels <= 1, f"largest difference {levels}, allowed 1")
+    yield Check(f"{name}, latents", latents <= LATENT_TOLERANCE, f"largest difference {latents:.2g}, allowed 0.0001")
+    yield Check(f"{name}, labels", not labels, f"{labels} differ" if labels else "equal")
+
+
+def blocks(shards: Sequence[Shard]) -> Iterator[tuple[Shard, int]]:
+    """Yields up to eight shards, and the first index of a block of 32 in each, which is always the same."""
+    step = max(1, (len(shards) - 1) / (SAMPLED - 1))
+    for at in sorted({min(round(number * step), len(shards) - 1) for number in range(SAMPLED)}):
+        shard = shards[at]
+        low, high = -(-shard.start // BLOCK), (shard.start + shard.count) // BLOCK  # whole blocks of the shard
+        digest = hashlib.sha256(shard.stem.encode()).digest()
+        chosen = low + int.from_bytes(digest[:8]) % (high - low) if high > low else 0
+        yield shard, chosen * BLOCK if high > low else shard.start
+
+
+def _distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    return int(np.abs(one.astype(np.int16) - other.astype(np.int16)).max())
+
+
+def _labels(samples: Samples) -> NDArray[np.int64]:
+    return np.full(len(samples), -1) if samples.labels is None else samples.labels
+
+
+def is_bulk(place: Place) -> bool:
+    """Whether a folder has the manifest of a bulk folder."""
+    return MANIFEST in place.sizes()
+
+
+def failure(place: Place, failed: int, checks: Sequence[Check]) -> InputError | ModelError:
+    """The error that ends `verify` when checks of a bulk folder did not pass."""
+    if all(check.passed for check in checks if check.name != "model"):
+        return ModelError(f"{place.name}: expected the model that made the pictures, got another one; use --model")
+    return InputError(
+        f"{place.name}: expected every check to pass, {failed} of {len(checks)} did not; delete the shards that are "
+        "named, and repeat the command that made the folder with --resume"
+    )

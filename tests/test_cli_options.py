@@ -116,7 +116,7 @@ def test_a_wrong_number_of_threads_names_the_variable(cli: Command) -> None:
         ("vae-gen sample --mod", ["--model"]),
         ("vae-gen sample --model ", ["fashion-mnist-12d", "fashion-mnist-12d-reference"]),
         ("vae-gen sample --format ", ["png", "webp", "npy", "npz", "parquet"]),
-        ("vae-gen encode --format ", ["npz", "json"]),
+        ("vae-gen encode --format ", ["npz", "json", "parquet"]),
         ("vae-gen sample --label sn", ["sneaker"]),
         ("vae-gen sample --label b", ["bag", "boot"]),
         ("vae-gen traverse --prior ", ["normal", "fitted"]),

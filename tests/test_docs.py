@@ -18,7 +18,7 @@ import vae_gen
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("start/*.md"), *DOCS.glob("how-to/*.md"), DOCS / "your-own-images.md"])
+PAGES = sorted([*DOCS.glob("start/*.md"), *DOCS.glob("how-to/*.md"), DOCS / "your-own-images.md", DOCS / "bulk.md"])
 EMOJI = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 NOT_RUN = (
     "python3 -m venv", "pip install", "vae-gen play", "vae-gen page", "vae-gen bench", "jupyter lab", "vae-detail",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -79,6 +81,34 @@ def test_resume_makes_what_is_missing(cli: Command, lost: str) -> None:
     assert json.loads(outcome.out)["kept"] == 2
     assert "kept 2 of 3 shards, made 1\n" in outcome.err
     assert hashes() == before
+
+
+@pytest.mark.parametrize("name", ["part-000000000128.parquet", "_part-000000000128.json"])
+def test_a_file_that_was_cut_is_made_again(cli: Command, name: str) -> None:
+    cli.succeed(*MAKE, "--out", "out")
+    before = hashes()
+    os.truncate(f"out/{name}", 50)
+    cli.succeed(*MAKE, "--out", "out", "--resume")
+    assert hashes() == before
+
+
+def test_what_a_killed_command_left_is_removed_unless_its_process_is_alive(cli: Command) -> None:
+    cli.succeed(*MAKE, "--out", "out")
+    before = hashes()
+    left = [Path(f"out/.{name}.{'0' * 8}.part") for name in ("part-000000000128.parquet", "_part-000000000256.json")]
+    for file in left:
+        file.touch()
+    alive = Path(f"out/.part-000000000128.parquet.{'1' * 8}.part")
+    strange = Path("out/.part-000000000999.parquet.00000000.part")  # of no shard
+    strange.touch()
+    with alive.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        cli.succeed(*MAKE, "--out", "out", "--resume")
+        assert set(hashes()) == {*before, alive.name, strange.name}
+    cli.succeed(*MAKE, "--out", "out", "--shard", "0/2")  # the shards that begin with 40 and 256
+    assert alive.exists()
+    cli.succeed(*MAKE, "--out", "out", "--shard", "1/2")
+    assert not alive.exists()
 
 
 def test_the_hash_of_a_shard_is_that_of_another_process(cli: Command) -> None:
@@ -207,6 +237,15 @@ def test_another_plan_is_refused_with_the_first_difference(cli: Command, options
         "name another folder",
     )  # fmt: skip
     assert hashes() == before
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"bulk": 2}', '{"bulk": 1, "command": "play"}', "[" * 100_000])
+def test_a_manifest_that_is_damaged_is_refused_in_one_line(cli: Command, content: str) -> None:
+    cli.succeed(*MAKE, "--out", "out")
+    Path("out/_manifest.json").write_text(content)
+    for command, expected in ((("verify", "out"), 5), ((*MAKE, "--out", "out", "--resume"), 2)):
+        code, line = refusal(cli, *command)
+        assert (code, line.partition(": ")[0]) == (expected, "out/_manifest.json")
 
 
 def test_another_model_is_refused(cli: Command, other_model_folder: Path) -> None:

@@ -67,6 +67,16 @@ def test_other_inputs_are_refused(cli: Command, change: str) -> None:
     assert line.startswith("out: expected the options and the model that its _manifest.json names, got inputs ")
 
 
+def test_a_picture_that_is_damaged_ends_the_command_and_keeps_the_shards_before(cli: Command) -> None:
+    whole = Path("pictures/000039.png").read_bytes()
+    Path("pictures/000039.png").write_bytes(whole[: len(whole) // 2])
+    words = ("encode", "pictures", "--format", "parquet", "--shard-size", "32", "--out", "out")
+    code, line = refusal(cli, *words)
+    assert code == 5
+    assert line.startswith(f"{Path('pictures', '000039.png')}: expected a picture (PNG, JPEG, ")
+    assert sorted(hashes()) == ["_manifest.json", "_part-000000000000.json", "part-000000000000.parquet"]
+
+
 def test_a_compressed_archive_is_read(cli: Command) -> None:
     np.savez_compressed("packed.npz", images=np.load("a.npy"))
     for name in ("a.npy", "packed.npz"):

@@ -44,6 +44,16 @@ def test_the_latents_are_those_of_an_archive(cli: Command) -> None:
     )["familiar"]
 
 
+def test_rows_behind_the_first_row_group_of_a_file_are_read(cli: Command) -> None:
+    options = ("sample", "-n", "4200", "--seed", "4", "--start", "100")
+    cli.succeed(*options, "--out", "many", "--format", "parquet")
+    cli.succeed(*options, "-o", "many.npy")
+    for name in ("many", "many.npy"):
+        cli.succeed("encode", name, "--format", "parquet", "--shard-size", "2048", "--out", f"of {name}")
+    one, other = (pq.read_table(f"of {name}", columns=["mean"])["mean"] for name in ("many", "many.npy"))
+    assert one.to_pylist() == other.to_pylist()
+
+
 def test_shares_and_resumed_commands_make_the_same_folder(cli: Command) -> None:
     cli.succeed(*ENCODE, "--out", "out")
     for part in ("0/2", "1/2"):

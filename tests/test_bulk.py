@@ -275,6 +275,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(cli: Command) -> No
         ("--shard-size 100 --out out", "expected a --shard-size that is a multiple of 32, got 100"),
         ("", "expected a folder for --format parquet, got none; name it with --out"),
         ("--out -", "expected a folder for --format parquet, got standard output; name it with --out"),
+        ("-o x.npy", "expected one format, got x.npy and --format parquet; leave one out"),
         ("--out nowhere/out", "cannot write nowhere/out: there is no folder nowhere; create it first"),
         ("--out out --columns 3", "--columns only applies to other formats than parquet; leave it out"),
         ("--out out --dtype uint8", "--dtype only applies to other formats than parquet; leave it out"),

@@ -54,7 +54,7 @@ def test_standard_output_that_is_full_ends_with_7(tiny_model_folder: Path, tmp_p
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sample", "--help"], ["repeat", "--help"]])
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
-    heavy = ("numpy", "onnxruntime", "PIL", "rich", "torch")
+    heavy = ("numpy", "onnxruntime", "PIL", "pyarrow", "ray", "rich", "torch")
     script = (
         "import sys; from vae_gen_cli.main import main; code = main(); "
         f"print('imported', [name for name in {heavy} if name in sys.modules]); sys.exit(code)"

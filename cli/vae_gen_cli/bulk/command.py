@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from vae_gen import UsageError
 
 from .. import options
-from ..output import STANDARD_OUTPUT, Console, counted
+from ..output import ARRAYS, GRIDS, STANDARD_OUTPUT, Console, counted
 from .plan import Plan, check_shard_size, parse_share
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def parse_request(
     if address is None or address == STANDARD_OUTPUT:
         found = "none" if address is None else "standard output"
         raise UsageError(f"expected a folder for --format {format_name}, got {found}; name it with --out")
+    if Path(address).suffix.lower().removeprefix(".") in (*GRIDS, *ARRAYS, "json"):
+        raise UsageError(f"expected one format, got {address} and --format {format_name}; leave one out")
     check_shard_size(shard_size)
     return Request(address, format_name, None if shard is None else parse_share(shard), shard_size, resume)
 

@@ -15,6 +15,8 @@ Read in this order; each module needs only those above it:
     detail.networks  the networks of the detail stage
     checkpoint       everything that stopped training needs to go on
     devices          the device, the threads, and the compiled loss
+    launching        how several processes are started, and what each of them prints
+    processes        several processes that share the steps of a training
     progress         the progress on standard error
     training         the training loop
     detail.training  the training of the detail stage

@@ -5,7 +5,7 @@
 >>> TrainConfig.from_json({"epoch": 3})
 Traceback (most recent call last):
     ...
-vae_gen._errors.UsageError: expected one of the settings model, epochs, steps, epoch_steps, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, kl_warmup_epochs, free_nats, seed, full, validation_images, device, precision, compile, threads, flip, shift, checkpoint_steps, got epoch
+vae_gen._errors.UsageError: expected one of the settings model, epochs, steps, epoch_steps, batch_size, learning_rate, schedule, warmup_steps, weight_decay, average, beta, kl_warmup_epochs, free_nats, seed, full, validation_images, device, precision, compile, threads, flip, shift, micro_batches, checkpoint_steps, got epoch
 """  # noqa: E501 - an error is one line
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ class Settings:
         value = getattr(self, name)
         if not (allowed and math.isfinite(value)):
             raise UsageError(f"expected {wanted}, got {value:g}")
+
+    def _check_micro_batches(self) -> None:
+        count, images = self.micro_batches, self.batch_size  # type: ignore[attr-defined]
+        if count < 0 or count & (count - 1):
+            raise UsageError(f"expected micro_batches of 1, 2, 4 or another power of two, or 0 for none, got {count}")
+        if count > images:
+            raise UsageError(f"expected at most as many micro_batches as images in a batch, {images}, got {count}")
 
     def _check_seed(self) -> None:
         if not 0 <= self.seed < 2**63:  # type: ignore[attr-defined]
@@ -187,10 +194,12 @@ class TrainConfig(Settings):
     threads: int | None = None  # of PyTorch on the CPU; None takes PyTorch's choice, which the run then saves
     flip: bool = False  # show half of the images mirrored, left to right
     shift: int = 0  # pixels by which images are shown moved at random, in each direction
+    micro_batches: int = 0  # pieces of a batch, 2^k, for equal results on 1 … 2^k processes; 0 means no such pieces
     checkpoint_steps: int = 200  # steps between checkpoints inside an epoch: a kill costs up to 9 s of two cores
 
     def __post_init__(self) -> None:
         self._at_least(1, "epochs", "batch_size", "validation_images", "checkpoint_steps", "threads")
+        self._check_micro_batches()
         self._in_range("a learning rate above 0", self.learning_rate > 0, "learning_rate")
         self._in_range("a beta of 0 or more", self.beta >= 0, "beta")
         self._at_least(0, "warmup_steps", "kl_warmup_epochs", "steps", "epoch_steps", "shift")
@@ -225,10 +234,12 @@ class DetailConfig(Settings):
     seed: int = 0  # of the first weights, the order of images and all noise; 0 … 2⁶³−1
     device: Device = "auto"  # auto takes cuda, then mps, then cpu; the stage saves the device it took
     precision: Precision = "32"  # bf16 runs the networks in bfloat16; weights and losses stay float32
+    micro_batches: int = 0  # pieces of a batch, 2^k, for equal results on 1 … 2^k processes; 0 means no such pieces
     threads: int | None = None  # of PyTorch on the CPU; None takes PyTorch's choice, which the stage then saves
 
     def __post_init__(self) -> None:
         self._at_least(1, "noise_dim", "hidden", "critic_hidden", "epochs", "batch_size", "threads")
+        self._check_micro_batches()
         if not len(self.channels) == len(self.residual_blocks) == len(self.critic_channels) > 1:
             raise UsageError(
                 "expected as many channels as residual_blocks and critic_channels, one for each of at least two sizes "

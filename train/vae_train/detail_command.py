@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from vae_gen import UsageError
-from vae_gen.internal.command import run_command
 
-from . import options
+from . import launching, options
 from .config import DetailConfig, Device, Precision
 from .options import RECIPE, RUN, option
 
@@ -45,6 +44,10 @@ def detail(
     device: Annotated[Device | None, SHARED["device"]] = None,
     precision: Annotated[Precision | None, SHARED["precision"]] = None,
     threads: options.Threads = None,
+    micro_batches: Annotated[int | None, SHARED["micro_batches"]] = None,
+    devices: options.Devices = None,
+    nodes: options.Nodes = None,
+    rendezvous: options.Rendezvous = None,
     debug: options.Debug = False,
 ) -> None:
     """Train a detail stage for a run.
@@ -57,8 +60,18 @@ def detail(
         raise UsageError("expected one of --steps and --epochs, got both; leave one out")
     if epochs is not None:
         given |= {"steps": 0, "epoch_steps": 0}  # epochs are whole passes
-    DetailConfig.from_json(DEFAULT.to_json() | given)  # before the imports, because it may raise
+    checked = DetailConfig.from_json(DEFAULT.to_json() | given)  # before the imports, because it may raise
+    count = launching.processes_to_start(devices, nodes, rendezvous)
+    launching.check_division(checked, count * (nodes or 1) or launching.world())
     options.require_train_extra()
+    from .devices import choose_device
+    from .processes import join
+
+    chosen = choose_device(checked.device)
+    if count:
+        launching.check_device(chosen, count)
+        raise SystemExit(launching.launch("vae_train.detail_command", "vae-detail", count, nodes or 1, rendezvous))
+    processes = join(chosen)
     from .detail.folder import saved_settings
     from .detail.training import train_detail
     from .images.loading import images_of_run
@@ -66,14 +79,15 @@ def detail(
     from .recipes import detail_recipe
     from .run_folder import load_run
 
-    trained = load_run(run)
-    with DecodingProgress() as progress:
+    trained = processes.from_first(lambda: load_run(run))
+    with processes.in_turn(), DecodingProgress() as progress:
         images = images_of_run(trained.record, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress)
-    saved = saved_settings(trained) if resume else None
+    saved = processes.from_first(lambda: saved_settings(trained)) if resume else None
     suited = detail_recipe(trained.config, len(images.class_names), DEFAULT)
     config = DetailConfig.from_json((saved or suited).to_json() | given)
-    with shown_progress(f"vae-detail {run} --resume") as reporter:
-        train_detail(config, trained, images, resume=resume, reporter=reporter)
+    with shown_progress(f"vae-detail {run} --resume", processes.is_first) as reporter:
+        train_detail(config, trained, images, resume=resume, reporter=reporter, processes=processes)
+    processes.leave()
 
 
 app = options.new_app(detail, "vae-detail my-run", "vae-detail my-run --precision bf16", "vae-detail my-run --resume")
@@ -81,7 +95,7 @@ app = options.new_app(detail, "vae-detail my-run", "vae-detail my-run --precisio
 
 def main() -> int:
     """Runs `vae-detail` on this process's arguments and returns the exit code."""
-    return run_command(app, "vae-detail")
+    return launching.run_process(app, "vae-detail")
 
 
 if __name__ == "__main__":

@@ -15,21 +15,26 @@ from vae_gen import UnavailableError
 
 from .config import DetailConfig, Device, TrainConfig
 from .model import VAE
-from .objective import gaussian_nats, kl_nats, reconstruction_nats
+from .objective import kl_nats, reconstruction_nats, squared_errors
 
 Costs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""A function of images and noise: the reconstruction, [batch], and the KL of each dimension, [batch, 12], in nats."""
+"""A function of images and noise: the reconstruction, [batch], and the KL of each dimension, [batch, 12], in nats.
+
+With the Gaussian likelihood the reconstruction is its `squared_errors`, because its nats depend on the whole batch."""
 
 Config = TypeVar("Config", TrainConfig, DetailConfig)
 
 
 def settled_for_this_machine(config: Config) -> Config:
-    """The settings with the device that "auto" stands for here, and with PyTorch's number of threads for None.
+    """The settings with the device that "auto" stands for here, and with a number of threads for None.
+
+    That number is PyTorch's, or 1 with micro-batches, because another one changes the last digits of convolutions.
 
     Raises:
         UnavailableError: this machine, or this build of PyTorch, does not have the device.
     """
-    return replace(config, device=choose_device(config.device), threads=config.threads or torch.get_num_threads())
+    threads = config.threads or (1 if config.micro_batches else torch.get_num_threads())
+    return replace(config, device=choose_device(config.device), threads=threads)
 
 
 @contextlib.contextmanager
@@ -75,29 +80,35 @@ def typical_seconds(step: Callable[[], object]) -> float:
     return sorted(times[1:])[len(times[1:]) // 2]
 
 
-def costs(vae: VAE, config: TrainConfig) -> Costs:
+def costs(vae: VAE, config: TrainConfig, images: int | None = None) -> Costs:
     """Both parts of a VAE's loss as one function, in the precision of the settings, and compiled if `config.compile`.
 
     The loss is compiled together with the network, because then it costs next to nothing. A compiled function is
     called once here, so that a missing compiler is reported before the first step.
 
+    Args:
+        vae: the network, on the device that trains.
+        config: the settings.
+        images: how many images the function gets at a time; by default a batch.
+
     Raises:
         UnavailableError: PyTorch finds no compiler.
     """
     model, device = config.model, next(vae.parameters()).device
-    pixel_nats = gaussian_nats if model.likelihood == "gaussian" else reconstruction_nats
+    images = images or config.batch_size
+    of_pixels = squared_errors if model.likelihood == "gaussian" else reconstruction_nats
 
     def both(image: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits, mean, log_variance = vae(image, noise)
-        return pixel_nats(logits.float(), image), kl_nats(mean.float(), log_variance.float())
+        return of_pixels(logits.float(), image), kl_nats(mean.float(), log_variance.float())
 
     if not config.compile:
         return both
     compiled: Costs = torch.compile(both)
-    image = torch.zeros(config.batch_size, model.channels, model.height, model.width, device=device)
+    image = torch.zeros(images, model.channels, model.height, model.width, device=device)
     try:
-        reconstruction, kl = compiled(image, torch.zeros(config.batch_size, model.latent_dim, device=device))
+        reconstruction, kl = compiled(image, torch.zeros(images, model.latent_dim, device=device))
         (reconstruction.sum() + kl.sum()).backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # the compiler's back ends have no error in common
         raise UnavailableError(

@@ -7,6 +7,9 @@ and so does the validation during training.
 The cost of an image is exact to different degrees. PyTorch's decoder gives logits. ONNX Runtime's gives pixels in
 [0, 1], which are rounded to float32; they are kept 2⁻²⁴ (one such rounding) away from 0 and 1, where the cost would be
 infinite. On trained models the two agree to 0.01 nats per image.
+
+Several processes may share an evaluation. Each measures whole batches, and the figures are computed from the rows of
+all images in their order, so the number of processes does not change them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from vae_gen.internal.manifest import Familiar
 
 if TYPE_CHECKING:
     from .model import VAE
+    from .processes import Processes
 
 NOISE_SEED = 0
 NOISE_STREAM = 2**32 - 1
@@ -89,7 +93,13 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(encode: Encode, decode: Decode, cost: Cost | None, images: NDArray[np.uint8]) -> Evaluation:
+def evaluate(
+    encode: Encode,
+    decode: Decode,
+    cost: Cost | None,
+    images: NDArray[np.uint8],
+    processes: Processes | None = None,
+) -> Evaluation:
     """The figures of a model over images.
 
     Args:
@@ -98,28 +108,27 @@ def evaluate(encode: Encode, decode: Decode, cost: Cost | None, images: NDArray[
         cost: the Bernoulli cost of an image. None stands for the Gaussian likelihood, whose variance is then the mean
             squared error over all these images.
         images: uint8 [n, channels, height, width].
+        processes: those that share the work, each of which has all images; None for this process alone.
     """
-    costs, floors, kls, means, errors, at_mean, variations = [], [], [], [], [], [], []
-    for start, image, mean, log_variance in encoded(encode, images):
-        noise = standard_normals(NOISE_SEED, start, len(image), mean.shape[1], NOISE_STREAM)
-        latent = mean + np.exp(np.float32(0.5) * log_variance) * noise
-        costs.append(cost(latent, image) if cost is not None else squared_errors(decode(latent), image))
-        floors.append(cost_of_probabilities(image, image))
-        made = decode(mean)
-        errors.append(squared_errors(made, image))
-        at_mean.append(errors[-1] if cost is None else cost_of_probabilities(made, image))
-        variations.append(_sums((image - image.mean((1, 2, 3), np.float64, keepdims=True)) ** 2))
-        mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
-        kls.append(0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance))  # the formula is in objective.py
-        means.append(mean)
-    kl_per_dimension = np.concatenate(kls).mean(0)
-    variance = np.concatenate(means).var(0)
-    reconstruction, kl = float(np.concatenate(costs).mean()), float(kl_per_dimension.sum())
+    rows = None  # [n, 5 + 2 · latent]: what is known of each image
+    for start, image, mean, log_variance in encoded(encode, images, processes):
+        part = _measured(decode, cost, start, image, mean, log_variance)
+        if rows is None:
+            rows = np.zeros((len(images), part.shape[1]))
+        rows[start : start + len(image)] = part
+    if processes is not None:
+        rows = processes.merged(rows)
+    assert rows is not None, "an evaluation needs an image"
+    costs, floors, errors, at_mean, variations = rows[:, :5].T.copy()
+    kls, means = (part.copy() for part in np.hsplit(rows[:, 5:], 2))
+    kl_per_dimension = kls.mean(0)
+    variance = means.var(0)
+    reconstruction, kl = float(costs.mean()), float(kl_per_dimension.sum())
     pixels, pixel_variance = images[0].size, None
     if cost is None:
         pixel_variance = max(reconstruction / pixels, SMALLEST_VARIANCE)
         reconstruction = gaussian_cost(reconstruction, pixels, pixel_variance)
-        at_mean = [gaussian_cost(squared, pixels, pixel_variance) for squared in at_mean]
+        at_mean = gaussian_cost(at_mean, pixels, pixel_variance)
     return Evaluation(
         images=len(images),
         neg_elbo=reconstruction + kl,
@@ -128,14 +137,36 @@ def evaluate(encode: Encode, decode: Decode, cost: Cost | None, images: NDArray[
         kl_per_dimension=kl_per_dimension.tolist(),
         active_units=int((variance > ACTIVE_VARIANCE).sum()),
         posterior_mean_variance=variance.tolist(),
-        floor_nats=float(np.concatenate(floors).mean()) if cost is not None else None,
-        psnr_db=psnr_db(float(np.concatenate(errors).mean()) / pixels),
-        familiar=_limits(
-            (np.concatenate(at_mean) + np.concatenate(kls).sum(1)) / pixels,
-            np.concatenate(errors) / np.maximum(np.concatenate(variations), SMALLEST),
-        ),
+        floor_nats=float(floors.mean()) if cost is not None else None,
+        psnr_db=psnr_db(float(errors.mean()) / pixels),
+        familiar=_limits((at_mean + kls.sum(1)) / pixels, errors / np.maximum(variations, SMALLEST)),
         pixel_variance=pixel_variance,
     )
+
+
+def _measured(
+    decode: Decode,
+    cost: Cost | None,
+    start: int,
+    image: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    log_variance: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """What the figures are computed from, float64 [n, 5 + 2 · latent], of images whose first one has the index `start`.
+
+    The columns are the cost, the entropy of the pixels, the squared error at the mean, the cost at the mean, the
+    squared differences from the image's own mean, then the KL and the mean of each dimension.
+    """
+    noise = standard_normals(NOISE_SEED, start, len(image), mean.shape[1], NOISE_STREAM)
+    latent = mean + np.exp(np.float32(0.5) * log_variance) * noise
+    costs = cost(latent, image) if cost is not None else squared_errors(decode(latent), image)
+    made = decode(mean)
+    errors = squared_errors(made, image)
+    at_mean = errors if cost is None else cost_of_probabilities(made, image)
+    variations = _sums((image - image.mean((1, 2, 3), np.float64, keepdims=True)) ** 2)
+    mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
+    kls = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance)  # the formula is in objective.py
+    return np.column_stack([costs, cost_of_probabilities(image, image), errors, at_mean, variations, kls, mean])
 
 
 def _limits(nats_per_pixel: NDArray[np.float64], unexplained: NDArray[np.float64]) -> Familiar:
@@ -145,16 +176,18 @@ def _limits(nats_per_pixel: NDArray[np.float64], unexplained: NDArray[np.float64
 
 
 def encoded(
-    encode: Encode, images: NDArray[np.uint8]
+    encode: Encode, images: NDArray[np.uint8], processes: Processes | None = None
 ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
     """Yields images in batches, encoded: the index of the first image, the images in [0, 1], mean and log-variance.
 
     Args:
         encode: the encoder.
         images: uint8 [n, channels, height, width].
+        processes: those that share the batches; None for this process alone.
     """
     batch = max(1, BATCH // math.prod(images.shape[1:]))
-    for start in range(0, len(images), batch):
+    starts = range(0, len(images), batch)
+    for start in starts if processes is None else starts[processes.rank :: processes.world]:
         image = to_unit_range(images[start : start + batch])
         yield start, image, *encode(image)
 
@@ -203,10 +236,15 @@ def evaluate_torch(
     vae: VAE,
     images: NDArray[np.uint8],
     posteriors: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None,
+    processes: Processes | None = None,
 ) -> Evaluation:
-    """The figures of a VAE in PyTorch over images, uint8 [n, channels, height, width].
+    """The figures of a VAE in PyTorch over images.
 
-    `posteriors` are the means and log-variances of the images in the batches of `encoded`; None computes them.
+    Args:
+        vae: the model.
+        images: uint8 [n, channels, height, width].
+        posteriors: the means and log-variances of the images in the batches of `encoded`; None computes them.
+        processes: those that share the work; None for this process alone.
 
     Raises:
         InputError: the model is for images of another size.
@@ -235,7 +273,7 @@ def evaluate_torch(
         return cost_of_logits(logits(latent).numpy(), image)
 
     with torch.no_grad():
-        return evaluate(encode, decode, cost if model.likelihood == "bernoulli" else None, images)
+        return evaluate(encode, decode, cost if model.likelihood == "bernoulli" else None, images, processes)
 
 
 def evaluate_onnx(model: vae_gen.VAE, images: NDArray[np.uint8]) -> Evaluation:

@@ -41,8 +41,21 @@ def reconstruction_nats(logits: Tensor, image: Tensor) -> Tensor:
 
 def gaussian_nats(logits: Tensor, image: Tensor) -> Tensor:
     """−log p(x|z) of each image in nats, [batch], with the calibrated Gaussian, from arrays [batch, 3, 32, 32]."""
-    squared = (torch.sigmoid(logits) - image).square().flatten(1).sum(1)  # [batch]
-    pixels = image[0].numel()
+    return calibrated_nats(squared_errors(logits, image), image[0].numel())
+
+
+def squared_errors(logits: Tensor, image: Tensor) -> Tensor:
+    """(x − s(a))² of each image, summed over its pixels, [batch], from arrays [batch, 3, 32, 32]."""
+    return (torch.sigmoid(logits) - image).square().flatten(1).sum(1)
+
+
+def calibrated_nats(squared: Tensor, pixels: int) -> Tensor:
+    """−log p(x|z) of each image in nats, [batch], with the calibrated Gaussian.
+
+    Args:
+        squared: the `squared_errors` of all images of a batch, [batch].
+        pixels: how many pixels an image has.
+    """
     # This variance minimises the mean of what is returned, so no gradient flows through it.
     variance = (squared.detach().mean() / pixels).clamp(min=SMALLEST_VARIANCE)
     return squared / (2 * variance) + 0.5 * pixels * torch.log(2 * math.pi * variance)

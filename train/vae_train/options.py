@@ -58,6 +58,24 @@ Threads = Annotated[
         help="The number of CPU threads.",
     ),
 ]  # fmt: skip
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, rich_help_panel=MACHINE, show_default="1",
+        help="Train on N processes of this machine, on a GPU each or on a CPU. They share each batch.",
+    ),
+]  # fmt: skip
+Nodes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="M", min=1, rich_help_panel=MACHINE, show_default="1",
+        help="Train on M machines, with --devices processes on each. Run the same command on all of them.",
+    ),
+]  # fmt: skip
+Rendezvous = Annotated[
+    str | None,
+    option(MACHINE, "Where these machines meet: one of them, and a free port.", metavar="HOST:PORT", default=False),
+]
 Json = Annotated[bool, option(OUTPUT, "Print the result as JSON on standard output.", "--json")]
 Debug = Annotated[bool, option(None, "Print the traceback of an error.", "--debug")]  # run_command reads it
 
@@ -71,6 +89,8 @@ def training_options(default: TrainConfig | DetailConfig) -> dict[str, Any]:
         "seed": (RECIPE, "The seed of first weights, image order and noise, from 0 to 2^63-1.", "--seed", "N"),
         "device": (MACHINE, "The device to train on. auto takes cuda, mps or cpu. Of several GPUs, "
                    "CUDA_VISIBLE_DEVICES=1 chooses the second.", "--device", None),
+        "micro_batches": (MACHINE, "Cut each batch into N pieces, a power of two, so that 1, 2, 4 or up to N "
+                          "processes reach the same weights to the bit. 0 doesn't cut.", "--micro-batches", "N"),
         "precision": (MACHINE, "The network's arithmetic: float32 or bfloat16.", "--precision", None),
     }
     return {

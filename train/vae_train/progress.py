@@ -130,11 +130,15 @@ class Bar(PlainLines):
 
 
 @contextlib.contextmanager
-def shown_progress(resume_command: str) -> Iterator[Reporter]:
+def shown_progress(resume_command: str, shown: bool = True) -> Iterator[Reporter]:
     """Yields a reporter that shows a bar if standard error is a terminal, and lines otherwise.
 
-    Ctrl-C in the `with` block prints the command that goes on with the training, and is raised again.
+    Ctrl-C in the `with` block prints the command that goes on with the training, and is raised again. If `shown` is
+    false, nothing is printed.
     """
+    if not shown:
+        yield Reporter()
+        return
     try:
         if sys.stderr.isatty():
             with Bar() as bar:

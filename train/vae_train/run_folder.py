@@ -92,20 +92,30 @@ def alone_in(path: Path) -> Iterator[None]:
     except (ImportError, OSError):
         yield
         return
+    busy = UsageError(
+        f"expected a folder that no other program trains in, got {path}, where one is at work; "
+        "wait for its end, or choose another --out"
+    )
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(
-                f"expected a folder that no other program trains in, got {path}, where one is at work; "
-                "wait for its end, or choose another --out"
-            ) from error
+            raise busy from error
         except OSError:  # some network file systems have no locks
             pass
+        if not _is_at(lock, file.fileno()):  # another program has just ended here, and a third one has begun
+            raise busy
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def load_run(path: Path, weights: Weights = "last") -> Run:

@@ -13,10 +13,9 @@ import typer
 
 from vae_gen import UsageError
 from vae_gen._errors import printable_text
-from vae_gen.internal.command import run_command
 from vae_gen.internal.files import write_file
 
-from . import options
+from . import launching, options
 from .config import PRESETS, DetailConfig, Device, ModelConfig, Precision, TrainConfig
 from .images.settings import Fit, ImageSettings
 from .options import IMAGES, MACHINE, OUTPUT, RECIPE, RUN, option
@@ -24,6 +23,7 @@ from .options import IMAGES, MACHINE, OUTPUT, RECIPE, RUN, option
 if TYPE_CHECKING:
     from .images.image_set import ImageSet
     from .images.loading import Loaded
+    from .processes import Processes
 
 DEFAULT = PRESETS["reference"]
 SHARED = options.training_options(DEFAULT)
@@ -145,6 +145,10 @@ def train(
                "--compile", default=False),
     ] = None,
     threads: options.Threads = None,
+    micro_batches: Annotated[int | None, SHARED["micro_batches"]] = None,
+    devices: options.Devices = None,
+    nodes: options.Nodes = None,
+    rendezvous: options.Rendezvous = None,
     log: Annotated[
         Literal["tensorboard"] | None,
         option(OUTPUT, "Also write the figures of each epoch for TensorBoard, to the folder tensorboard of the run.",
@@ -170,62 +174,76 @@ def train(
     if reading.latent_dim is not None:
         given["latent_dim"] = reading.latent_dim
     config = with_options(PRESETS[preset or "reference"], given)  # before the imports, because it may raise
+    count = launching.processes_to_start(devices, nodes, rendezvous)
+    launching.check_division(config, count * (nodes or 1) or launching.world())
     options.require_train_extra()
+    from .devices import choose_device
+    from .processes import join
+
+    chosen = choose_device(config.device)
+    if count and not dry_run:
+        launching.check_device(chosen, count)
+        raise SystemExit(launching.launch("vae_train", "vae-train", count, nodes or 1, rendezvous))
+    processes = join(chosen)
     from . import run_folder
     from .data import load_fashion_mnist
-    from .devices import choose_device
     from .images.loading import FASHION_MNIST, images_of_run, load_images
     from .images.report import REPORT, SHEET, contact_sheet
     from .progress import DecodingProgress, TensorBoard, shown_progress
     from .recipes import recipe_for, steps_in
     from .training import train as train_run
 
-    choose_device(config.device)
     _refuse_inside(data, Path() if dry_run else out or RUNS, "the current folder" if dry_run else "--out")
     as_it_is = replace(reading, latent_dim=None, strict=False, few=False) == ImageSettings()
-    begun = resume and out is not None and (out / run_folder.CONFIG).exists()
     workers, loaded = os.cpu_count() or 1, None
-    if begun and out is not None and data is None and as_it_is:
-        _, record = run_folder.read_run_settings(out)
-        with DecodingProgress() as progress:
-            images = images_of_run(record, root=data_dir, workers=workers, progress=progress)
-    elif data in (None, FASHION_MNIST) and as_it_is and not dry_run:
-        images = load_fashion_mnist(data_dir)
-    else:
-        with DecodingProgress() as progress:
-            loaded = load_images(
-                data or FASHION_MNIST, reading, root=data_dir, workers=workers, progress=progress,
-                refuse_few=not dry_run,
-            )  # fmt: skip
-        images = loaded.images
-        config = with_options(recipe_for(preset or "reference", loaded), given)
+    with processes.in_turn():  # the first process decodes the images, and the others find them in the cache
+        if resume and out is not None and (out / run_folder.CONFIG).exists() and data is None and as_it_is:
+            _, record = run_folder.read_run_settings(out)
+            with DecodingProgress() as progress:
+                images = images_of_run(record, root=data_dir, workers=workers, progress=progress)
+        elif data in (None, FASHION_MNIST) and as_it_is and not dry_run:
+            images = load_fashion_mnist(data_dir)
+        else:
+            with DecodingProgress() as progress:
+                loaded = load_images(
+                    data or FASHION_MNIST, reading, root=data_dir, workers=workers, progress=progress,
+                    refuse_few=not dry_run,
+                )  # fmt: skip
+            images = loaded.images
+            config = with_options(recipe_for(preset or "reference", loaded), given)
+    if loaded is not None and processes.is_first:
         for line in loaded.report.lines():
             print(printable_text(line), file=sys.stderr)
     name = FASHION_MNIST if loaded is None else slug(images.name)
     path = out or RUNS / f"{name}-{config.model.latent_dim}d"
-    begun = resume and (path / run_folder.CONFIG).exists()
+    begun = processes.from_first(lambda: resume and (path / run_folder.CONFIG).exists())
     stage = None
     if begun:
-        saved, record = run_folder.read_run_settings(path)
+        saved, record = processes.from_first(lambda: run_folder.read_run_settings(path))
         config = with_options(saved, given) if preset is None else config
         stage = run_folder.planned_detail(record)
     if detail and stage is None:
-        stage = _detail_stage(config, images, path)
+        stage = _detail_stage(config, images, path, processes)
     if minutes is not None:
-        length = saved.steps if begun else steps_in(minutes, sum(_seconds_a_step(config, stage, images)))
+        seconds = 1.0 if begun else sum(processes.from_first(lambda: _seconds_a_step(config, stage, images, processes)))
+        length = saved.steps if begun else steps_in(minutes, seconds)
         config = replace(config, steps=length)
         stage = stage and replace(stage, steps=length)
     if dry_run and loaded is not None:
-        _end_dry_run(config, stage, loaded)
+        if processes.is_first:
+            _end_dry_run(config, stage, loaded, processes)
         return
     files = {}
-    if loaded is not None:
+    if loaded is not None and processes.is_first:
         files = {SHEET: contact_sheet(images.train_images.numpy()), REPORT: loaded.report.skipped_lines()}
     if out is None:
         RUNS.mkdir(exist_ok=True)
-    with shown_progress(f"vae-train --out {path} --resume") as reporter:
-        shown = TensorBoard(path / "tensorboard", reporter) if log else reporter
-        train_run(config, images, path, resume=resume, reporter=shown, extra_files=files, detail=stage)
+    with shown_progress(f"vae-train --out {path} --resume", processes.is_first) as reporter:
+        shown = TensorBoard(path / "tensorboard", reporter) if log and processes.is_first else reporter
+        train_run(
+            config, images, path, resume=resume, reporter=shown, extra_files=files, detail=stage, processes=processes
+        )
+    processes.leave()
 
 
 def _refuse_inside(data: str | None, place: Path, what: str) -> None:
@@ -237,42 +255,46 @@ def _refuse_inside(data: str | None, place: Path, what: str) -> None:
         )
 
 
-def _detail_stage(config: TrainConfig, images: ImageSet, path: Path) -> DetailConfig | None:
+def _detail_stage(config: TrainConfig, images: ImageSet, path: Path, processes: Processes) -> DetailConfig | None:
     """The settings of the detail stage that --detail asks for; None, with the reason on the screen, for few images."""
     from .images.settings import FEW
     from .recipes import detail_recipe
 
     count = len(images.train_images) + len(images.test_images)
     if count < FEW:
-        print(
-            f"  detail stage: left out, because it would learn {count} pictures by heart; it needs {FEW}, and "
-            f"vae-detail {path} trains it all the same",
-            file=sys.stderr,
-        )
+        if processes.is_first:
+            print(
+                f"  detail stage: left out, because it would learn {count} pictures by heart; it needs {FEW}, and "
+                f"vae-detail {path} trains it all the same",
+                file=sys.stderr,
+            )
         return None
     return replace(
         detail_recipe(config, len(images.class_names), DetailConfig()),
         seed=config.seed, device=config.device, precision=config.precision, threads=config.threads,
+        micro_batches=config.micro_batches,
     )  # fmt: skip
 
 
-def _seconds_a_step(config: TrainConfig, stage: DetailConfig | None, images: ImageSet) -> tuple[float, float]:
+def _seconds_a_step(
+    config: TrainConfig, stage: DetailConfig | None, images: ImageSet, processes: Processes
+) -> tuple[float, float]:
     """How long a step takes on this machine: one of the VAE, and one of the detail stage, or 0 without one."""
     from .detail.training import seconds_a_step as seconds_a_detail_step
     from .training import seconds_a_step
 
-    of_detail = 0.0 if stage is None else seconds_a_detail_step(stage, config.model, len(images.class_names))
-    return seconds_a_step(config), of_detail
+    of_detail = 0.0 if stage is None else seconds_a_detail_step(stage, config.model, len(images.class_names), processes)
+    return seconds_a_step(config, processes), of_detail
 
 
-def _end_dry_run(config: TrainConfig, stage: DetailConfig | None, loaded: Loaded) -> None:
+def _end_dry_run(config: TrainConfig, stage: DetailConfig | None, loaded: Loaded, processes: Processes) -> None:
     """Print how long a training would take and whether it would be refused, and write the files of a dry run."""
     from .images.loading import too_few
     from .images.report import REPORT, SHEET, contact_sheet
     from .recipes import minutes_of
 
     images = loaded.images
-    of_vae, of_detail = _seconds_a_step(config, stage, images)
+    of_vae, of_detail = _seconds_a_step(config, stage, images, processes)
     steps = config.steps or config.epochs * -(-len(images.train_images) // config.batch_size)
     minutes = minutes_of(steps, of_vae)
     print(f"  steps: {steps} of {config.batch_size} images, about {minutes:.1f} minutes here", file=sys.stderr)
@@ -329,7 +351,7 @@ app = options.new_app(
 
 def main() -> int:
     """Runs `vae-train` on this process's arguments and returns the exit code."""
-    return run_command(app, "vae-train")
+    return launching.run_process(app, "vae-train")
 
 
 if __name__ == "__main__":

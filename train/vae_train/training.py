@@ -4,10 +4,13 @@ The result of a run depends on its settings and its data alone. A run may be sto
 the last checkpoint with the same numbers: on a CPU with the same number of threads, to the last digit. A checkpoint
 holds the weights, Adam's moments, both random generators, the order of the images, the place in it, and all figures so
 far. All other files of an epoch are written before its checkpoint, so that whatever a kill prevented is done again.
+
+Several processes may share the steps and the evaluations of a run (processes.py). The first one alone writes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -30,8 +33,9 @@ from .devices import Costs, choose_device, costs, settled_for_this_machine, typi
 from .evaluation import Evaluation, evaluate_torch
 from .images.image_set import ImageSet
 from .images.settings import FEW
-from .objective import charged_kl
+from .objective import calibrated_nats, charged_kl
 from .plots import curves, sample_grid, write_png
+from .processes import ALONE, Division, Processes
 from .progress import Reporter
 from .run_folder import Run
 
@@ -48,6 +52,7 @@ def train(
     reporter: Reporter | None = None,
     extra_files: Mapping[str, bytes] | None = None,
     detail: DetailConfig | None = None,
+    processes: Processes = ALONE,
 ) -> Run:
     """Train a run to its end, from the start or from where it stopped, and return it.
 
@@ -59,39 +64,41 @@ def train(
         reporter: receives the progress.
         extra_files: names and contents of further files for the folder of a new run.
         detail: the settings of a detail stage, which is then trained too, after the VAE. The run remembers them.
+        processes: those that train together; each of them calls this function with the same arguments.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is false, or the settings contradict the run or the data.
+        UsageError: the folder holds a run and `resume` is false, or the settings contradict the run, the data or the
+            number of processes.
         InputError: the folder holds something else, or a damaged run.
         UnavailableError: this machine does not have the device, or --compile finds no compiler.
         DivergedError: a loss or a weight is no longer finite.
         OutputError: a file cannot be written.
+        LostProcessError: another process has ended, or does not answer.
     """
     reporter = reporter or Reporter()
     _check_data(config, data)
     config = with_epochs(config)
-    with run_folder.alone_in(path):
-        if not (resume and (path / run_folder.CONFIG).exists()):
-            config = settled_for_this_machine(config)
-        config = run_folder.open_folder(path, config, data, resume=resume, extra_files=extra_files, detail=detail)
+    Division.of(config, processes)  # may refuse a new run before it has a folder
+
+    def opened() -> TrainConfig:
+        begun = resume and (path / run_folder.CONFIG).exists()
+        wanted = config if begun else settled_for_this_machine(config)
+        return run_folder.open_folder(path, wanted, data, resume=resume, extra_files=extra_files, detail=detail)
+
+    with run_folder.alone_in(path) if processes.is_first else contextlib.nullcontext():
+        config = processes.from_first(opened)
         with use_threads(config.threads):
-            trainer = _Trainer.start(config, data, path, reporter)
+            trainer = _Trainer.start(config, data, path, reporter, processes)
             trainer.finish_epochs()
-            run = run_folder.load_run(path)
-            if (path / run_folder.EVALUATION).exists():
+            run = processes.from_first(lambda: run_folder.load_run(path))
+            if processes.from_first((path / run_folder.EVALUATION).exists):
                 reporter.note(f"{path} has its {config.epochs} epochs; train on with more --epochs and --resume")
             else:
-                evaluation = evaluate_torch(run.vae, data.test_images.numpy())
-                _write_evaluation(run, evaluation, data)
-                reporter.note(
-                    f"test -ELBO {evaluation.neg_elbo:.2f} nats (reconstruction {evaluation.reconstruction:.2f}, "
-                    f"KL {evaluation.kl:.2f}), PSNR {evaluation.psnr_db:.2f} dB, "
-                    f"{evaluation.active_units} of {config.model.latent_dim} units active"
-                )
-                if trainer.validation is not None and len(trainer.training) < FEW:
-                    reporter.note(trainer.memorised())
+                evaluation = evaluate_torch(run.vae, data.test_images.numpy(), processes=processes)
+                if processes.is_first:
+                    _report_evaluation(trainer, run, evaluation, data)
     if detail is not None:
-        train_detail(detail, run, data, resume=resume, reporter=reporter)
+        train_detail(detail, run, data, resume=resume, reporter=reporter, processes=processes)
     return run
 
 
@@ -147,9 +154,13 @@ def augmented(image: Tensor, config: TrainConfig, generator: torch.Generator) ->
     return image.contiguous()
 
 
-def seconds_a_step(config: TrainConfig) -> float:
-    """How long a step of these settings takes on this machine, measured on made-up images in about two seconds."""
-    config = replace(config, device=choose_device(config.device))
+def seconds_a_step(config: TrainConfig, processes: Processes = ALONE) -> float:
+    """How long a step of these settings takes on this machine, measured on made-up images in about two seconds.
+
+    With several processes it is the time that one process takes for its share of the batch.
+    """
+    share = -(-config.batch_size // processes.world)
+    config = replace(config, device=choose_device(config.device), batch_size=share, micro_batches=0)
     model, device = config.model, torch.device(config.device)
     with use_threads(config.threads):
         state = TrainingState.new(config, device)
@@ -162,6 +173,7 @@ def seconds_a_step(config: TrainConfig) -> float:
             validation=None,
             costs=costs(state.vae, config),
             state=state,
+            division=Division.of(config, ALONE),
         )
         image = torch.rand(config.batch_size, model.channels, model.height, model.width, device=device)
         state.sums = torch.zeros(1, 1, device=device)
@@ -183,18 +195,26 @@ class _Trainer:
     """uint8 [m, 1, 28, 28], on the CPU; None with the setting `full`"""
     costs: Costs
     state: TrainingState
+    division: Division
 
     @classmethod
-    def start(cls, config: TrainConfig, data: ImageSet, path: Path, reporter: Reporter) -> _Trainer:
+    def start(
+        cls, config: TrainConfig, data: ImageSet, path: Path, reporter: Reporter, processes: Processes
+    ) -> _Trainer:
+        division = Division.of(config, processes)
         device = torch.device(choose_device(config.device))
         state = TrainingState.new(config, device)
         checkpoint = path / run_folder.CHECKPOINT
-        if checkpoint.exists():
-            state.load(checkpoint)
+        with processes.in_turn():
+            if begun := checkpoint.exists():
+                state.load(checkpoint)
             if len(state.order) and int(state.order.max()) >= len(data.train_images):
                 raise InputError(f"{checkpoint}: expected an order of {len(data.train_images)} images, got one of more")
+        processes.check_same((state.epoch, state.step), path)
+        if begun:
             reporter.note(f"going on with {path} after {_place(state.epoch, state.step)}")
-            _note_versions(path, reporter)
+            if processes.is_first:
+                _note_versions(path, reporter)
         if config.full:
             training, validation = torch.arange(len(data.train_images)), None
         else:
@@ -207,9 +227,15 @@ class _Trainer:
             images=data.train_images.to(device),
             training=training,
             validation=validation,
-            costs=costs(state.vae, config),
+            costs=costs(state.vae, config, -(-config.batch_size // division.pieces)),
             state=state,
+            division=division,
         )
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return self.division.processes.is_first
 
     def finish_epochs(self) -> None:
         """Train until the last epoch of the settings is saved."""
@@ -243,23 +269,39 @@ class _Trainer:
 
     def _step(self, image: Tensor) -> Tensor:
         """Do one step of Adam; returns the batch's sums of reconstruction and KL per dimension in nats, [1 + 12]."""
-        config, state = self.config, self.state
+        config, state, division = self.config, self.state, self.division
         noise = torch.randn(
             len(image), config.model.latent_dim, generator=state.noise_generator, device=image.device
         )  # [batch, 12]
-        reconstruction, kl = self.costs(image, noise)  # [batch], [batch, 12]
+        rows = division.own_rows(len(image))
+        pieces = [self._costs_of(image[own], noise[own]) for own in rows]
+        values = [division.gathered(own, len(image)).requires_grad_() for own in zip(*pieces, strict=True)]
+        pixels, kl = values  # [batch], [batch, 12]
+        reconstruction = calibrated_nats(pixels, image[0].numel()) if self._is_gaussian else pixels
         steps = len(state.sums)
         done = state.epoch * steps + state.step
         charged = charged_kl(kl.mean(0), config.free_nats)
         loss = reconstruction.mean() + kl_weight(config, done, steps) * charged
+        gradients = torch.autograd.grad(loss, values)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(config, done, steps)
-        state.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        division.propagate_back(state.optimizer, pieces, [[of[own] for of in gradients] for own in rows])
         state.optimizer.step()
         if state.average is not None:
             state.average.update_parameters(state.vae)
         return torch.cat([reconstruction.detach().sum()[None], kl.detach().sum(0)])
+
+    def _costs_of(self, image: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The costs of a piece of a batch, which may be empty."""
+        if not len(image):
+            return image.new_zeros(0), noise
+        if self.division.is_whole:
+            return self.costs(image, noise)
+        return self.costs(image.clone(), noise.clone())  # because where rows lie in memory may change the last digits
+
+    @property
+    def _is_gaussian(self) -> bool:
+        return self.config.model.likelihood == "gaussian"
 
     def _look(self, steps: int, batch: int) -> None:
         """Report the last step, and raise an error for the first step whose loss was not finite."""
@@ -280,7 +322,7 @@ class _Trainer:
         epoch, step = state.epoch + 1, state.step
         self._check_weights()
         line = {"epoch": epoch, "learning_rate": state.optimizer.param_groups[0]["lr"], "train": self._train_figures()}
-        validation = None if self.validation is None else evaluate_torch(state.result, self.validation.numpy())
+        validation = self._validate()
         line["validation"] = None if validation is None else _figures(validation)
         state.history = [*state.history, line]
         if validation is not None:
@@ -288,18 +330,32 @@ class _Trainer:
                 raise self._diverged(step, f"the validation −ELBO is {validation.neg_elbo:g}")
             if state.best is None or validation.neg_elbo < state.best["neg_elbo"]:
                 state.best = {"epoch": epoch, "neg_elbo": validation.neg_elbo}
-                run_folder.write_weights(path / run_folder.WEIGHTS["best"], state.result)
+        if self._writes:
+            self._write_results(epoch)
+        seconds = state.seconds_in_epoch + time.perf_counter() - started
+        state.seconds, state.seconds_in_epoch = [*state.seconds, round(seconds, 2)], 0.0
+        state.epoch, state.step = epoch, 0
+        state.order, state.sums = state.order[:0], state.sums[:0]
+        if self._writes:
+            timing = {"seconds": state.seconds, "threads": config.threads, "processes": self.division.processes.world}
+            run_folder.write_json(path / run_folder.TIMING, timing)
+            state.save(path / run_folder.CHECKPOINT)
+        self.reporter.epoch(config.epochs, line, seconds)
+
+    def _validate(self) -> Evaluation | None:
+        if self.validation is None:
+            return None
+        return evaluate_torch(self.state.result, self.validation.numpy(), processes=self.division.processes)
+
+    def _write_results(self, epoch: int) -> None:
+        """Write the weights, pictures and figures of the epoch that has just ended."""
+        state, path = self.state, self.path
+        if state.best is not None and state.best["epoch"] == epoch:
+            run_folder.write_weights(path / run_folder.WEIGHTS["best"], state.result)
         run_folder.write_weights(path / run_folder.WEIGHTS["last"], state.result)
         write_png(path / run_folder.SAMPLES / f"epoch-{epoch:03d}.png", sample_grid(state.result))
         write_file(path / run_folder.CURVES, curves(state.history))
         run_folder.write_metrics(path / run_folder.METRICS, state.history)
-        seconds = state.seconds_in_epoch + time.perf_counter() - started
-        state.seconds, state.seconds_in_epoch = [*state.seconds, round(seconds, 2)], 0.0
-        run_folder.write_json(path / run_folder.TIMING, {"seconds": state.seconds, "threads": config.threads})
-        state.epoch, state.step = epoch, 0
-        state.order, state.sums = state.order[:0], state.sums[:0]
-        state.save(path / run_folder.CHECKPOINT)
-        self.reporter.epoch(config.epochs, line, seconds)
 
     def _train_figures(self) -> dict[str, Any]:
         """The means over the epoch, in nats per image. The weights changed from step to step."""
@@ -327,7 +383,8 @@ class _Trainer:
 
     def _save(self) -> None:
         self._check_weights()
-        self.state.save(self.path / run_folder.CHECKPOINT)
+        if self._writes:
+            self.state.save(self.path / run_folder.CHECKPOINT)
 
     def _check_weights(self) -> None:
         """Raise an error if a weight is not finite, which can happen after a finite loss, so that it is not saved."""
@@ -362,6 +419,17 @@ def _note_versions(path: Path, reporter: Reporter) -> None:
     before, now = run_folder.read_run_settings(path)[1].get("versions"), run_folder.versions()
     if before != now:
         reporter.note(f"the run began with {before}, now {now}: the last digits may differ from an unbroken run")
+
+
+def _report_evaluation(trainer: _Trainer, run: Run, evaluation: Evaluation, data: ImageSet) -> None:
+    _write_evaluation(run, evaluation, data)
+    trainer.reporter.note(
+        f"test -ELBO {evaluation.neg_elbo:.2f} nats (reconstruction {evaluation.reconstruction:.2f}, "
+        f"KL {evaluation.kl:.2f}), PSNR {evaluation.psnr_db:.2f} dB, "
+        f"{evaluation.active_units} of {run.config.model.latent_dim} units active"
+    )
+    if trainer.validation is not None and len(trainer.training) < FEW:
+        trainer.reporter.note(trainer.memorised())
 
 
 def _write_evaluation(run: Run, evaluation: Evaluation, data: ImageSet) -> None:

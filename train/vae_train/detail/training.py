@@ -8,15 +8,17 @@ applied for each z). A further loss keeps the decoder from ignoring z: the encod
 must be close to the latent that the picture was made from.
 
 On one machine, the result depends on the settings, the run and the data alone. Each epoch has random generators of its
-own, so that a stopped training goes on from its last finished epoch with the same numbers.
+own, so that a stopped training goes on from its last finished epoch with the same numbers. Several processes may share
+the steps, as in the training of a VAE (processes.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from vae_gen import DivergedError, UsageError, picture_grid, random_words, standard_normals, to_grey_levels
 from vae_gen.internal.files import write_file
@@ -36,10 +39,11 @@ from ..images.image_set import ImageSet
 from ..images.settings import FEW
 from ..model import VAE, new_vae
 from ..plots import write_png
+from ..processes import ALONE, Division, Processes
 from ..progress import Reporter
 from ..run_folder import CHECKPOINT, METRICS, SAMPLES, Run, alone_in, write_metrics, write_weights
 from . import folder
-from .networks import DetailDecoder, critic_loss
+from .networks import Critic, DetailDecoder, critic_loss
 
 EPOCH_STREAM = 2**32 - 9
 """The stream of the seed contract's Philox from which PyTorch's generators get their seeds; the index is the epoch."""
@@ -77,7 +81,7 @@ class Pairs:
     """int64 [n]"""
 
     @classmethod
-    def of(cls, run: Run, data: ImageSet, device: torch.device, cache: Path) -> Pairs:
+    def of(cls, run: Run, data: ImageSet, device: torch.device, cache: Path, processes: Processes) -> Pairs:
         """The images that the run was trained on, encoded in float32 as `encoder.onnx` will encode them.
 
         Args:
@@ -86,6 +90,7 @@ class Pairs:
             device: the device of the result.
             cache: a file that keeps the posteriors, since computing them takes minutes if the encoder refines them.
                 It must belong to the weights of this run, as every file in the stage's folder does.
+            processes: those that share the work.
 
         Raises:
             OutputError: the file cannot be written.
@@ -94,15 +99,17 @@ class Pairs:
         if not run.config.full:
             chosen, _ = data.hold_out(run.config.validation_images)
         images = data.train_images[chosen].to(device)
-        posterior = _read_posteriors(cache, len(images))
+        posterior = processes.from_first(lambda: _read_posteriors(cache, len(images)))
         if posterior is None:
+            mean, log_variance = torch.zeros(2, len(images), run.config.model.latent_dim)
             vae = run.vae.to(device)
             with torch.no_grad():
-                batches = range(0, len(images), ENCODED_AT_ONCE)
-                parts = [vae.encode(images[at : at + ENCODED_AT_ONCE].float() / 255) for at in batches]
-            mean, log_variance = (torch.cat(part).cpu().contiguous() for part in zip(*parts, strict=True))
-            posterior = {"mean": mean, "log_variance": log_variance}
-            write_file(cache, safetensors.torch.save(posterior))
+                for at in range(0, len(images), ENCODED_AT_ONCE)[processes.rank :: processes.world]:
+                    block = slice(at, at + ENCODED_AT_ONCE)
+                    mean[block], log_variance[block] = vae.encode(images[block].float() / 255)
+            posterior = {"mean": processes.add(mean).clone(), "log_variance": processes.add(log_variance).clone()}
+            if processes.is_first:
+                write_file(cache, safetensors.torch.save(posterior))
         labels = data.train_labels[chosen].to(device)
         return cls(images, posterior["mean"].to(device), posterior["log_variance"].to(device), labels)
 
@@ -117,7 +124,13 @@ def _read_posteriors(cache: Path, count: int) -> dict[str, Tensor] | None:
 
 
 def train_detail(
-    config: DetailConfig, run: Run, data: ImageSet, *, resume: bool = False, reporter: Reporter | None = None
+    config: DetailConfig,
+    run: Run,
+    data: ImageSet,
+    *,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    processes: Processes = ALONE,
 ) -> folder.Detail:
     """Train the detail stage of a run in the folder `detail` of the run, and return it.
 
@@ -127,34 +140,47 @@ def train_detail(
         data: the data set that the run was trained on.
         resume: go on with the stage that is in the folder, if there is one.
         reporter: receives the progress.
+        processes: those that train together; each of them calls this function with the same arguments.
 
     Raises:
-        UsageError: the run has a stage and `resume` is false, or the settings contradict the stage or the run.
+        UsageError: the run has a stage and `resume` is false, or the settings contradict the stage, the run or the
+            number of processes.
         InputError: the run was trained on other data; or `resume` is true, and the folder has no readable stage, or
             one that was trained for other weights of the VAE.
         UnavailableError: this machine does not have the device.
         DivergedError: a loss is no longer finite.
         OutputError: a file cannot be written.
+        LostProcessError: another process has ended, or does not answer.
     """
     _check(config, run, data)
-    with alone_in(run.path):
-        config = folder.open_folder(run, settled_for_this_machine(with_epochs(config)), data, resume=resume)
+    config = with_epochs(config)
+    Division.of(config, processes)  # may refuse a new stage before it has a folder
+    with alone_in(run.path) if processes.is_first else contextlib.nullcontext():
+        config = processes.from_first(
+            lambda: folder.open_folder(run, settled_for_this_machine(config), data, resume=resume)
+        )
         with use_threads(config.threads):
-            trainer = _Trainer.start(config, run, data, reporter or Reporter())
+            trainer = _Trainer.start(config, run, data, reporter or Reporter(), processes)
             while trainer.state.epoch < config.epochs:
                 trainer.finish_epoch()
-        return folder.load_detail(run)
+        return processes.from_first(lambda: folder.load_detail(run))
 
 
-def seconds_a_step(config: DetailConfig, model: ModelConfig, classes: int) -> float:
+def seconds_a_step(
+    config: DetailConfig, model: ModelConfig, classes: int, processes: Processes = ALONE
+) -> float:
     """How long a step of a detail stage takes on this machine, measured on made-up images in about two seconds.
+
+    With several processes it is the time that one process takes for its share of the batch.
 
     Args:
         config: the settings of the stage.
         model: the network of the VAE.
         classes: the number of classes of the data set.
+        processes: those that share each batch.
     """
-    config = replace(config, device=choose_device(config.device))
+    share = -(-config.batch_size // processes.world)
+    config = replace(config, device=choose_device(config.device), batch_size=share, micro_batches=0)
     device, count = torch.device(config.device), config.batch_size
     made_up = Pairs(
         images=torch.randint(0, 256, (count, model.channels, model.height, model.width), dtype=torch.uint8).to(device),
@@ -165,7 +191,8 @@ def seconds_a_step(config: DetailConfig, model: ModelConfig, classes: int) -> fl
     vae = new_vae(model, 0).eval().requires_grad_(False)
     with use_threads(config.threads):
         state = DetailState.new(config, model, classes, device)
-        trainer = _Trainer(config, Path(), made_up, _on(device, vae), state, Reporter())
+        division = Division.of(config, ALONE)
+        trainer = _Trainer(config, Path(), made_up, _on(device, vae), state, Reporter(), division)
         batch = next(trainer._batches(1))
         return typical_seconds(lambda: trainer._step(*batch).cpu())
 
@@ -187,19 +214,26 @@ class _Trainer:
     """the frozen VAE, on the device that trains"""
     state: DetailState
     reporter: Reporter
+    division: Division
 
     @classmethod
-    def start(cls, config: DetailConfig, run: Run, data: ImageSet, reporter: Reporter) -> _Trainer:
+    def start(
+        cls, config: DetailConfig, run: Run, data: ImageSet, reporter: Reporter, processes: Processes
+    ) -> _Trainer:
+        division = Division.of(config, processes)
         path, device = folder.path_of(run), torch.device(config.device)
         state = DetailState.new(config, run.config.model, len(data.class_names), device)
-        if (path / CHECKPOINT).exists():
-            state.load(path / CHECKPOINT)
+        with processes.in_turn():
+            if begun := (path / CHECKPOINT).exists():
+                state.load(path / CHECKPOINT)
+        processes.check_same(state.epoch, path)
+        if begun:
             reporter.note(f"going on with the detail stage of {run.path} after epoch {state.epoch}")
         reporter.note("encoding the training images for the detail stage")
-        pairs = Pairs.of(run, data, device, path / folder.POSTERIOR)
+        pairs = Pairs.of(run, data, device, path / folder.POSTERIOR, processes)
         if (count := len(data.train_images) + len(data.test_images)) < FEW:
             reporter.note(f"{count} pictures are few for a detail stage, which may learn them by heart")
-        return cls(config, path, pairs, _on(device, run.vae), state, reporter)
+        return cls(config, path, pairs, _on(device, run.vae), state, reporter, division)
 
     @property
     def device(self) -> torch.device:
@@ -224,10 +258,11 @@ class _Trainer:
         means = (sums.cpu().double() / self.steps).tolist()
         line = {"epoch": state.epoch + 1, **dict(zip(FIGURES, means, strict=True))}
         state.epoch, state.history = state.epoch + 1, [*state.history, line]
-        write_weights(self.path / folder.WEIGHTS, state.result)
-        write_png(self.path / SAMPLES / f"epoch-{state.epoch:03d}.png", self._samples())
-        write_metrics(self.path / METRICS, state.history)
-        state.save(self.path / CHECKPOINT)
+        if self.division.processes.is_first:
+            write_weights(self.path / folder.WEIGHTS, state.result)
+            write_png(self.path / SAMPLES / f"epoch-{state.epoch:03d}.png", self._samples())
+            write_metrics(self.path / METRICS, state.history)
+            state.save(self.path / CHECKPOINT)
         seconds = time.perf_counter() - started
         figures = ", ".join(f"{name} {value:.3f}" for name, value in zip(FIGURES, means, strict=True))
         self.reporter.note(f"epoch {state.epoch}/{config.epochs}  {figures}  {seconds:.1f} s")
@@ -264,33 +299,43 @@ class _Trainer:
 
     def _step(self, image: Tensor, latent: Tensor, deviation: Tensor, label: Tensor, noise: Tensor) -> Tensor:
         """Do one step of the critic and one of the decoder; returns the `FIGURES` of the step, [3]."""
-        state, config = self.state, self.config
-        image = image.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            with torch.no_grad():
-                expected = self.vae.decode(latent)
-            picture = torch.sigmoid(state.decoder(latent, noise))
-            judged = state.critic(
-                torch.cat([image, picture.detach()]), expected.repeat(2, 1, 1, 1), latent.repeat(2, 1), label.repeat(2)
-            )
-        real, made = judged.float().chunk(2)
-        loss_of_critic = critic_loss(real, made)
-        state.critic_optimizer.zero_grad()
-        loss_of_critic.backward()  # type: ignore[no-untyped-call]
+        state, config, division, count = self.state, self.config, self.division, len(image)
+        rows = division.own_rows(count)
+        whole = (image.contiguous(memory_format=torch.channels_last), latent, deviation, label, noise)
+        parts = [_Part(*(values if division.is_whole else values[own].clone() for values in whole)) for own in rows]
+
+        with self._same_critic():
+            for part in parts:
+                part.make_picture(self.vae, state.decoder)
+            pieces = [part.compared(state.critic) for part in parts]
+        values = [division.gathered(own, count).requires_grad_() for own in zip(*pieces, strict=True)]
+        loss_of_critic = critic_loss(*values)
+        gradients = torch.autograd.grad(loss_of_critic, values)
+        division.propagate_back(state.critic_optimizer, pieces, [[of[own] for of in gradients] for own in rows])
         state.critic_optimizer.step()
 
         state.critic.requires_grad_(False)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            judged = state.critic(picture, expected, latent, label)
-            read, _ = self.vae.encoder(picture)
-        adversarial = -judged.float().mean()
-        distance = ((read.float() - latent) / deviation).square().clamp(max=FARTHEST)  # [batch, 12]
-        state.optimizer.zero_grad()
-        (adversarial + config.consistency * distance.sum(1).mean()).backward()
+        with self._same_critic():
+            pieces = [part.judged(state.critic, self.vae) for part in parts]
+        values = [division.gathered(own, count).requires_grad_() for own in zip(*pieces, strict=True)]
+        adversarial, distance = -values[0].mean(), values[1]  # [batch, 12]
+        gradients = torch.autograd.grad(adversarial + config.consistency * distance.sum(1).mean(), values)
+        division.propagate_back(state.optimizer, pieces, [[of[own] for of in gradients] for own in rows])
         state.optimizer.step()
         state.critic.requires_grad_(True)
         state.average.update_parameters(state.decoder)
         return torch.stack([loss_of_critic.detach(), adversarial.detach(), distance.detach().mean()])
+
+    @contextlib.contextmanager
+    def _same_critic(self) -> Iterator[None]:
+        """Keeps the critic's weights in the block, in the precision of the settings, however many pieces it judges.
+
+        Each time that PyTorch makes a weight with spectral normalisation, it improves its estimate of the largest
+        singular value. Outside of such a block, the estimates would depend on the number of pieces of a process.
+        """
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16), parametrize.cached():
+            yield
 
     def _look(self, sums: Tensor, steps: int) -> None:
         """Report the critic's mean loss in the epoch so far.
@@ -319,6 +364,44 @@ class _Trainer:
                 columns.append(to_grey_levels(torch.sigmoid(decoder(latent, noise)).cpu().numpy()))
         pictures = np.stack(columns, axis=1).reshape(-1, *image.shape[1:])  # image by image
         return picture_grid(pictures, 2 * len(columns))
+
+
+@dataclass
+class _Part:
+    """A piece of a batch, which may be empty, in a step."""
+
+    image: Tensor
+    latent: Tensor
+    deviation: Tensor
+    label: Tensor
+    noise: Tensor
+    expected: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """the mean pictures of the latents"""
+    picture: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """the detail decoder's pictures of them"""
+
+    def make_picture(self, vae: VAE, decoder: DetailDecoder) -> None:
+        if len(self.image):
+            with torch.no_grad():
+                self.expected = vae.decode(self.latent)
+            self.picture = torch.sigmoid(decoder(self.latent, self.noise))
+
+    def compared(self, critic: Critic) -> tuple[Tensor, Tensor]:
+        """The critic's judgements of the images, and of the pictures, each [batch]."""
+        if not len(self.image):
+            return self.latent.new_zeros(0), self.latent.new_zeros(0)
+        both = torch.cat([self.image, self.picture.detach()])
+        judged = critic(both, self.expected.repeat(2, 1, 1, 1), self.latent.repeat(2, 1), self.label.repeat(2))
+        real, made = judged.float().chunk(2)
+        return real, made
+
+    def judged(self, critic: Critic, vae: VAE) -> tuple[Tensor, Tensor]:
+        """The critic's judgements of the pictures, [batch], and the squared distances of their latents, [batch, 12]."""
+        if not len(self.image):
+            return self.latent.new_zeros(0), self.latent
+        judged = critic(self.picture, self.expected, self.latent, self.label)
+        read, _ = vae.encoder(self.picture)
+        return judged.float(), ((read.float() - self.latent) / self.deviation).square().clamp(max=FARTHEST)
 
 
 def _check(config: DetailConfig, run: Run, data: ImageSet) -> None:

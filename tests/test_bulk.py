@@ -133,6 +133,33 @@ def test_shares_that_start_at_the_same_time_fill_one_folder(cli: Command) -> Non
     assert hashes("many") == hashes("out")
 
 
+def test_of_two_plans_that_start_at_the_same_time_one_wins(cli: Command) -> None:
+    code = "from vae_gen_cli.main import run; run()"
+    words = [sys.executable, "-c", code, *MAKE, "--model", str(cli.model), "--out", "out", "--shard", "0/1", "--seed"]
+    words.remove("--seed"), words.remove("7")
+    both = [subprocess.Popen([*words, seed], stderr=subprocess.PIPE, text=True) for seed in ("7", "8")]
+    found = [(one.communicate()[1], one.returncode) for one in both]
+    assert sorted(code for _, code in found) == [0, 2]
+    (line,) = [line for line, code in found if code == 2]
+    assert "got seed " in line
+    assert cli.succeed("verify", "out").err == "7 checks passed\n"
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(cli: Command) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of a process's own memory is read from Linux's /proc")
+    script = (
+        "import re, sys; from vae_gen_cli.main import main; code = main(); "
+        "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]); sys.exit(code)"
+    )
+    peaks = []
+    for count in ("10000", "100000"):  # 78 MB of pictures
+        words = ["sample", "-n", count, "--seed", "1", "--format", "parquet", "--out", count, "--model", str(cli.model)]
+        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, check=True, text=True)
+        peaks.append(int(done.stdout) * 1024)
+    assert peaks[1] < peaks[0] + 25_000_000
+
+
 # How other programs read the files.
 
 

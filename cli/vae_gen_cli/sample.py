@@ -106,7 +106,7 @@ def sample(
     kept = 0
     facts_in_bulk: dict[str, object] = {}
     if request is not None:
-        chosen = {"seed": str(seed), **asdict(choice)}
+        chosen = {"seed": str(seed), **asdict(choice), "provider": provider}
         plan = in_bulk.make_plan(request, "sample", start, count, chosen, vae.manifest)
         facts_in_bulk = in_bulk.run(request, plan, vae, threads, provider, console, make)
     elif target.format in out.GRIDS:

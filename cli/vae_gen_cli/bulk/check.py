@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from vae_gen import VAE, InputError, ModelError
 from vae_gen._pictures import to_grey_levels
 from vae_gen._verify import Check
-from vae_gen.internal.choice import Choice
 
 from . import parquet
 from .place import Place
 from .plan import BLOCK, MANIFEST, Plan, Shard
 from .run import model_facts, read_plan, read_sidecar
+from .work import sampler_of
 
 if TYPE_CHECKING:
     from vae_gen import Samples
@@ -104,9 +104,7 @@ def _made_again(place: Place, plan: Plan, shards: Sequence[Shard], vae: VAE) -> 
         found = f"{vae.manifest.name} {vae.manifest.version}, whose {differing[0]} differs"
         yield Check("model", False, f"expected {plan.model['name']} {plan.model['version']}, got {found}; use --model")
         return
-    options = dict(plan.options)
-    sampler = vae._sampler(Choice(**{key: options[key] for key in ("prior", "label", "temperature", "detail")}),
-                           int(options["seed"]))  # fmt: skip
+    sampler = sampler_of(plan, vae)
     levels, latents, labels, count = 0, 0.0, 0, 0
     for shard, first in blocks(shards):
         (made,) = sampler.stream(first, min(BLOCK, shard.start + shard.count - first), BLOCK)

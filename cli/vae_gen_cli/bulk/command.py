@@ -158,7 +158,7 @@ def encode_in_bulk(
     from .inputs import find_inputs
 
     inputs = find_inputs(tuple(paths), os.getcwd(), vae.manifest)  # noqa: PTH109
-    chosen = {"inputs": inputs.checksum, "invert": invert, "trim": trim}
+    chosen = {"inputs": inputs.checksum, "invert": invert, "trim": trim, "provider": provider}
     plan = make_plan(request, "encode", 0, inputs.count, chosen, vae.manifest)
     facts = run(request, plan, vae, threads, provider, console, engine, paths)
     console.message(f"{counted(inputs.count, 'latent')} → {request.address}")

@@ -60,11 +60,12 @@ class Folder:
 
     def sizes(self) -> dict[str, int]:
         """The size of each file, also of hidden ones; folders have the size −1."""
-        try:
-            with os.scandir(self.path) as entries:
-                return {entry.name: -1 if entry.is_dir() else entry.stat().st_size for entry in entries}
-        except FileNotFoundError:
-            return {}
+        found = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # another command has renamed its temporary file
+                    found[entry.name] = -1 if entry.is_dir() else entry.stat().st_size
+        return found
 
     def read(self, name: str) -> BinaryIO:
         """Opens a file for reading."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vae_gen import VAE, Posterior, Samples
+    from vae_gen.internal.sampling import Sampler
 
     from .inputs import Inputs
 
@@ -77,14 +78,18 @@ def write_shard(job: Job, shard: Shard, file: IO[bytes], progress: Callable[[int
 
 def sampled(job: Job, shard: Shard, progress: Callable[[int], None]) -> Iterator[Samples]:
     """Makes the pictures of a shard as grey levels, in chunks that end at multiples of 4096."""
-    from vae_gen.internal.choice import Choice
-
-    options = dict(job.plan.options)
-    seed = int(options.pop("seed"))
-    sampler = open_model(job.model, job.threads, job.provider)._sampler(Choice(**options), seed)
+    sampler = sampler_of(job.plan, open_model(job.model, job.threads, job.provider))
     for chunk in sampler.stream(shard.start, shard.count, CHUNK, grey=True):
         yield chunk
         progress(len(chunk))
+
+
+def sampler_of(plan: Plan, vae: VAE) -> Sampler:
+    """What makes the pictures of a plan of `sample`."""
+    from vae_gen.internal.choice import Choice
+
+    options = {name: plan.options[name] for name in ("prior", "label", "temperature", "detail")}
+    return vae._sampler(Choice(**options), int(plan.options["seed"]))
 
 
 class Encoded(NamedTuple):

@@ -324,7 +324,7 @@ def test_wrong_options_are_refused_before_anything_is_made(cli: Command, options
 def test_options_of_shards_are_refused_for_other_formats(cli: Command, option: str) -> None:
     value = "64" if option == "--shard-size" else "0/2"
     assert refusal(cli, "sample", "--seed", "7", "-o", "x.npy", option, value) == (
-        2, f"{option} only applies to folders of shards (--format parquet); leave it out",
+        2, f"{option} only applies to folders of shards, such as --format parquet; leave it out",
     )  # fmt: skip
 
 

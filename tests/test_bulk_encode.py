@@ -122,5 +122,5 @@ def test_what_is_no_picture_is_refused_in_one_line(cli: Command, name: str, line
 
 def test_resume_is_refused_without_shards(cli: Command) -> None:
     assert refusal(cli, "encode", "a.npy", "-o", "x.npz", "--resume") == (
-        2, "--resume only applies to folders of shards (--format parquet); leave it out",
+        2, "--resume only applies to folders of shards, such as --format parquet; leave it out",
     )  # fmt: skip

@@ -6,12 +6,14 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -26,7 +28,7 @@ if importlib.util.find_spec("ray") is None and os.environ.get("VAE_GEN_REQUIRE_R
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ray on Windows is an experiment")
 
 MODEL = ("--model", "fashion-mnist-12d-reference", "--seed", "7")
-MAKE = ("sample", *MODEL, "-n", "1000", "--format", "parquet", "--shard-size", "256")
+MAKE = ("sample", *MODEL, "-n", "1000", "--prior", "fitted", "--format", "parquet", "--shard-size", "256")
 LONG = ("sample", *MODEL, "-n", "200000", "--format", "parquet", "--shard-size", "32768")
 """Each shard takes a second, so that it can be interrupted."""
 GONE_SECONDS = 120
@@ -47,23 +49,38 @@ def environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("HOME", str(home))
 
 
+class Cluster(NamedTuple):
+    """A cluster of one machine with two processors."""
+
+    address: str
+    client: str
+    """the address of its client server"""
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a cluster of one machine with two processors."""
+def cluster() -> Iterator[Cluster]:
+    port = free_port()
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="vae-gen-") as place:  # a socket's path must be short
         start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", "--port=0"]
         start += ["--include-dashboard=false", "--object-store-memory=80000000", f"--temp-dir={place}"]
-        start += ["--ray-client-server-port=0", "--min-worker-port=0", "--max-worker-port=0"]
+        start += [f"--ray-client-server-port={port}", "--min-worker-port=0", "--max-worker-port=0"]
         head = psutil.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             address = Path(place, "ray_current_cluster")
             until(address.exists)
-            yield address.read_text()
+            yield Cluster(address.read_text(), f"ray://127.0.0.1:{port}")
         finally:
             family = [head, *head.children(recursive=True)]
             head.send_signal(signal.SIGTERM)
             assert gone(family)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 def until(true: object, seconds: float = 60) -> None:
@@ -91,6 +108,11 @@ def ended(process: psutil.Popen) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def everything(folder: str) -> dict[str, bytes]:
+    """All files of a folder and of the folders in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
 def writers(folder: Path | str) -> list[psutil.Process]:
     """The processes that write a shard of this folder now."""
     found = []
@@ -110,7 +132,7 @@ def test_workers_make_the_bytes_of_the_local_engine_and_only_our_lines_appear(cl
     until(lambda: process.poll() is not None or Path("ray/_part-000000000768.json").exists())
     family = process.children(recursive=True)
     code, out, err = ended(process)
-    assert (code, err) == (0, "Ray makes the shards on 2 workers\n1000 pictures of seed 7 → ray\n")
+    assert (code, err) == (0, "Ray makes the shards on 2 workers\n1000 pictures of seed 7, fitted prior → ray\n")
     assert json.loads(out)["shards"] == 4
     assert hashes("ray") == hashes("local")
     assert gone(family)
@@ -152,17 +174,26 @@ def test_a_machine_without_a_cluster_is_one_line(cli: Command, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_one_and_two_workers_of_a_cluster_make_the_same_bytes(
-    cli: Command, cluster: str, monkeypatch: pytest.MonkeyPatch
+    cli: Command, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     cli.succeed(*MAKE, "--out", "local")
     for workers in ("1", "2", "9"):  # nine are more than there are shards or processors
-        words = (*MAKE, "--out", f"ray-{workers}", "--engine", "ray", "--address", cluster, "--workers", workers)
-        code, _, err = ended(started(*words))
+        words = (*MAKE, "--out", f"ray-{workers}", "--engine", "ray", "--workers", workers, "--address")
+        code, _, err = ended(started(*words, cluster.address))
         assert (code, err.count("\n")) == (0, 2), err
         assert hashes(f"ray-{workers}") == hashes("local")
-    code, _, err = ended(started(*MAKE, "--out", "ray-1", "--engine", "ray", "--address", cluster, "--resume"))
-    assert (code, err) == (0, "kept 4 of 4 shards, made 0\n1000 pictures of seed 7 → ray-1\n")
+    words = (*MAKE, "--out", "client", "--engine", "ray", "--address", cluster.client)
+    code, _, err = ended(started(*words))
+    assert (code, err.count("\n")) == (0, 2), err
+    assert hashes("client") == hashes("local")
+    for format_name in ("webdataset", "folder-by-class"):
+        words = [format_name if word == "parquet" else word for word in MAKE]
+        cli.succeed(*words, "--out", f"local-{format_name}")
+        assert ended(started(*words, "--out", format_name, "--engine", "ray", "--address", cluster.address))[0] == 0
+        assert everything(format_name) == everything(f"local-{format_name}")
+    code, _, err = ended(started(*MAKE, "--out", "ray-1", "--engine", "ray", "--address", cluster.address, "--resume"))
+    assert (code, err) == (0, "kept 4 of 4 shards, made 0\n1000 pictures of seed 7, fitted prior → ray-1\n")
 
 
 @pytest.mark.slow
@@ -198,10 +229,10 @@ def test_a_shard_whose_worker_is_killed_is_made_again(cli: Command) -> None:
 
 @pytest.mark.slow
 def test_a_shard_whose_workers_are_killed_each_time_is_one_line(
-    cli: Command, cluster: str, monkeypatch: pytest.MonkeyPatch
+    cli: Command, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    process = started(*LONG, "--out", "ray", "--engine", "ray", "--workers", "1", "--address", cluster)
+    process = started(*LONG, "--out", "ray", "--engine", "ray", "--workers", "1", "--address", cluster.address)
     while process.poll() is None:
         for writer in writers("ray"):
             writer.kill()
@@ -214,7 +245,7 @@ def test_a_shard_whose_workers_are_killed_each_time_is_one_line(
 
 @pytest.mark.slow
 def test_a_worker_that_meets_a_full_disk_is_one_line_with_exit_code_7(
-    cli: Command, cluster: str, monkeypatch: pytest.MonkeyPatch
+    cli: Command, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     disk = Path.cwd() / "disk"
@@ -222,7 +253,7 @@ def test_a_worker_that_meets_a_full_disk_is_one_line_with_exit_code_7(
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("only root may mount a disk")
     try:
-        words = ("--out", "disk/out", "--engine", "ray", "--address", cluster)
+        words = ("--out", "disk/out", "--engine", "ray", "--address", cluster.address)
         code, out, err = ended(started(*LONG, *words))
         assert (code, out) == (7, "")
         assert err.splitlines()[-1].startswith("vae-gen: cannot write ")

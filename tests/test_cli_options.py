@@ -115,7 +115,7 @@ def test_a_wrong_number_of_threads_names_the_variable(cli: Command) -> None:
         ("vae-gen s", ["sample"]),
         ("vae-gen sample --mod", ["--model"]),
         ("vae-gen sample --model ", ["fashion-mnist-12d", "fashion-mnist-12d-reference"]),
-        ("vae-gen sample --format ", ["png", "webp", "npy", "npz", "parquet"]),
+        ("vae-gen sample --format ", ["png", "webp", "npy", "npz", "parquet", "webdataset", "folder-by-class"]),
         ("vae-gen encode --format ", ["npz", "json", "parquet"]),
         ("vae-gen sample --label sn", ["sneaker"]),
         ("vae-gen sample --label b", ["bag", "boot"]),

@@ -260,14 +260,15 @@ Resume = Annotated[
              "what is made if this command is stopped.",
     ),
 ]
-SHARDED = ("parquet",)
+SampleFormat = Literal["png", "webp", "npy", "npz", "parquet", "webdataset", "folder-by-class"]
+SHARDED = ("parquet", "webdataset", "folder-by-class")
 """The values of --format that make a folder of shards."""
 Shard = Annotated[
     str | None,
     typer.Option(
         "--shard", metavar="I/N", rich_help_panel=BULK, show_default="all shards",
-        help="With --format parquet, make share I of N of the folder, from 0/N to N-1/N. Several commands may fill one "
-             "folder at the same time.",
+        help="Make share I of N of a folder of shards, from 0/N to N-1/N. Several commands may fill one folder at the "
+             "same time.",
     ),
 ]
 ShardSize = Annotated[
@@ -310,7 +311,10 @@ Show = Annotated[
 ]
 
 
-SAMPLES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz), a folder of shards (--format parquet)"
+SAMPLES = (
+    "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz), a folder of shards (--format parquet, "
+    "webdataset or folder-by-class)"
+)
 PICTURES = "a grid (.png, .webp), a folder of PNGs (/), an array (.npy, .npz)"
 LATENTS = "an archive (.npz), JSON (.json), a folder of shards (--format parquet)"
 SHEETS = "a sheet (.png, .webp), an animation (.gif, .apng), a video (.mp4, .webm)"
@@ -361,7 +365,7 @@ def refuse_idle_shard_options(context: typer.Context, *others: str) -> None:
         UsageError: such an option was given.
     """
     for option in ("--shard", "--shard-size", "--engine", "--address", "--workers", *others):
-        refuse_idle(context, option, f"folders of shards (--format {' or '.join(SHARDED)})")
+        refuse_idle(context, option, "folders of shards, such as --format parquet")
 
 
 def load(model: str | None, threads: int | None, provider: str, *graphs: str) -> VAE:

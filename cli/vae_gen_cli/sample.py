@@ -37,7 +37,7 @@ def sample(
     temperature: options.Temperature = 1.0,
     detail: options.Detail = None,
     output: Annotated[str | None, options.output("samples-SEED.png", options.SAMPLES, "--out")] = None,
-    format_name: Annotated[Literal["png", "webp", "npy", "npz", "parquet"] | None, options.FORMAT] = None,
+    format_name: Annotated[options.SampleFormat | None, options.FORMAT] = None,
     columns: options.Columns = 10,
     scale: options.Scale = None,
     layout: Annotated[Literal["grid", "single"], typer.Option("--layout", hidden=True)] = "grid",  # for `repeat`

@@ -14,7 +14,7 @@ from vae_gen import UsageError
 
 from .. import options
 from ..output import ARRAYS, GRIDS, STANDARD_OUTPUT, Console, counted
-from .plan import Plan, check_shard_size, parse_share
+from .plan import BY_CLASS, Plan, check_shard_size, parse_share
 
 if TYPE_CHECKING:
     from vae_gen import VAE, Manifest
@@ -64,6 +64,11 @@ def parse_request(
         raise UsageError(f"expected a folder for --format {format_name}, got {found}; name it with --out")
     if Path(address).suffix.lower().removeprefix(".") in (*GRIDS, *ARRAYS, "json"):
         raise UsageError(f"expected one format, got {address} and --format {format_name}; leave one out")
+    if "://" in address and format_name == BY_CLASS:
+        raise UsageError(
+            f"expected a folder of this machine for --format {format_name}, got {address}; choose webdataset or "
+            "parquet, because a store is slow with a file for each picture"
+        )
     check_shard_size(shard_size)
     return Request(address, format_name, None if shard is None else parse_share(shard), shard_size, resume)
 
@@ -109,13 +114,15 @@ def make_plan(
         UsageError: there would be too many shards.
         UnavailableError: pyarrow is not installed.
     """
+    import PIL
+
     from .parquet import import_pyarrow
     from .run import model_facts, versions
 
+    writer = import_pyarrow() if request.format == "parquet" else PIL
     plan = Plan(
-        command, request.format, start, count, request.shard_size, chosen, model_facts(manifest),
-        versions([import_pyarrow()]),
-    )  # fmt: skip
+        command, request.format, start, count, request.shard_size, chosen, model_facts(manifest), versions([writer])
+    )
     plan.check_number_of_shards()
     return plan
 

@@ -25,7 +25,9 @@ BLOCK = 32
 """Pictures are computed in blocks of 32 that begin at multiples of 32, so shards begin there, too."""
 MOST_SHARDS = 1_000_000
 """The most shards of a folder; each has two files."""
-SUFFIXES = {"parquet": ".parquet"}
+BY_CLASS = "folder-by-class"
+"""The format whose shards are many PNGs; the file of a shard is the list of them."""
+SUFFIXES = {"parquet": ".parquet", "webdataset": ".tar", BY_CLASS: ".csv"}
 """How the names of shards end in each format."""
 
 
@@ -103,7 +105,7 @@ class Plan:
 
     def file(self, shard: Shard) -> str:
         """The name of a shard's file."""
-        return shard.stem + SUFFIXES[self.format]
+        return ("_" if self.format == BY_CLASS else "") + shard.stem + SUFFIXES[self.format]
 
     def shards(self) -> list[Shard]:
         """All shards in order; they end at multiples of `shard_size`, and the last one where the pictures end."""

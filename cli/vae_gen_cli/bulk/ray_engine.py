@@ -7,7 +7,7 @@ None or the error that stopped it, so that no picture passes through Ray. A shar
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import importlib
 import io
 import logging
 import os
@@ -117,7 +117,7 @@ def _check_worker(job: Job) -> None:
     """
     plan, host = job.plan, socket.gethostname()
     for name, wanted in plan.versions.items():
-        found = importlib.metadata.version(name) if name != "vae-gen" else __version__
+        found = __version__ if name == "vae-gen" else importlib.import_module(name).__version__
         if found != wanted:
             raise UnavailableError(f"expected {name} {wanted} on each worker, got {found} on {host}; install the same")
     if model_facts(open_model(job.model, job.threads, job.provider).manifest) != plan.model:

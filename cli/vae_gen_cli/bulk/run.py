@@ -11,7 +11,7 @@ from vae_gen import InputError, UsageError
 from vae_gen.internal.manifest import PRIOR_FILE
 
 from .place import Place
-from .plan import MANIFEST, Plan, Shard
+from .plan import BY_CLASS, MANIFEST, Plan, Shard
 from .work import Job
 
 if TYPE_CHECKING:
@@ -62,7 +62,18 @@ def fill(
     missing = [shard for shard in shards if not is_complete(place, job.plan, shard, sizes)]
     progress(sum(shard.count for shard in shards) - sum(shard.count for shard in missing))
     engine(job, missing, progress)
+    if job.plan.format == BY_CLASS:
+        _list_pictures(place, job.plan)
     return Filled(len(shards), len(shards) - len(missing))
+
+
+def _list_pictures(place: Place, plan: Plan) -> None:
+    """Writes the list of all pictures of a folder by class, if all shards are there, also those of other commands."""
+    from .by_class import join_lists
+
+    sizes = place.sizes()
+    if all(is_complete(place, plan, shard, sizes) for shard in plan.shards()):
+        join_lists(place, plan)
 
 
 def _claim(place: Place, plan: Plan, *, again: bool) -> None:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from vae_gen import InputError
 
 from .place import open_place
-from .plan import Plan, Shard
+from .plan import BY_CLASS, Plan, Shard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,10 +68,14 @@ def make_shard(job: Job, shard: Shard, progress: Callable[[int], None] = lambda 
 
 def write_shard(job: Job, shard: Shard, file: IO[bytes], progress: Callable[[int], None]) -> None:
     """Writes the content of a shard to a file that is open, in the plan's format."""
-    from . import parquet
+    from . import by_class, parquet, webdataset
 
     if job.plan.command == "encode":
         parquet.write_latents(file, job.plan, encoded(job, shard, progress))
+    elif job.plan.format == "webdataset":
+        webdataset.write_samples(file, job.plan, sampled(job, shard, progress))
+    elif job.plan.format == BY_CLASS:
+        by_class.write_samples(file, job, shard, sampled(job, shard, progress))
     else:
         parquet.write_samples(file, job.plan, sampled(job, shard, progress))
 

@@ -45,8 +45,8 @@ def measure(folder: Path, data: str | None = None) -> None:
     """Measures the two keys, and writes them into the manifest of a model folder."""
     vae = VAE(folder)
     document = json.loads((folder / "manifest.json").read_bytes())
-    images, preparation = images_of_model(document, data=data), vae.manifest.image.preparation
-    fill = choose_fill(images.train_images.numpy(), preparation.rgb) if preparation.fit == "pad" else None
+    images, preparation = images_of_model(document, data=data).in_memory(), vae.manifest.image.preparation
+    fill = choose_fill(images.train_images[:].numpy(), preparation.rgb) if preparation.fit == "pad" else None
     document.setdefault("preparation", asdict(preparation))["fill"] = fill
     document["metrics"]["test"]["familiar"] = asdict(evaluate_onnx(vae, images.test_images.numpy()).familiar)
     _write(folder / "manifest.json", document)

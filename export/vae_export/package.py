@@ -44,14 +44,15 @@ from vae_train.evaluation import (
     to_unit_range,
 )
 from vae_train.images.image_set import ImageSet
+from vae_train.images.streamed import Pictures
 from vae_train.model import VAE
-from vae_train.prior import NORMAL, fit_to_training_images
+from vae_train.prior import MOST_IMAGES, NORMAL, fit_to_training_images
 from vae_train.run_folder import Run
 
 from .card import PROOF_IMAGES, UNSPECIFIED, model_card
 from .check import open_sessions, prove, signature, torch_encode
 from .directions import find_directions
-from .golden import golden_vectors
+from .golden import TEST_IMAGES, golden_vectors
 from .graphs import Graphs, build_encoder, build_graphs, describe, with_portable
 from .latent_graphs import IR_VERSION, OPSET
 from .pictures import POINTS, latent_map, preview, worst_reconstructions
@@ -115,7 +116,8 @@ def export_run(
     images = data.test_images.numpy()
     progress("building the encoder's graph")
     encoder = build_encoder(run.vae, data.shape)
-    progress(f"encoding {len(data.train_images)} training images, and fitting the prior to them")
+    count = min(len(data.train_images), MOST_IMAGES)
+    progress(f"encoding {count} training images, and fitting the prior to them")
     prior, prior_facts = fit_to_training_images(
         _encoder_alone(run.vae), data, measure_with=_encode_with(encoder) if run.config.model.refinement_steps else None
     )
@@ -164,7 +166,7 @@ def export_run(
 
 
 def _measure(
-    graphs: Graphs, images: NDArray[np.uint8], posteriors: Iterable[tuple[Floats, Floats]], likelihood: str
+    graphs: Graphs, images: Pictures, posteriors: Iterable[tuple[Floats, Floats]], likelihood: str
 ) -> Evaluation:
     """The test figures of the graphs in ONNX Runtime, for images whose posteriors the encoder has made, in batches."""
     decode, made = _decode_with(graphs.decoder), iter(posteriors)
@@ -221,7 +223,7 @@ def _in_parts(encode: Encode, at_once: int) -> Encode:
     return encode_in_parts
 
 
-def _posteriors(encode: Encode, images: NDArray[np.uint8]) -> list[tuple[Floats, Floats]]:
+def _posteriors(encode: Encode, images: Pictures) -> list[tuple[Floats, Floats]]:
     """The means and log-variances of images, in the batches of an evaluation."""
     return [(mean, log_variance) for _, _, mean, log_variance in encoded(encode, images)]
 
@@ -308,7 +310,7 @@ def _files(
     }
     stage = None if detail is None else detail.decoder
     golden = golden_vectors(
-        header["model"]["name"], graphs, run.vae, stage, data.test_images.numpy(), directions
+        header["model"]["name"], graphs, run.vae, stage, data.test_images[:TEST_IMAGES].numpy(), directions
     )
     others = {
         "golden.json": json_bytes(golden),

@@ -27,7 +27,7 @@ from torch import Tensor
 from vae_gen import InputError, random_words
 from vae_gen.internal.files import advice, write_file
 
-from .images.image_set import ImageSet
+from .images.image_set import Images, ImageSet
 
 NAME, LICENCE = "Fashion-MNIST", "MIT"
 CLASS_NAMES = (
@@ -108,11 +108,11 @@ def split(count: int, validation: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.sort(order[validation:])), torch.from_numpy(np.sort(order[:validation]))
 
 
-def batches(images: Tensor, order: Tensor, batch_size: int, first: int = 0) -> Iterator[Tensor]:
+def batches(images: Images, order: Tensor, batch_size: int, first: int = 0) -> Iterator[Tensor]:
     """Yields images as float32 [batch, channels, height, width] in [0, 1], in the given order.
 
     Args:
-        images: uint8 [n, channels, height, width], on the device that trains.
+        images: uint8 [n, channels, height, width], on the device that trains, or read from a file for it.
         order: int64 [m], indices into `images`.
         batch_size: how many images a batch has; the last batch may be smaller.
         first: the batch to begin with, counted from 0.
@@ -129,16 +129,26 @@ def parse_idx(content: bytes, where: str) -> NDArray[np.uint8]:
     Raises:
         InputError: the content is not IDX, has another type than uint8, or its length contradicts its shape.
     """
-    if content[:3] != b"\0\0\x08" or len(content) < 4 or len(content) < 4 + 4 * content[3]:
-        found_bytes = content[:4].hex(" ") or "none"
+    shape, offset = idx_shape(content, len(content), where)
+    # A copy, because an array over `bytes` is read-only, and tensors must be writable.
+    return np.frombuffer(content, np.uint8, offset=offset).reshape(shape).copy()
+
+
+def idx_shape(head: bytes, size: int, where: str) -> tuple[list[int], int]:
+    """The shape of the array in an IDX file of `size` bytes, from its first bytes, and where its values begin.
+
+    Raises:
+        InputError: as `parse_idx`.
+    """
+    if head[:3] != b"\0\0\x08" or len(head) < 4 or len(head) < 4 + 4 * head[3]:
+        found_bytes = head[:4].hex(" ") or "none"
         raise InputError(f"{where}: expected an IDX file of uint8, got the first bytes {found_bytes}; fetch it again")
-    axes = content[3]
-    shape = [int(size) for size in np.frombuffer(content, ">u4", axes, offset=4)]
-    expected, found = math.prod(shape), len(content) - 4 - 4 * axes
+    axes = head[3]
+    shape = [int(length) for length in np.frombuffer(head, ">u4", axes, offset=4)]
+    expected, found = math.prod(shape), size - 4 - 4 * axes
     if found != expected:
         raise InputError(f"{where}: expected {expected} values for the shape {shape}, got {found}; fetch it again")
-    # A copy, because an array over `bytes` is read-only, and tensors must be writable.
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
+    return shape, 4 + 4 * axes
 
 
 def cache_folder() -> Path:

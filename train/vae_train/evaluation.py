@@ -26,6 +26,8 @@ import vae_gen
 from vae_gen import InputError, standard_normals
 from vae_gen.internal.manifest import Familiar
 
+from .images.streamed import Pictures
+
 if TYPE_CHECKING:
     from .model import VAE
     from .processes import Processes
@@ -97,7 +99,7 @@ def evaluate(
     encode: Encode,
     decode: Decode,
     cost: Cost | None,
-    images: NDArray[np.uint8],
+    images: Pictures,
     processes: Processes | None = None,
 ) -> Evaluation:
     """The figures of a model over images.
@@ -176,7 +178,7 @@ def _limits(nats_per_pixel: NDArray[np.float64], unexplained: NDArray[np.float64
 
 
 def encoded(
-    encode: Encode, images: NDArray[np.uint8], processes: Processes | None = None
+    encode: Encode, images: Pictures, processes: Processes | None = None
 ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
     """Yields images in batches, encoded: the index of the first image, the images in [0, 1], mean and log-variance.
 
@@ -234,7 +236,7 @@ def psnr_db(mean_squared_error: float) -> float:
 
 def evaluate_torch(
     vae: VAE,
-    images: NDArray[np.uint8],
+    images: Pictures,
     posteriors: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None,
     processes: Processes | None = None,
 ) -> Evaluation:
@@ -276,7 +278,7 @@ def evaluate_torch(
         return evaluate(encode, decode, cost if model.likelihood == "bernoulli" else None, images, processes)
 
 
-def evaluate_onnx(model: vae_gen.VAE, images: NDArray[np.uint8]) -> Evaluation:
+def evaluate_onnx(model: vae_gen.VAE, images: Pictures) -> Evaluation:
     """The figures of an exported model in ONNX Runtime over images, uint8 [n, channels, height, width].
 
     Raises:
@@ -306,7 +308,7 @@ def likelihood_of(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("likelihood", "bernoulli"))
 
 
-def _check_size(expected: tuple[int, int, int], images: NDArray[np.uint8]) -> None:
+def _check_size(expected: tuple[int, int, int], images: Pictures) -> None:
     if images.shape[1:] != expected:
         raise InputError(
             f"expected images of shape {list(expected)}, got {list(images.shape[1:])}; "

@@ -25,12 +25,18 @@ from vae_gen.internal.prior import Mixture
 from .data import split
 from .evaluation import Encode, encoded
 from .images.image_set import ImageSet
+from .images.report import random_rows
+from .images.streamed import Pictures, taken
 
 NOISE_STREAM = 2**32 - 8
 """The stream of the seed contract's Philox for posterior samples. The seed is the number of the sample of an image."""
 
 VALIDATION_IMAGES = 5000
 """How many images of `vae_train.data.split` are held out of the fit, whatever the run itself held out."""
+
+MOST_IMAGES, MOST_IMAGES_SEED = 60_000, 5
+"""How many images, chosen at random, the prior is fitted to and measured on: as many as Fashion-MNIST has. The time and
+the memory of the fit grow with them, and with 20 Gaussians for a class more of them hardly change it."""
 
 MEASURED_IMAGES = 2000
 """On how many of them at most the prior is measured if their posteriors are refined, which takes 3 ms for each."""
@@ -61,7 +67,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 
-def posterior_samples(encode: Encode, images: NDArray[np.uint8], draws: int = 1) -> Floats:
+def posterior_samples(encode: Encode, images: Pictures, draws: int = 1) -> Floats:
     """Samples of q(z|x), float32 [draws, n, dimensions]. The noise of an image depends on its index alone.
 
     Args:
@@ -252,6 +258,8 @@ def fit_to_training_images(
     If a single Gaussian for each class describes the others better than mixtures do, the prior has single ones; and if
     even N(0, I) describes them better, as may be with few images, the prior is N(0, I).
 
+    Of a large set only some images are used, see `MOST_IMAGES`.
+
     Args:
         encode: float32 images in [0, 1] to mean and log-variance.
         data: the data set.
@@ -267,8 +275,11 @@ def fit_to_training_images(
     labels, classes = data.train_labels.numpy(), len(data.class_names)
     if len(labels) < 2:
         raise InputError(f"expected at least 2 training images to fit a prior to, got {len(labels)}; add images")
-    train, held_out = (part.numpy() for part in split(len(labels), min(VALIDATION_IMAGES, max(1, len(labels) // 4))))
     images = data.train_images.numpy()
+    if len(labels) > MOST_IMAGES:
+        rows = np.sort(random_rows(len(labels), MOST_IMAGES_SEED)[:MOST_IMAGES])
+        labels, images = labels[rows], taken(images, rows)
+    train, held_out = (part.numpy() for part in split(len(labels), min(VALIDATION_IMAGES, max(1, len(labels) // 4))))
     latents = posterior_samples(encode, images, DRAWS)
     prior = fit_prior(latents[:, train], labels[train], classes, components)
     measured = held_out if measure_with is None else held_out[:: -(-len(held_out) // MEASURED_IMAGES)]

@@ -31,7 +31,7 @@ from .data import batches
 from .detail.training import train_detail
 from .devices import Costs, choose_device, costs, settled_for_this_machine, typical_seconds, use_threads
 from .evaluation import Evaluation, evaluate_torch
-from .images.image_set import ImageSet
+from .images.image_set import Images, ImageSet, chosen_of
 from .images.settings import FEW
 from .objective import calibrated_nats, charged_kl
 from .plots import curves, sample_grid, write_png
@@ -187,12 +187,12 @@ class _Trainer:
     config: TrainConfig
     path: Path
     reporter: Reporter
-    images: Tensor
-    """uint8 [n, 1, 28, 28], all training images, on the device that trains"""
+    images: Images
+    """uint8 [n, 1, 28, 28], all training images, on the device that trains, or read from a file for it"""
     training: Tensor
     """int64, the indices of the images to train on"""
-    validation: Tensor | None
-    """uint8 [m, 1, 28, 28], on the CPU; None with the setting `full`"""
+    validation: Images | None
+    """uint8 [m, 1, 28, 28], on the CPU or in a file; None with the setting `full`"""
     costs: Costs
     state: TrainingState
     division: Division
@@ -219,7 +219,7 @@ class _Trainer:
             training, validation = torch.arange(len(data.train_images)), None
         else:
             training, held_out = data.hold_out(config.validation_images)
-            validation = data.train_images[held_out]
+            validation = chosen_of(data.train_images, held_out)
         return cls(
             config=config,
             path=path,

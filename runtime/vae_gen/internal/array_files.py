@@ -44,6 +44,18 @@ def read_npy(file: IO[bytes], size: int) -> NDArray[Any]:
     Raises:
         InputError: the array consists of Python objects, or has another size than its header says.
     """
+    shape, fortran_order, dtype = read_npy_header(file, size)
+    content = file.read(math.prod(shape) * dtype.itemsize)
+    array = np.frombuffer(content, dtype) if dtype.itemsize else np.empty(shape, dtype)
+    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def read_npy_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Reads what precedes the numbers in an .npy file of `size` bytes: shape, whether in Fortran order, and dtype.
+
+    Raises:
+        InputError: as `read_npy`.
+    """
     version = np.lib.format.read_magic(file)
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
     shape, fortran_order, dtype = header(file)
@@ -56,9 +68,7 @@ def read_npy(file: IO[bytes], size: int) -> NDArray[Any]:
     wanted = math.prod(shape) * dtype.itemsize
     if wanted > size:
         raise InputError(f"expected an array of numbers, but it is damaged: it claims {wanted} bytes and has {size}")
-    content = file.read(wanted)
-    array = np.frombuffer(content, dtype) if dtype.itemsize else np.empty(shape, dtype)
-    return array.reshape(shape, order="F" if fortran_order else "C")
+    return tuple(shape), fortran_order, dtype
 
 
 class Npz:
@@ -73,6 +83,23 @@ class Npz:
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+    def stored_at(self, name: str) -> int | None:
+        """Where in the file the bytes of an entry begin, if they are stored as they are; None if they are packed."""
+        info = self._entries[name]
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+            return None
+        with self._archive.open(info):  # checks that the entry's own header is there
+            pass
+        file = self._archive.fp
+        assert file is not None
+        file.seek(info.header_offset + 26)
+        lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
+        return info.header_offset + 30 + lengths
+
+    def bytes_of(self, name: str) -> int:
+        """How many bytes an entry has when it is unpacked."""
+        return self._entries[name].file_size
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         info = self._entries[name]

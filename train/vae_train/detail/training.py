@@ -35,7 +35,7 @@ from vae_gen.internal.files import write_file
 from ..checkpoint import DetailState
 from ..config import DetailConfig, ModelConfig, with_epochs
 from ..devices import choose_device, settled_for_this_machine, typical_seconds, use_threads
-from ..images.image_set import ImageSet
+from ..images.image_set import Images, ImageSet, chosen_of
 from ..images.settings import FEW
 from ..model import VAE, new_vae
 from ..plots import write_png
@@ -69,9 +69,9 @@ dimension."""
 
 @dataclass(frozen=True)
 class Pairs:
-    """The training images with their posteriors and classes, on the device that trains."""
+    """The training images with their posteriors and classes, on the device that trains; many images stay in a file."""
 
-    images: Tensor
+    images: Images
     """uint8 [n, 1, 28, 28]"""
     mean: Tensor
     """[n, 12]"""
@@ -98,7 +98,7 @@ class Pairs:
         chosen = torch.arange(len(data.train_images))
         if not run.config.full:
             chosen, _ = data.hold_out(run.config.validation_images)
-        images = data.train_images[chosen].to(device)
+        images = chosen_of(data.train_images, chosen).to(device)
         posterior = processes.from_first(lambda: _read_posteriors(cache, len(images)))
         if posterior is None:
             mean, log_variance = torch.zeros(2, len(images), run.config.model.latent_dim)

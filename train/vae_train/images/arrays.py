@@ -1,6 +1,7 @@
 """Image sets that come as arrays: IDX files, .npy and .npz files, and the data sets of torchvision.
 
-The order of the axes is recognised, and values are brought to 0 … 255; both are reported as notes.
+The order of the axes is recognised, and values are brought to 0 … 255; both are reported as notes. Large arrays stay in
+their file, unless they are packed in it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_gen import InputError, UnavailableError, UsageError
-from vae_gen.internal.array_files import NPY, Npz, read_npy
+from vae_gen.internal.array_files import NPY, Npz, read_npy, read_npy_header
 from vae_gen.internal.arrays import ROUNDING
+from vae_gen.internal.files import advice
 from vae_gen.internal.fitting import TOPS
+
+from . import streamed
+from .streamed import Pictures, Streamed, changed, chunks, in_file
 
 IMAGE_KEYS = ("images", "image", "x", "X", "data", "arr_0")
 LABEL_KEYS = ("labels", "label", "y", "Y", "targets", "target", "arr_1")
@@ -33,7 +38,7 @@ TRAIN_WORDS, VALIDATION_WORDS, TEST_WORDS = ("train", "training"), ("val", "vali
 class ArrayPart:
     """The pictures of one split."""
 
-    images: NDArray[np.uint8]
+    images: Pictures
     """uint8 [n, height, width, channels], with 1, 3 or 4 channels; 4 is red, green, blue and opacity"""
     labels: NDArray[np.int64] | None
     """int64 [n], an index into the set's class names"""
@@ -53,7 +58,7 @@ class ArraySet:
 class _Raw:
     """The arrays that a reader found, before axes, values and labels are understood."""
 
-    images: dict[str, NDArray[Any]] = field(default_factory=dict)
+    images: dict[str, Pictures] = field(default_factory=dict)
     labels: dict[str, NDArray[Any]] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
 
@@ -67,8 +72,6 @@ def read_idx_folder(folder: Path) -> ArraySet | None:
     Raises:
         InputError: labels without images, several sets in one folder, or a damaged file.
     """
-    from ..data import parse_idx
-
     raw = _Raw()
     files: dict[tuple[str, str], Path] = {}
     by_columns = False
@@ -90,7 +93,7 @@ def read_idx_folder(folder: Path) -> ArraySet | None:
             )
         files[kind, split] = path
         by_columns |= words[0] == "emnist"
-        getattr(raw, kind)[split] = parse_idx(_unpacked(path), str(path))
+        getattr(raw, kind)[split] = _read_idx(path)
     if not files:
         return None
     return _understood(_turned(raw) if by_columns else raw, str(folder), [BY_COLUMNS] if by_columns else [])
@@ -100,8 +103,22 @@ BY_COLUMNS = "EMNIST stores its pictures column by column, so they were transpos
 
 
 def _turned(raw: _Raw) -> _Raw:
-    raw.images = {split: array.swapaxes(1, 2) for split, array in raw.images.items()}
+    raw.images = {split: changed(array, lambda part: part.swapaxes(1, 2)) for split, array in raw.images.items()}
     return raw
+
+
+def _read_idx(path: Path) -> Pictures:
+    from ..data import idx_shape, parse_idx
+
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(4 + 4 * 255), file.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise InputError(f"{path}: expected a readable IDX file ({error.strerror}); {advice(error)}") from error
+    if size <= streamed.MOST_IN_MEMORY or head[:2] == b"\x1f\x8b":
+        return parse_idx(_unpacked(path), str(path))
+    shape, offset = idx_shape(head, size, str(path))
+    return in_file(path, offset, tuple(shape), np.dtype(np.uint8))
 
 
 def _unpacked(path: Path) -> bytes:
@@ -124,11 +141,11 @@ def read_numpy(path: Path) -> ArraySet:
             if file.read(len(NPY)) == NPY:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(0)
-                raw.images["train"] = read_npy(file, size)
+                raw.images["train"] = _large_npy(path, 0, size) or read_npy(file, size)
             else:
                 file.seek(0)
                 archive = Npz(file)
-                _sort_keys({name: archive[name] for name in archive}, raw, str(path))
+                _sort_keys({name: _large_entry(path, archive, name) or archive[name] for name in archive}, raw, path)
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except Exception as error:  # whatever damaged bytes make NumPy, zipfile, zlib and the tokenizer raise
@@ -137,7 +154,23 @@ def read_numpy(path: Path) -> ArraySet:
     return _understood(raw, str(path))
 
 
-def _sort_keys(arrays: dict[str, NDArray[Any]], raw: _Raw, where: str) -> None:
+def _large_npy(path: Path, start: int, size: int) -> Streamed | None:
+    """A large array of an .npy of `size` bytes which begins at a place of a file; None for one that memory can hold."""
+    if size <= streamed.MOST_IN_MEMORY:
+        return None
+    with path.open("rb") as file:
+        file.seek(start)
+        shape, fortran_order, dtype = read_npy_header(file, size)
+        return None if fortran_order else in_file(path, file.tell(), shape, dtype)
+
+
+def _large_entry(path: Path, archive: Npz, name: str) -> Streamed | None:
+    """A large entry of an .npz; None if memory can hold it, or if it is packed."""
+    start = archive.stored_at(name) if archive.bytes_of(name) > streamed.MOST_IN_MEMORY else None
+    return None if start is None else _large_npy(path, start, archive.bytes_of(name))
+
+
+def _sort_keys(arrays: dict[str, Any], raw: _Raw, where: Path) -> None:
     """Place the arrays of an .npz file by their names: x_train, images, y_test, val_labels, …"""
     for name, array in arrays.items():
         words = name.replace("-", "_").split("_")
@@ -246,7 +279,7 @@ def _understood(raw: _Raw, where: str, known: Sequence[str] = ()) -> ArraySet:
     notes = list(known)
     shaped = {split: _channels_last(array, where, notes) for split, array in raw.images.items()}
     bounds = _bounds(list(shaped.values()), where, notes)
-    images = {split: _eight_bits(array, bounds) for split, array in shaped.items()}
+    images = {split: changed(array, lambda part: _eight_bits(part, bounds)) for split, array in shaped.items()}
     if len({array.shape[1:] for array in images.values()}) != 1:
         shapes = ", ".join(f"{split} {list(array.shape[1:])}" for split, array in images.items())
         raise InputError(f"{where}: expected one size and mode in all splits, got {shapes}; make them equal")
@@ -255,24 +288,24 @@ def _understood(raw: _Raw, where: str, known: Sequence[str] = ()) -> ArraySet:
     return ArraySet(parts, names, tuple(dict.fromkeys(notes)))
 
 
-def _channels_last(array: NDArray[Any], where: str, notes: list[str]) -> NDArray[Any]:
+def _channels_last(array: Pictures, where: str, notes: list[str]) -> Pictures:
     """An array of pictures with the axes [n, height, width, channels]."""
     if array.ndim == 3:
-        return array[..., None]
+        return changed(array, lambda part: part[..., None])
     if array.ndim == 4 and array.shape[-1] in (1, 3, 4):
         if array.shape[1] in (1, 3, 4):
             notes.append(f"shape {list(array.shape[1:])} was read as height, width, channels")
         return array
     if array.ndim == 4 and array.shape[1] in (1, 3, 4):
         notes.append(f"shape {list(array.shape[1:])} was read as channels, height, width")
-        return array.transpose(0, 2, 3, 1)
+        return changed(array, lambda part: part.transpose(0, 2, 3, 1))
     raise InputError(
         f"{where}: expected pictures of shape [n, height, width], [n, height, width, 1, 3 or 4] or "
         f"[n, 1, 3 or 4, height, width], got {list(array.shape)}; reshape them"
     )
 
 
-def _bounds(arrays: Sequence[NDArray[Any]], where: str, notes: list[str]) -> tuple[float, float]:
+def _bounds(arrays: Sequence[Pictures], where: str, notes: list[str]) -> tuple[float, float]:
     """The values that become 0 and 255: those of the dtype, or of the data where its range is another one."""
     kinds = {array.dtype.kind for array in arrays}
     if not kinds <= set("uifb"):
@@ -281,7 +314,7 @@ def _bounds(arrays: Sequence[NDArray[Any]], where: str, notes: list[str]) -> tup
         return 0.0, 1.0
     if not all(array.size for array in arrays):
         raise InputError(f"{where}: expected pictures, got an array of shape {list(arrays[0].shape)}")
-    low, high = (float(edge) for edge in (min(a.min() for a in arrays), max(a.max() for a in arrays)))
+    low, high = _range(arrays)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{where}: expected finite numbers as pictures, got NaN or infinity; replace them first")
     if low == high:
@@ -302,6 +335,20 @@ def _bounds(arrays: Sequence[NDArray[Any]], where: str, notes: list[str]) -> tup
     return bounds
 
 
+def _range(arrays: Sequence[Pictures]) -> tuple[float, float]:
+    """The smallest and the largest value; of bytes some value from 64 on stands for the largest, as all mean the same.
+
+    So the first part of a large file is enough.
+    """
+    low, high = np.inf, -np.inf
+    for array in arrays:
+        for part in chunks(array):
+            low, high = float(np.minimum(low, part.min())), float(np.maximum(high, part.max()))
+            if low < high and high >= 64 and all(array.dtype == np.uint8 for array in arrays):
+                return low, high
+    return low, high
+
+
 def _eight_bits(array: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8]:
     low, high = bounds
     if array.dtype == np.uint8 and bounds == (0.0, 255.0):
@@ -314,7 +361,7 @@ def _eight_bits(array: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.
 
 
 def _labels(
-    raw: _Raw, images: Mapping[str, NDArray[np.uint8]], where: str
+    raw: _Raw, images: Mapping[str, Pictures], where: str
 ) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
     """Labels of each split as indices, and the class names; both empty for a set without labels."""
     if set(raw.labels) != set(images):

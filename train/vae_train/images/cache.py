@@ -1,4 +1,4 @@
-"""All pictures of a source decoded once, into a folder of the user's cache which later runs map into memory.
+"""All pictures of a source decoded once, into a folder of the user's cache which later runs read.
 
 Files are decoded in chunks by several processes. A chunk is written aside and renamed, so a run that was killed goes on
 with the chunks that are there, and two runs at once share them without harm: both would write the same bytes. When all
@@ -10,18 +10,19 @@ time, and how pictures are brought to one size. A changed file therefore makes a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,30 +30,56 @@ from numpy.typing import NDArray
 from vae_gen import InputError, OutputError
 from vae_gen.internal.files import beside, new_folder, remove_leftovers, write_file
 
-from .decoding import Facts, Frame, Source, prepared
+from . import streamed
+from .decoding import Facts, Frame, Source, digests_of, prepared
 from .listing import Entry, Skipped
+from .streamed import Pictures, in_file
 
-VERSION = 1
-"""Goes up when the same files would give other pixels than before."""
+VERSION = 2
+"""Goes up when the same files would give other pixels than before, or when the cache has other files."""
 CHUNK = 512
 """Files that one task decodes: 0.2 s of one core for PNGs of 64 pixels, and what a kill costs."""
 CACHE_VARIABLE = "VAE_GEN_CACHE"
-IMAGES, INDEX = "images.npy", "index.json"
+IMAGES, DIGESTS, INDEX = "images.npy", "digests.npy", "index.json"
 
 Progress = Callable[[int, int, int], None]
 """Called with the number of files that are done, of all files, and of those that were skipped."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many files are of what kind."""
+
+    sizes: Mapping[str, int]
+    """files of each size, as width×height"""
+    modes: Mapping[str, int]
+    """files of each Pillow mode"""
+    animated: int
+    """files with several frames"""
+
+    @classmethod
+    def of(cls, facts: Sequence[Facts]) -> Summary:
+        """The summary of some files."""
+        sizes = Counter(f"{each.width}x{each.height}" for each in facts)
+        return cls(dict(sizes), dict(Counter(each.mode for each in facts)), sum(each.animated for each in facts))
+
+    def __add__(self, other: Summary) -> Summary:
+        sizes, modes = Counter(self.sizes) + Counter(other.sizes), Counter(self.modes) + Counter(other.modes)
+        return Summary(dict(sizes), dict(modes), self.animated + other.animated)
 
 
 @dataclass(frozen=True, eq=False)
 class Cached:
     """The pictures of a source as the model sees them."""
 
-    images: NDArray[np.uint8]
-    """uint8 [n, channels, height, width], mapped from the cache's file"""
+    images: Pictures
+    """uint8 [n, channels, height, width], mapped from the cache's file; read from it, if they are many"""
     rows: NDArray[np.int64]
     """int64 [n]: which of the listed entries each picture came from, ascending"""
-    facts: list[Facts]
-    """of each picture"""
+    digests: NDArray[np.uint8]
+    """uint8 [n, 16], a checksum of each picture"""
+    facts: Summary
+    """of the files that the pictures came from"""
     skipped: list[Skipped]
     """the entries that could not be used"""
 
@@ -98,15 +125,50 @@ def cached_pictures(
                 raise
     try:
         index = json.loads((folder / INDEX).read_bytes())
-        # Copy on write: PyTorch warns about read-only arrays, and nothing is ever written. Nothing can't be mapped.
-        images = np.load(folder / IMAGES, mmap_mode="c" if index["rows"] else None)
+        images, digests = _pictures(folder / IMAGES), np.load(folder / DIGESTS)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: expected a whole cache, got {error}; remove this folder") from error
     skipped = [Skipped(entries[row].file, reason) for row, reason in index["skipped"]]
     if strict and skipped:
         raise _strict_error(source, skipped[0])
-    facts = [Facts(*values) for values in index["facts"]]
-    return Cached(images, np.array(index["rows"], np.int64), facts, skipped)
+    rows = np.delete(np.arange(len(entries)), np.array([row for row, _ in index["skipped"]], np.int64))
+    return Cached(images, rows, digests, Summary(**index["facts"]), skipped)
+
+
+def _pictures(path: Path) -> Pictures:
+    """The pictures in an .npy of uint8, mapped into memory, or read from the file if they are many."""
+    # Copy on write: PyTorch warns about read-only arrays, and nothing is ever written. Nothing can't be mapped.
+    mapped: NDArray[np.uint8] = np.load(path, mmap_mode="c")
+    if mapped.nbytes <= streamed.MOST_IN_MEMORY:
+        return mapped
+    return in_file(path, path.stat().st_size - mapped.nbytes, mapped.shape, mapped.dtype)
+
+
+def cached_digests(
+    source: Path, frame: Frame, max_images: int | None, count: int, make: Callable[[], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """The checksums of the pictures in large array files, uint8 [count, 16], made now unless an earlier run did.
+
+    Args:
+        source: the file, or the folder of IDX files.
+        frame: what each picture is brought to.
+        max_images: the setting of that name.
+        count: how many pictures there are.
+        make: reads all pictures, and returns their checksums.
+    """
+    files = [(file.name, file.stat()) for file in (sorted(source.iterdir()) if source.is_dir() else [source])]
+    facts = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
+    head = json.dumps([VERSION, str(source.resolve()), facts, asdict(frame), max_images])
+    path = cache_root() / "digests" / f"{hashlib.sha256(head.encode()).hexdigest()[:24]}.npy"
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        found: NDArray[np.uint8] = np.load(path)
+        if found.shape == (count, 16):
+            return found
+    digests = make()
+    with contextlib.suppress(OSError, OutputError):  # without a place for them, the next run makes them again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, _npy(digests))
+    return digests
 
 
 def _key(source: Path, entries: Sequence[Entry], frame: Frame) -> str:
@@ -202,7 +264,7 @@ def _decode_chunk(task: Task) -> list[tuple[int, str]]:
     if known.exists() and path.with_suffix(".npy").exists():
         return [(row, reason) for row, reason in json.loads(known.read_bytes())["skipped"]]
     files = Source(source)
-    images, rows, facts, skipped = [], [], [], []
+    images, facts, skipped = [], [], []
     try:
         for row, entry in enumerate(entries):
             try:
@@ -211,18 +273,14 @@ def _decode_chunk(task: Task) -> list[tuple[int, str]]:
                 skipped.append((row, str(error)))
             else:
                 images.append(pixels)
-                rows.append(row)
-                facts.append(_values(found))
+                facts.append(found)
     finally:
         files.close()
     array = np.stack(images) if images else np.empty((0, frame.channels, frame.height, frame.width), np.uint8)
     write_file(path.with_suffix(".npy"), _npy(array))
-    write_file(known, json.dumps({"rows": rows, "facts": facts, "skipped": skipped}))  # last, as a mark
+    index = {"digests": digests_of(array).tobytes().hex(), "facts": asdict(Summary.of(facts)), "skipped": skipped}
+    write_file(known, json.dumps(index))  # last, as a mark
     return skipped
-
-
-def _values(facts: Facts) -> list[Any]:
-    return [facts.width, facts.height, facts.mode, facts.animated, facts.digest]
 
 
 def _npy(array: NDArray[np.uint8]) -> bytes:
@@ -237,21 +295,21 @@ def _join(parts: Sequence[Path], count: int, frame: Frame, folder: Path) -> None
     with new_folder(folder.parent, beside(folder)) as aside:
         try:
             aside.chmod(0o700)  # for this user alone
-            rows: list[int] = []
-            facts: list[Any] = []
+            digests, facts = bytearray(), Summary({}, {}, 0)
             skipped: list[tuple[int, str]] = []
-            indices = [json.loads(part.with_suffix(".json").read_bytes()) for part in parts]
-            total = sum(len(index["rows"]) for index in indices)
-            shape = (total, frame.channels, frame.height, frame.width)
+            for at, part in enumerate(parts):
+                index = json.loads(part.with_suffix(".json").read_bytes())
+                digests += bytes.fromhex(index["digests"])
+                facts += Summary(**index["facts"])
+                skipped += [(at * CHUNK + row, reason) for row, reason in index["skipped"]]
+            shape = (count - len(skipped), frame.channels, frame.height, frame.width)
             with (aside / IMAGES).open("wb") as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                for at, (part, index) in enumerate(zip(parts, indices, strict=True)):
+                for part in parts:
                     file.write(np.load(part.with_suffix(".npy")).tobytes())
-                    rows += [at * CHUNK + row for row in index["rows"]]
-                    skipped += [(at * CHUNK + row, reason) for row, reason in index["skipped"]]
-                    facts += index["facts"]
-            write_file(aside / INDEX, json.dumps({"rows": rows, "facts": facts, "skipped": skipped}))
+            write_file(aside / DIGESTS, _npy(np.frombuffer(digests, np.uint8).reshape(-1, 16)))
+            write_file(aside / INDEX, json.dumps({"facts": asdict(facts), "skipped": skipped}))
             aside.replace(folder)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)

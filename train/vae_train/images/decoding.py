@@ -46,8 +46,6 @@ class Facts:
     """Pillow's word: L is grey, P a palette, RGBA colour with opacity"""
     animated: bool
     """whether it has more than one frame; the first one is used"""
-    digest: str
-    """of the prepared pixels, so that pictures which look the same to the model are recognised"""
 
 
 class Source:
@@ -116,7 +114,7 @@ def decoded(content: bytes) -> tuple[Image.Image, Facts]:
         try:
             animated = bool(getattr(image, "is_animated", False))
             upright = fitting.upright(image, [])
-            facts = Facts(upright.width, upright.height, mode, animated, "")
+            facts = Facts(upright.width, upright.height, mode, animated)
             return _plain(fitting.eight_bits(upright, [])), facts
         except InputError:
             raise
@@ -152,10 +150,10 @@ def prepared(content: bytes, frame: Frame) -> tuple[NDArray[np.uint8], Facts]:
         InputError: the file is no picture, is too large, or is damaged.
     """
     image, facts = decoded(content)
-    pixels = framed(image, frame)
-    return pixels, Facts(facts.width, facts.height, facts.mode, facts.animated, digest(pixels))
+    return framed(image, frame), facts
 
 
-def digest(pixels: NDArray[np.uint8]) -> str:
-    """A checksum of a picture's pixels, 32 hexadecimal digits."""
-    return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+def digests_of(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A checksum of each picture's pixels, uint8 [n, 16]. Pictures that look alike to the model have the same one."""
+    each = (hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pictures)
+    return np.frombuffer(b"".join(each), np.uint8).reshape(-1, 16)

@@ -20,7 +20,7 @@ from vae_gen import InputError, UsageError
 from vae_gen.internal.manifest import Preparation
 
 from .arrays import ArrayPart, ArraySet, read_idx_folder, read_numpy, read_torchvision
-from .cache import Progress, cache_root, cached_pictures
+from .cache import Progress, cache_root, cached_digests, cached_pictures
 from .choices import (
     BRIGHT,
     COMPONENT_IMAGES,
@@ -32,11 +32,12 @@ from .choices import (
     choose_size,
     network_for,
 )
-from .decoding import Frame, Source, decoded, digest, framed, picture_size
-from .image_set import ImageSet
+from .decoding import Frame, Source, decoded, digests_of, framed, picture_size
+from .image_set import ImageSet, tensor_of
 from .listing import Entry, Listing, Skipped, list_pictures, readable
 from .report import DataReport, random_rows
 from .settings import FEW, FEWEST, Choice, ImageSettings, colour_text
+from .streamed import Pictures, changed, chunks, joined, taken
 
 FASHION_MNIST = "fashion-mnist"
 TORCHVISION = "torchvision:"
@@ -102,9 +103,9 @@ def load_images(
         )
         loaded = _from_arrays(arrays, source, settings)
     elif path.is_dir() and (found := read_idx_folder(path)) is not None:
-        loaded = _from_arrays(found, source, settings)
+        loaded = _from_arrays(found, source, settings, progress=progress)
     elif path.suffix.lower() in (".npz", ".npy") and path.is_file():
-        loaded = _from_arrays(read_numpy(path), source, settings)
+        loaded = _from_arrays(read_numpy(path), source, settings, progress=progress)
     elif path.is_dir() or zipfile.is_zipfile(path):
         loaded = _from_files(path, settings, workers, progress)
     else:
@@ -218,7 +219,7 @@ def _fashion_mnist(settings: ImageSettings, root: Path | None, download: bool) -
     data = load_fashion_mnist(root, download=download)
     halves = {"train": (data.train_images, data.train_labels), "test": (data.test_images, data.test_labels)}
     parts = {
-        split: ArrayPart(images.permute(0, 2, 3, 1).numpy(), labels.numpy())
+        split: ArrayPart(changed(images.numpy(), lambda part: part.transpose(0, 2, 3, 1)), labels.numpy())
         for split, (images, labels) in halves.items()
     }
     loaded = _from_arrays(ArraySet(parts, data.class_names), FASHION_MNIST, settings, latent_dim=FASHION_LATENT)
@@ -264,9 +265,7 @@ def _from_files(path: Path, settings: ImageSettings, workers: int, progress: Pro
     labels = np.array(
         [numbers.get(entry.label or "", -1) if entry.label is not None else -1 for entry in used], np.int64
     )
-    splits = [entry.split for entry in used]
-    images = cached.images
-    digests = [facts.digest for facts in cached.facts]
+    splits = Counter(entry.split for entry in used)
     notes = (
         [f"{settings.max_images} of {len(listing.entries)} pictures were chosen at random (--max-images)"]
         if len(entries) < len(listing.entries)
@@ -275,11 +274,11 @@ def _from_files(path: Path, settings: ImageSettings, workers: int, progress: Pro
     return _assembled(
         source=str(path),
         name=readable(path.resolve().name.removesuffix(".zip")),
-        images=images,
+        images=cached.images,
         labels=labels,
         class_names=names,
-        counts=(splits.count("train"), splits.count("validation"), splits.count("test")),
-        digests=digests,
+        counts=(splits["train"], splits["validation"], splits["test"]),
+        digests=cached.digests,
         frame=frame,
         choices=choices,
         settings=settings,
@@ -287,9 +286,9 @@ def _from_files(path: Path, settings: ImageSettings, workers: int, progress: Pro
         files=len(entries),
         skipped=(*cached.skipped, *listing.skipped),
         listing=listing,
-        sizes=Counter(f"{facts.width}x{facts.height}" for facts in cached.facts),
-        modes=Counter(facts.mode for facts in cached.facts),
-        animated=sum(facts.animated for facts in cached.facts),
+        sizes=cached.facts.sizes,
+        modes=cached.facts.modes,
+        animated=cached.facts.animated,
         notes=notes,
     )
 
@@ -356,28 +355,25 @@ def test_rows(count: int) -> NDArray[np.int64]:
     return np.sort(rows)
 
 
-def _from_arrays(arrays: ArraySet, source: str, settings: ImageSettings, latent_dim: int | None = None) -> Loaded:
+def _from_arrays(
+    arrays: ArraySet, source: str, settings: ImageSettings, latent_dim: int | None = None,
+    progress: Progress | None = None,
+) -> Loaded:
     """The set in arrays; `latent_dim` is the recipe's, for a set that has one."""
     parts = dict(arrays.parts)
     if "test" not in parts:
         train = parts["train"]
         chosen = np.zeros(len(train.images), bool)
         chosen[test_rows(len(train.images))] = True
-        for split, rows in (("train", ~chosen), ("test", chosen)):
-            parts[split] = replace(
-                train, images=train.images[rows], labels=None if train.labels is None else train.labels[rows]
-            )
+        for split, mask in (("train", ~chosen), ("test", chosen)):
+            parts[split] = _part_of(train, np.flatnonzero(mask))
     if settings.max_images is not None and sum(len(part.images) for part in parts.values()) > settings.max_images:
         total = sum(len(part.images) for part in parts.values())
         for split, part in parts.items():
-            kept = np.sort(
-                random_rows(len(part.images), SUBSET_SEED)[: -(-settings.max_images * len(part.images) // total)]
-            )
-            parts[split] = replace(
-                part, images=part.images[kept], labels=None if part.labels is None else part.labels[kept]
-            )
+            most = -(-settings.max_images * len(part.images) // total)
+            parts[split] = _part_of(part, np.sort(random_rows(len(part.images), SUBSET_SEED)[:most]))
     order = [split for split in ("train", "validation", "test") if split in parts]
-    pixels = np.concatenate([parts[split].images for split in order])  # [n, height, width, channels]
+    pixels = joined([parts[split].images for split in order])  # [n, height, width, channels]
     if not len(pixels):
         raise InputError(f"{source}: expected pictures, got an empty array; check --data")
     labelled = arrays.class_names and settings.labels != "none"
@@ -394,9 +390,9 @@ def _from_arrays(arrays: ArraySet, source: str, settings: ImageSettings, latent_
     )
     frame = Frame(size[0], size[1], channels, settings.fit, background)
     if size == (height, width) and channels == pixels.shape[3]:
-        images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        images = changed(pixels, lambda part: np.ascontiguousarray(part.transpose(0, 3, 1, 2)))
     else:
-        images = np.stack([framed(_picture(picture), frame) for picture in pixels])
+        images = changed(pixels, lambda part: np.stack([framed(_picture(picture), frame) for picture in part]))
     named = f"{len(arrays.class_names)} labels of the arrays"
     return _assembled(
         source=source,
@@ -405,7 +401,7 @@ def _from_arrays(arrays: ArraySet, source: str, settings: ImageSettings, latent_
         labels=labels,
         class_names=arrays.class_names if labelled else (),
         counts=tuple(len(parts[split].images) if split in parts else 0 for split in ("train", "validation", "test")),
-        digests=[digest(picture) for picture in images],
+        digests=_digests(images, source, frame, settings, progress),
         frame=frame,
         choices=[size_choice, channels_choice, ground_choice],
         settings=settings,
@@ -414,6 +410,31 @@ def _from_arrays(arrays: ArraySet, source: str, settings: ImageSettings, latent_
         notes=list(arrays.notes),
         recipe_latent=latent_dim,
     )
+
+
+def _digests(
+    images: Pictures, source: str, frame: Frame, settings: ImageSettings, progress: Progress | None
+) -> NDArray[np.uint8]:
+    """The checksums of all pictures, uint8 [n, 16]. Those of a large file are kept, since reading it takes minutes."""
+    if isinstance(images, np.ndarray):
+        return digests_of(images)
+
+    def made() -> NDArray[np.uint8]:
+        digests = np.empty((len(images), 16), np.uint8)
+        done = 0
+        for part in chunks(images):
+            digests[done : done + len(part)] = digests_of(part)
+            done += len(part)
+            if progress is not None:
+                progress(done, len(images), 0)
+        return digests
+
+    return cached_digests(Path(source).expanduser(), frame, settings.max_images, len(images), made)
+
+
+def _part_of(part: ArrayPart, rows: NDArray[np.int64]) -> ArrayPart:
+    """The pictures and labels with these numbers."""
+    return ArrayPart(taken(part.images, rows), None if part.labels is None else part.labels[rows])
 
 
 def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -425,11 +446,11 @@ def _assembled(
     *,
     source: str,
     name: str,
-    images: NDArray[np.uint8],
+    images: Pictures,
     labels: NDArray[np.int64],
     class_names: tuple[str, ...],
     counts: tuple[int, ...],
-    digests: list[str],
+    digests: NDArray[np.uint8],
     frame: Frame,
     choices: list[Choice],
     settings: ImageSettings,
@@ -476,14 +497,15 @@ def _assembled(
         fill=choose_fill(some, frame.background) if frame.fit == "pad" else None,
     )
     hasher = hashlib.sha256(json.dumps([list(images.shape), list(counts), list(class_names)]).encode())
-    hasher.update("".join(digests).encode() + labels.tobytes())
+    hasher.update(digests.tobytes().hex().encode())
+    hasher.update(labels.tobytes())
     first_test = train + validation
     with_classes = Counter(labels.tolist())
     return Loaded(
         images=ImageSet(
-            train_images=torch.from_numpy(images[:first_test]),
+            train_images=tensor_of(_range_of(images, 0, first_test)),
             train_labels=torch.from_numpy(labels[:first_test]),
-            test_images=torch.from_numpy(images[first_test:]),
+            test_images=tensor_of(_range_of(images, first_test, total)),
             test_labels=torch.from_numpy(labels[first_test:]),
             sha256={"pictures and labels": hasher.hexdigest()},
             name=name,
@@ -508,13 +530,17 @@ def _assembled(
             sizes=sizes,
             modes=modes or {},
             animated=animated,
-            duplicates=total - len(set(digests)),
+            duplicates=total - len({digest.tobytes() for digest in digests}),
             notes=tuple(notes),
         ),
         latent_dim=latent_dim,
         encoder_channels=network,
         settings=resolved,
     )
+
+
+def _range_of(images: Pictures, start: int, stop: int) -> Pictures:
+    return images[start:stop] if isinstance(images, np.ndarray) else images.taken(np.arange(start, stop))
 
 
 def _bright_borders(images: NDArray[np.uint8]) -> float:

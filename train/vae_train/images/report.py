@@ -17,6 +17,7 @@ from vae_gen.internal.files import write_file
 
 from .listing import Skipped
 from .settings import Choice
+from .streamed import Pictures
 
 REPORT, SHEET = "data-report.jsonl", "contact-sheet.png"
 NAMED = 3
@@ -103,7 +104,7 @@ class DataReport:
         return "".join(f"{line}\n" for line in lines).encode()
 
 
-def contact_sheet(images: NDArray[np.uint8]) -> bytes:
+def contact_sheet(images: Pictures) -> bytes:
     """A PNG of 64 pictures, chosen at random but always the same ones, as the model sees them.
 
     Args:

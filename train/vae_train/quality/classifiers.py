@@ -316,7 +316,7 @@ def make(name: str, data: ImageSet, recipe: Recipe, out: Path) -> dict[str, Any]
         "parameters": sum(parameter.numel() for parameter in rounded.parameters()),
         "features": rounded.features,
         "validation_accuracy": accuracy(rounded, data.train_images[validation], data.train_labels[validation]),
-        "test_accuracy": accuracy(rounded, data.test_images, data.test_labels),
+        "test_accuracy": accuracy(rounded, data.test_images[:], data.test_labels),
         "train_images": len(train),
         "recipe": asdict(recipe),
         "torch": torch.__version__.split("+")[0],

@@ -65,7 +65,7 @@ def traversal_smoothness(model: VAE, data: ImageSet, judges: Sequence[Judge]) ->
     width = model.manifest.latent.dimensions
     labels = data.test_labels.numpy() if data.class_names else np.arange(len(data.test_images))
     first = [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)[:MOST_BASES]]
-    bases = [np.zeros(width, np.float32), *model.encode(data.test_images.numpy()[first]).mean]
+    bases = [np.zeros(width, np.float32), *model.encode(data.test_images[:].numpy()[first]).mean]
     ratios: dict[str, list[NDArray[np.float64]]] = {}
     for base in bases:
         images = model.traverse(range(width), around=base, span=SPAN, steps=STEPS, detail=False).images

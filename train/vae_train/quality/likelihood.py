@@ -153,7 +153,7 @@ def binarised_test_images(data: ImageSet) -> NDArray[np.float32]:
     promises not to change the results of this generator (NEP 19).
     """
     random = np.random.RandomState(BINARY_SEED)
-    for images in (data.train_images[BINARY_FIRST:], data.test_images):
+    for images in (data.train_images[BINARY_FIRST:], data.test_images[:]):
         binary = random.binomial(1, images.numpy() / 255.0)
     result: NDArray[np.float32] = binary.astype(np.float32)
     return result

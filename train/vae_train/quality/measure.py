@@ -74,7 +74,10 @@ def measure_quality(
         InputError: a model was not trained on this data set, or the file of a classifier is missing.
         UsageError: the reference model makes pictures of another shape.
     """
-    own_set = not for_shipped_judges(model.manifest)
+    own_set, whole = not for_shipped_judges(model.manifest), data
+    data = data.in_memory()
+    if len(data.train_images) < len(whole.train_images):
+        note(f"comparing with {len(data.train_images)} training images, chosen at random, which memory can hold")
     if own_set:
         _check_classes(model.manifest, data)
     if reference is not None and reference.manifest.image.shape != model.manifest.image.shape:
@@ -140,9 +143,9 @@ def mean_image_psnr(data: ImageSet) -> float:
 
     It is what a model reaches that has learned nothing about single images.
     """
-    total = sum(part.numpy().sum(0, dtype=np.float64) for part in torch.split(data.train_images, 1000))
+    total = sum(part.numpy().sum(0, dtype=np.float64) for part in torch.split(data.train_images[:], 1000))
     mean = total / len(data.train_images) / 255
-    squares = sum(((to_unit_range(part.numpy()) - mean) ** 2).sum() for part in torch.split(data.test_images, 1000))
+    squares = sum(((to_unit_range(part.numpy()) - mean) ** 2).sum() for part in torch.split(data.test_images[:], 1000))
     return psnr_db(float(squares) / data.test_images.numel())
 
 
@@ -206,7 +209,7 @@ def _measure_samples(
             lookups = nearest_training(images[: space.looked_up], looked_up, space)
             figures["nearest_training"] = memorised(lookups, space)
             if seed == 0:
-                pairs = nearest_pairs(images, lookups[0], data.train_images.numpy())
+                pairs = nearest_pairs(images, lookups[0], data.train_images[:].numpy())
                 pictures[f"nearest-{sample_set.name}"] = png(pairs)
         return figures
 

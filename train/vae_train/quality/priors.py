@@ -75,7 +75,7 @@ class Family:
 
 def measure_posteriors(model: VAE, data: ImageSet, draws: int) -> tuple[Posteriors, Posteriors]:
     """The posteriors of the images for training and of those held out, with `draws` samples of each posterior."""
-    mean, log_variance = model.encode(data.train_images.numpy())
+    mean, log_variance = model.encode(data.train_images[:].numpy())
     samples = samples_of_posteriors(mean, log_variance, draws)
     labels = data.train_labels.numpy()
     train, held_out = (

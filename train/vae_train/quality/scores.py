@@ -83,8 +83,8 @@ class Judge:
         left_out: Mapping[str, str] | None = None,
     ) -> Judge:
         """A judge with this network, and its features of the data set."""
-        test = describe(network, data.test_images.numpy())
-        train_features = describe(network, data.train_images.numpy()).features
+        test = describe(network, data.test_images[:].numpy())
+        train_features = describe(network, data.train_images[:].numpy()).features
         radii = squared_radii(test.features, NEIGHBOURS)
         return cls(name, network, test, radii, train_features, facts, left_out or {})
 
@@ -140,7 +140,7 @@ def classification_accuracy(
     network = new_classifier(CAS_CLASSIFIER, seed)
     recipe = replace(RECIPES[CAS_CLASSIFIER], epochs=epochs, seed=seed)
     train_classifier(network, torch.from_numpy(images.copy()), torch.from_numpy(labels.copy()), recipe)
-    return accuracy(network, data.test_images, data.test_labels)
+    return accuracy(network, data.test_images[:], data.test_labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ class Space:
     def measure(cls, data: ImageSet, all_judges: Sequence[Judge]) -> Space:
         """The training images as these judges see them; the first test images are looked up among them."""
         features = [judge.train_features for judge in all_judges]
-        train = data.train_images.numpy()
+        train = data.train_images[:].numpy()
         pixels = flat_pixels(train) if train.size <= NUMBERS else train.reshape(len(train), -1)
         space = cls(["pixels", *(judge.name for judge in all_judges)], pixels, features, [])
         count = space.looked_up

@@ -93,7 +93,10 @@ def read_idx_folder(folder: Path) -> ArraySet | None:
             )
         files[kind, split] = path
         by_columns |= words[0] == "emnist"
-        getattr(raw, kind)[split] = _read_idx(path)
+        if kind == "images":
+            raw.images[split] = _read_idx(path)
+        else:
+            raw.labels[split] = _read_idx(path)[:]
     if not files:
         return None
     return _understood(_turned(raw) if by_columns else raw, str(folder), [BY_COLUMNS] if by_columns else [])
@@ -178,11 +181,11 @@ def _sort_keys(arrays: dict[str, Any], raw: _Raw, where: Path) -> None:
         rest = [word for word in words if word.lower() not in (*TRAIN_WORDS, *VALIDATION_WORDS, *TEST_WORDS)]
         stem = "_".join(rest)
         if name == "class_names" or stem in ("class_names", "classes", "names"):
-            raw.class_names = tuple(str(value) for value in array.tolist())
+            raw.class_names = tuple(str(value) for value in array[:].tolist())
         elif (stem in IMAGE_KEYS or stem == "") and split not in raw.images:
             raw.images[split] = array
         elif stem in LABEL_KEYS and split not in raw.labels:
-            raw.labels[split] = array
+            raw.labels[split] = array[:]
     if not raw.images:
         raise InputError(
             f"{where}: expected pictures under {', '.join(IMAGE_KEYS)} or x_train, "

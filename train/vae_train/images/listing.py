@@ -41,7 +41,7 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One picture file of the set."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -98,7 +99,7 @@ class _File:
         flat = found.reshape(-1).view(np.uint8)
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # where a run of neighbours begins
         with self.turn:
-            for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+            for start, end in pairwise([*starts.tolist(), len(rows)]):
                 self.file.seek(self.offset + int(rows[start]) * self.row_bytes)
                 part = flat[start * self.row_bytes : end * self.row_bytes]
                 if self.file.readinto(part) != len(part):  # type: ignore[arg-type]

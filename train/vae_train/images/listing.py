@@ -142,7 +142,7 @@ def _walk(root: Path) -> tuple[list[Entry], list[Skipped]]:
     while pending:
         folder = pending.pop()
         try:
-            children = sorted(os.scandir(folder), key=lambda child: child.name)
+            children = sorted(os.scandir(folder), key=lambda child: child.name, reverse=True)
         except OSError as error:
             if folder == root:
                 raise InputError(
@@ -150,7 +150,8 @@ def _walk(root: Path) -> tuple[list[Entry], list[Skipped]]:
                 ) from error
             skipped.append(Skipped(_below(folder, root), f"a folder that cannot be read ({error.strerror})"))
             continue
-        for child in children:
+        while children:
+            child = children.pop()  # a folder may have a million, so each is let go when it has been looked at
             if child.name.startswith(".") or child.name in NOISE:
                 continue
             path = Path(child.path)

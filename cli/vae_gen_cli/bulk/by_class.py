@@ -30,7 +30,7 @@ from ..output import Frames, encoded, make_note
 from .pictures import Picture, levels_of, pictures
 from .place import Place
 from .plan import Plan, Shard
-from .work import Job, open_model
+from .work import CHOICE, Job, open_model
 
 if TYPE_CHECKING:
     from vae_gen import Manifest, Samples
@@ -77,9 +77,9 @@ def _move(aside: Path, root: Path) -> None:
 
 def png(picture: Picture, plan: Plan, manifest: Manifest) -> bytes:
     """A picture as a PNG, with the note that `vae-gen sample -o pictures/` writes."""
-    options = dict(plan.options)
+    options = {name: plan.options[name] for name in CHOICE}
     size = {"count": 1, "layout": "single", "columns": 1, "scale": 1}
-    choices = {"seed": options.pop("seed"), "start": str(picture.index), **size, **options}
+    choices = {"seed": plan.options["seed"], "start": str(picture.index), **size, **options}
     return encoded(Frames.still(to_image(picture.levels)), "png", make_note("sample", choices, manifest))
 
 

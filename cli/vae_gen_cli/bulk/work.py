@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from .inputs import Inputs
 
+CHOICE = ("prior", "label", "temperature", "detail")
+"""The options of a plan of `sample` that are a `Choice`."""
 CHUNK = 4096
 """The pictures that are computed before they are written; a row group of a Parquet file."""
 
@@ -92,7 +94,7 @@ def sampler_of(plan: Plan, vae: VAE) -> Sampler:
     """What makes the pictures of a plan of `sample`."""
     from vae_gen.internal.choice import Choice
 
-    options = {name: plan.options[name] for name in ("prior", "label", "temperature", "detail")}
+    options = {name: plan.options[name] for name in CHOICE}
     return vae._sampler(Choice(**options), int(plan.options["seed"]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cli_runner import Command
+from vae_gen_cli.main import main
 
 MAKE = ("sample", "-n", "300", "--seed", "7", "--start", "40", "--format", "parquet", "--shard-size", "128")
 
@@ -273,6 +275,47 @@ def test_a_manifest_that_is_damaged_is_refused_in_one_line(cli: Command, content
     for command, expected in ((("verify", "out"), 5), ((*MAKE, "--out", "out", "--resume"), 2)):
         code, line = refusal(cli, *command)
         assert (code, line.partition(": ")[0]) == (expected, "out/_manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("count", 10**15), ("shard_size", 0), ("start", "-1"), ("format", "exe"), ("options", {"seed": "7"}),
+        ("model", {"name": "tiny"}), ("options", {"seed": "7", "prior": "normal", "temperature": 1e9}),
+    ],
+)  # fmt: skip
+def test_a_manifest_of_a_stranger_is_refused_in_one_line(cli: Command, key: str, value: object) -> None:
+    cli.succeed(*MAKE, "--out", "out")
+    file = Path("out/_manifest.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    code, line = refusal(cli, "verify", "out")
+    assert code == 5
+    assert line.startswith(f"out/_manifest.json: {key}")
+
+
+def test_verify_fetches_no_model_that_a_stranger_names(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.succeed(*MAKE, "--out", "out")
+    file = Path("out/_manifest.json")
+    file.write_text(file.read_text().replace('"tiny"', '"hf:user/name"'))
+    monkeypatch.setattr(sys, "argv", ["vae-gen", "verify", "out"])
+    monkeypatch.delenv("VAE_GEN_MODEL", raising=False)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert main() == 4
+    assert stream.getvalue() == (
+        "vae-gen: expected the model that made the pictures, hf:user/name; give its folder with --model\n"
+    )
+
+
+def test_a_shard_that_is_no_parquet_file_is_named(cli: Command) -> None:
+    cli.succeed(*MAKE, "--out", "out")
+    Path("out/part-000000000128.parquet").write_bytes(b"PAR1 and more")
+    sha256 = hashlib.sha256(b"PAR1 and more").hexdigest()
+    facts = {"start": "128", "count": 128, "bytes": 13, "sha256": sha256}
+    Path("out/_part-000000000128.json").write_text(json.dumps(facts))
+    outcome = cli("verify", "out")
+    assert outcome.code == 5
+    assert "expected each picture once, not so in: part-000000000128.parquet" in outcome.out.decode()
 
 
 def test_another_model_is_refused(cli: Command, other_model_folder: Path) -> None:

@@ -101,6 +101,8 @@ def test_a_compressed_archive_is_read(cli: Command) -> None:
         ("missing", "missing: expected a picture, cannot open it (No such file or directory); check its name"),
         ("wide.npy", "wide.npy: expected images of shape [n, 1, 28, 28], got shape [3, 10, 10]; to fit a picture of "
          "another size, pass PIL.Image.fromarray(array) or the path of its file"),
+        ("none.npy", "none.npy: expected images of shape [n, 1, 28, 28], got shape [0, 1, 28, 28]; pass at least one "
+         "picture"),
         ("cut.npy", "cut.npy: expected an array of numbers, but it is damaged; save the pictures again"),
         ("other.parquet", "other.parquet: expected a Parquet file that vae-gen sample wrote, got another one"),
         ("text.txt", "text.txt: expected a picture (PNG, JPEG, WebP, GIF, TIFF, …), got a file that cannot be opened "
@@ -112,6 +114,7 @@ def test_a_compressed_archive_is_read(cli: Command) -> None:
 def test_what_is_no_picture_is_refused_in_one_line(cli: Command, name: str, line: str) -> None:
     import pyarrow as pa
 
+    np.save("none.npy", np.zeros((0, 28, 28), np.uint8))
     np.save("wide.npy", np.zeros((3, 10, 10), np.uint8))
     Path("cut.npy").write_bytes(Path("a.npy").read_bytes()[:5000])
     pq.write_table(pa.table({"image": [b"1"]}), "other.parquet")

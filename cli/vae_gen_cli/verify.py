@@ -5,6 +5,7 @@ that `sample` or `encode` has filled with shards.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +16,10 @@ import typer
 from vae_gen import InputError, ModelError, UnavailableError, UsageError
 
 from . import options
-from .output import Console, counted, printable
+from .output import Console, counted, excerpt, printable
 
 if TYPE_CHECKING:
+    from vae_gen import VAE
     from vae_gen._verify import Check
 
     from .bulk.place import Place
@@ -86,11 +88,22 @@ def _verify_shards(place: Place, model: str | None, provider: str, console: Cons
     from .bulk.run import read_plan
 
     with console.progress(read_plan(place).count) as advance:
-        checks = verify_folder(place, lambda name: options.load(model or name, None, provider), advance)
+        checks = verify_folder(place, lambda name: _load(model, name, provider), advance)
     failed = _print(checks, console)
     if failed:
         raise failure(place, failed, checks)
     console.message(f"{counted(len(checks), 'check')} passed")
+
+
+def _load(model: str | None, name: str, provider: str) -> VAE:
+    """The model of --model, or the one of this name. A stranger's folder must not make this download one from the Hub.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if model is None and not re.fullmatch(r"\w[\w.-]*", name):
+        raise ModelError(f"expected the model that made the pictures, {excerpt(name)}; give its folder with --model")
+    return options.load(model or name, None, provider)
 
 
 def _print(checks: Sequence[Check], console: Console) -> int:

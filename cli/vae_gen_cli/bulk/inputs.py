@@ -80,7 +80,11 @@ class Inputs:
             path = str(Path(self.here, self.names[at]))
             try:
                 array = open_array(path, spec)
-                return fit_pictures([path if array is None else array[first:last]], spec, invert, trim).images
+                if array is None:
+                    return fit_pictures([path], spec, invert, trim).images
+                with damage_as_input_error("; save the pictures again"):
+                    pictures = array[first:last]
+                return fit_pictures([pictures], spec, invert, trim).images
             except InputError as error:
                 reason = str(error).removeprefix(f"{path}: ").removeprefix("picture 0: ")
                 raise InputError(f"{self.names[at]}: {reason}") from error
@@ -167,10 +171,10 @@ def open_array(path: str, spec: ImageSpec) -> Any:
     with damage_as_input_error("; save the pictures again"):
         array = opener(path)
     if isinstance(array, Shards):
-        as_images(np.empty((1, *array.image_shape), np.uint8), spec)
+        as_images(np.broadcast_to(np.uint8(0), (min(len(array), 1), *array.image_shape)), spec)
         return array
     grey = spec.channels == 1 and array.ndim in (2, 3) and array.shape[-2:] == (spec.height, spec.width)
-    if not grey and array.shape[-3:] != spec.shape:
+    if array.size == 0 or (not grey and array.shape[-3:] != spec.shape):
         as_images(array, spec)  # raises the error that names both shapes
     return array.reshape(-1, *spec.shape)
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vae_gen import InputError, UsageError
+from vae_gen.internal.choice import LARGEST_TEMPERATURE
 from vae_gen.internal.files import Json
 
 MANIFEST = "_manifest.json"
@@ -85,18 +86,19 @@ class Plan:
         document = Json.parse(text, where, InputError, "name another folder")
         if document["bulk"].whole(1) != 1:
             raise InputError(f"{where}: expected a bulk folder of version 1; use a newer vae-gen")
-        for name in ("options", "model", "versions"):
-            if not isinstance(document[name].value, dict):
-                raise document[name].wrong("an object")
+        command = document["command"].one_of("sample", "encode")
+        _check_options(document["options"], command)
+        _check_model(document["model"])
+        shard_size = document["shard_size"].whole(BLOCK)
         return cls(
-            command=document["command"].one_of("sample", "encode"),
+            command=command,
             format=document["format"].one_of(*SUFFIXES),
             start=document["start"].decimal(),
-            count=document["count"].whole(1),
-            shard_size=document["shard_size"].whole(BLOCK),
-            options=document["options"].value,
-            model=document["model"].value,
-            versions=document["versions"].value,
+            count=document["count"].whole(1, shard_size * MOST_SHARDS),
+            shard_size=shard_size,
+            options=document["options"].mapping(),
+            model=document["model"].mapping(),
+            versions=document["versions"].mapping(),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -132,6 +134,29 @@ class Plan:
         mine, others = dict(_values(json.loads(self.text()))), dict(_values(json.loads(other.text())))
         keys = [key for key in {**mine, **others} if mine.get(key) != others.get(key)]
         return f"{keys[0]} {mine.get(keys[0], 'none')} in place of {others.get(keys[0], 'none')}" if keys else None
+
+
+def _check_options(options: Json, command: str) -> None:
+    """Checks the options in a manifest that a later command reads, because the manifest may come from a stranger."""
+    if command == "encode":
+        options["inputs"].text()
+        return
+    options["seed"].decimal()
+    options["prior"].one_of("normal", "fitted")
+    options["temperature"].number(0, LARGEST_TEMPERATURE)
+    options["detail"].flag()
+    if options["label"].value is not None:
+        options["label"].whole(0)
+
+
+def _check_model(model: Json) -> None:
+    """Checks what a manifest records of a model, of which later commands read the name, the shapes and the classes."""
+    model["name"].text()
+    model["version"].text()
+    model["image_shape"].items(lambda side: side.whole(1, 4096))
+    model["latent_dim"].whole(1, 4096)
+    model["class_names"].items(Json.text)
+    model["sha256"].mapping()
 
 
 def check_shard_size(shard_size: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from .inputs import Inputs
 
+PIECE = 512
+"""The pictures that `encode` has in memory at a time, a multiple of 32. Their losses take 40 bytes for each pixel."""
 CHOICE = ("prior", "label", "temperature", "detail")
 """The options of a plan of `sample` that are a `Choice`."""
 CHUNK = 4096
@@ -113,23 +116,45 @@ class Encoded(NamedTuple):
 
 def encoded(job: Job, shard: Shard, progress: Callable[[int], None]) -> Iterator[Encoded]:
     """Finds the posteriors of the pictures of a shard, in chunks that end at multiples of 4096."""
+    from vae_gen.internal.sampling import usable_cores
+
+    threads = job.threads or usable_cores()  # not one, which is the default for so few pictures at a time
+    vae = open_model(job.model, threads, job.provider)
+    inputs = open_inputs(job.inputs, job.here, job.plan.options["inputs"], vae)
+    end = shard.start + shard.count
+    for low in range(shard.start, end, CHUNK):
+        high = min(low + CHUNK, end)
+        parts = [_encode(job, vae, inputs, threads, at, min(at + PIECE, high)) for at in range(low, high, PIECE)]
+        yield _joined(parts)
+        progress(high - low)
+
+
+def _encode(job: Job, vae: VAE, inputs: Inputs, threads: int, low: int, high: int) -> Encoded:
+    """Finds the posteriors of the pictures low … high−1."""
     import numpy as np
 
     from vae_gen.internal.losses import losses_of
-    from vae_gen.internal.sampling import workers
 
-    vae, options, end = open_model(job.model, job.threads, job.provider), job.plan.options, shard.start + shard.count
-    manifest = vae.manifest
-    inputs = open_inputs(job.inputs, job.here, options["inputs"], vae)
-    threads = workers(job.threads, shard.count)
-    for low in range(shard.start, end, CHUNK):
-        high = min(low + CHUNK, end)
-        names, images = inputs.read(low, high, manifest.image, options["invert"], options["trim"], threads)
-        posterior = vae.encode(images)
-        made = vae.decode(posterior.mean, detail=False)
-        familiar = losses_of(images, made, posterior, manifest.pixel_variance, manifest.familiar).familiar
-        yield Encoded(np.arange(low, high), names, posterior, familiar)
-        progress(high - low)
+    options, manifest = job.plan.options, vae.manifest
+    names, images = inputs.read(low, high, manifest.image, options["invert"], options["trim"], threads)
+    posterior = vae.encode(images)
+    made = vae.decode(posterior.mean, detail=False)
+    familiar = losses_of(images, made, posterior, manifest.pixel_variance, manifest.familiar).familiar
+    return Encoded(np.arange(low, high), names, posterior, familiar)
+
+
+def _joined(parts: Sequence[Encoded]) -> Encoded:
+    import numpy as np
+
+    from vae_gen import Posterior
+
+    mean, log_variance = (np.concatenate([part.posterior[at] for part in parts]) for at in (0, 1))
+    return Encoded(
+        np.concatenate([part.indices for part in parts]),
+        list(itertools.chain.from_iterable(part.names for part in parts)),
+        Posterior(mean, log_variance),
+        np.concatenate([part.familiar for part in parts]),
+    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -86,7 +86,7 @@ def run_process(app: Callable[..., Any], name: str) -> int:
             return app(**options)
         except Exception as error:
             if rank() or isinstance(error, LostProcessError):
-                time.sleep(GRACE_S)
+                time.sleep(GRACE_S * min(1 + rank(), 4))  # the first process knows most, and one line is enough
             raise
 
     return run_command(with_grace, name)
@@ -194,6 +194,7 @@ def launch(module: str, name: str, devices: int, nodes: int, rendezvous: str | N
     logging.disable(logging.CRITICAL)  # the launcher's own reports of what each process prints itself
     os.environ |= {LAUNCHER: str(os.getpid()), "PYTHONSAFEPATH": "1"}  # no module from the current folder
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun has it
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # a process that notices a loss prints its own line
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(ENDING_S))
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, end)
@@ -206,7 +207,7 @@ def launch(module: str, name: str, devices: int, nodes: int, rendezvous: str | N
         try:
             elastic_launch(config, sys.executable)("-m", module, *sys.argv[1:])
         except SignalException:
-            return 128 + received[0]
+            return 128 + received[0]  # the first process has printed that it was interrupted
         except ChildFailedError as error:
             number, failure = error.get_first_failure()
             return _failed(name, number, failure.exitcode, devices * nodes)

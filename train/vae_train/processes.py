@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,12 +28,15 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_gen import InputError
+from vae_gen import InputError, UsageError
 
 from .config import DetailConfig, TrainConfig
 from .launching import LostProcessError, check_device, check_division, local_rank, local_world, rank, world
 
 T = TypeVar("T")
+
+ANSWER_S, MOST_ASKING_S = 5.0, 60.0
+"""How long the first process waits for a sign of each other one, and how long these wait for it, in seconds."""
 
 TIMEOUT_VARIABLE, TIMEOUT_S = "VAE_TRAIN_TIMEOUT", 600.0
 """The environment variable with the seconds that a process waits for the others in a step, and its default. A process
@@ -54,6 +58,8 @@ class Processes:
     """the number of this process on its machine, from 0"""
     patient: Any = None
     """the group of processes that waits for `PATIENCE`"""
+    asking: Any = None
+    """the group that finds out which process does not answer"""
 
     @property
     def is_first(self) -> bool:
@@ -65,7 +71,7 @@ class Processes:
         if self.world == 1:
             return make()
         box = [make() if self.is_first else None]
-        with _noticing_loss():
+        with _noticing_loss(self.asking):
             dist.broadcast_object_list(box, 0, self.patient)
         return box[0]  # type: ignore[return-value]
 
@@ -100,13 +106,13 @@ class Processes:
 
     def _wait(self, times: int) -> None:
         for _ in range(times if self.world > 1 else 0):
-            with _noticing_loss():
+            with _noticing_loss(self.asking):
                 dist.barrier(self.patient)
 
     def add(self, tensor: Tensor) -> Tensor:
         """Replaces a tensor by its sum over all processes, and returns it."""
         if self.world > 1:
-            with _noticing_loss():
+            with _noticing_loss(self.asking):
                 dist.all_reduce(tensor)
         return tensor
 
@@ -124,7 +130,7 @@ class Processes:
         if self.world == 1:
             return [tensor]
         found = [torch.empty_like(tensor) for _ in range(self.world)]
-        with _noticing_loss():
+        with _noticing_loss(self.asking):
             dist.all_gather(found, tensor)
         return found
 
@@ -146,25 +152,47 @@ def join(device: str) -> Processes:
     if world() == 1:
         return ALONE
     check_device(device, local_world())
-    timeout = timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, TIMEOUT_S)))
+    seconds = _timeout_s()
     if device == "cuda":
         torch.cuda.set_device(local_rank())
     with _noticing_loss():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=timeout)
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+        asking = dist.new_group(backend="gloo", timeout=timedelta(seconds=min(seconds, MOST_ASKING_S)))
         patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-    return Processes(rank(), world(), local_rank(), patient)
+    return Processes(rank(), world(), local_rank(), patient, asking)
+
+
+def _timeout_s() -> float:
+    given = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT_S))
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", given) or float(given) <= 0:
+        raise UsageError(f"expected {TIMEOUT_VARIABLE} as a number of seconds above 0, got {given}")
+    return float(given)
 
 
 @contextlib.contextmanager
-def _noticing_loss() -> Iterator[None]:
+def _noticing_loss(asking: Any = None) -> Iterator[None]:
     """Turns the errors that PyTorch raises when another process has ended, or hangs, into one of this project."""
     try:
         yield
     except RuntimeError as error:
         raise LostProcessError(
-            f"expected an answer from every one of {world()} processes, got none from at least one "
-            f"({' '.join(str(error).split())[:150]}); go on with the same command and --resume"
+            f"expected an answer from each of {world()} processes, got none from {_silent(asking)}; "
+            "go on with the same command and --resume"
         ) from error
+
+
+def _silent(asking: Any) -> str:
+    """The processes that do not answer now, for people. Only the first process can know any but the first one."""
+    try:
+        if asking is not None:
+            dist.monitored_barrier(asking, timedelta(seconds=ANSWER_S), wait_all_ranks=True)
+    except RuntimeError as error:
+        if found := re.search(r"Ranks? ([\d, ]+) failed to pass", str(error)):
+            return f"process {found[1].strip(' ,')}"
+        if rank() and "rank 0" in str(error):
+            return "process 0"
+    return "at least one of them"
 
 
 @dataclass(frozen=True)

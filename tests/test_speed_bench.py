@@ -26,6 +26,7 @@ from bench import (
     peers,
     quantised,
     running,
+    scale,
     single,
     sizes,
     start,
@@ -524,3 +525,22 @@ def test_figures_of_own_images_are_those_worked_out_by_hand() -> None:
     data = ImageSet(levels, labels, levels, labels, {}, "seven", ("a", "b", "c"))
     asked = np.array([1, 99, 104], np.uint8)[:, None, None, None]
     assert own_images.nearest_classes(data, asked).tolist() == [0, 1, 2]  # ties go to the nearest
+
+
+def test_the_page_of_scale_gets_tables_and_ratios_without_rays_start(tmp_path: Path) -> None:
+    took = {"array": 10, "shards": 11, "two shares": 12, "Ray, 1 worker": 26, "Ray, 2 workers": 16, scale.FEW: 1,
+            scale.FEW_WITH_RAY: 5}  # fmt: skip
+    found = {name: [scale.Taken(seconds, 100), scale.Taken(2 * seconds, 90)] for name, seconds in took.items()}
+    lines = list(scale.table_of_ways(found, 1_000_000))
+    assert "| shards | 16.5 | 60 600 | 1.10 of array | ≤ 1.15 | 100 |" in lines
+    assert "| Ray, 2 workers | 18.0 | 55 600 | 1.09 of shards | ≤ 1.15 | 100 |" in lines
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{scale.BEGIN}\nold\n{scale.END}\nafter\n")
+    scale.write(page, lines)
+    assert page.read_text() == "\n".join(["before", scale.BEGIN, "", *lines, "", scale.END, "after", ""])
+    assert scale.BEGIN in scale.PAGE.read_text("utf-8")
+
+
+def test_a_billion_pictures_are_projected_from_one_core() -> None:
+    words = scale.projection("model", rate=10_000, size=500).split(" | ")
+    assert words == ["| `model`", "10 000", "28", "1.11", "1.3", "0.50", "3 815", "8.0 |"]

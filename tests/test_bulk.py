@@ -405,6 +405,7 @@ def test_a_file_uri_is_a_folder(cli: Command, tmp_path: Path) -> None:
 
 
 def test_an_unknown_scheme_is_refused(cli: Command) -> None:
+    pytest.importorskip("fsspec")
     code, line = refusal(cli, *MAKE, "--out", "nowhere://bucket/out")
     assert code == 7
     assert line.startswith("cannot write nowhere://bucket/out: ")

@@ -128,6 +128,7 @@ def test_hugging_face_reads_the_folder(labelled: Command, model: Path, tmp_path:
 def test_our_own_training_reads_the_folder(
     labelled: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], classes: list[str]
 ) -> None:
+    needs("torch")
     train_command = importlib.import_module("vae_train.train_command")
     monkeypatch.setenv("VAE_GEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("os.cpu_count", lambda: 1)

@@ -100,7 +100,10 @@ COMMANDS: list[tuple[str, int, str]] = [
         "expected a range that ends by 2^63, got start 9223372036854775807 and count 2; begin earlier",
     ),
     ("sample --threads 0", 2, invalid("--threads", "expected a whole number from 1 to 1024, got 0")),
-    ("sample --format gif", 2, invalid("--format", "expected one of png, webp, npy, npz, got gif")),
+    (
+        "sample --format gif", 2,
+        invalid("--format", "expected one of png, webp, npy, npz, parquet, webdataset, folder-by-class, got gif"),
+    ),
     ("sample --dtype float16", 2, invalid("--dtype", "expected uint8 or float32, got float16")),
     (
         "sample --dtype float32",

@@ -74,7 +74,8 @@ def frozen(code: str, installed: Path, folder: Path) -> Path:
     """The program into which PyInstaller has made this code."""
     (folder / "app.py").write_text(code)
     words = [sys.executable, "-P", "-m", "PyInstaller", "--noconfirm", "--log-level", "ERROR", "app.py"]
-    for name in ("torch", "onnx", "huggingface_hub", "matplotlib", "IPython", "av"):  # an app has none of these
+    unused = ("torch", "onnx", "huggingface_hub", "matplotlib", "IPython", "av", "pyarrow", "ray")
+    for name in unused:  # an app has none of these
         words += ["--exclude-module", name]
     path = os.pathsep.join([str(installed), *filter(None, [os.environ.get("PYTHONPATH")])])
     subprocess.run(words, check=True, cwd=folder, env={**os.environ, "PYTHONPATH": path})

@@ -21,6 +21,7 @@ from vae_gen import UsageError
 from vae_train.config import TrainConfig
 from vae_train.launching import check_division, processes_to_start
 from vae_train.processes import Division, Processes, sum_in_pairs
+from vae_train.run_folder import alone_in
 
 MANY = Path(__file__).with_name("train_many.py")
 LAUNCHED = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
@@ -179,6 +180,30 @@ def test_a_process_that_hangs_ends_all_after_the_timeout(tmp_path: Path, monkeyp
         "train_many: expected an answer from each of 3 processes, got none from process 1; "
         "go on with the same command and --resume\n",
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_lock_that_another_training_has_just_removed_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    real, calls = fcntl.flock, 0
+
+    def late(file: object, operation: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            (tmp_path / ".run.lock").unlink()
+        real(file, operation)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone_in(tmp_path / "run"):
+        assert (tmp_path / ".run.lock").exists()
+        with pytest.raises(UsageError, match="where one is at work"), alone_in(tmp_path / "run"):
+            pass
+    assert calls == 3
+    assert list(tmp_path.iterdir()) == []
 
 
 # What is refused.

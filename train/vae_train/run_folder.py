@@ -24,7 +24,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -86,29 +86,38 @@ def alone_in(path: Path) -> Iterator[None]:
     target = Path(os.path.realpath(path))
     lock = target.with_name(f".{target.name[:60]}.lock")
     try:
-        import fcntl
-
-        file = lock.open("a")
+        file = _locked(lock)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"expected a folder that no other program trains in, got {path}, where one is at work; "
+            "wait for its end, or choose another --out"
+        ) from error
     except (ImportError, OSError):
         yield
         return
-    busy = UsageError(
-        f"expected a folder that no other program trains in, got {path}, where one is at work; "
-        "wait for its end, or choose another --out"
-    )
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise busy from error
-        except OSError:  # some network file systems have no locks
-            pass
-        if not _is_at(lock, file.fileno()):  # another program has just ended here, and a third one has begun
-            raise busy
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def _locked(lock: Path) -> IO[str]:
+    """Makes a file, locks it and returns it, open. A file that was removed before the lock came is made again."""
+    import fcntl  # not on Windows
+
+    while True:
+        file = lock.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise
+        except OSError:  # some network file systems have no locks
+            return file
+        if _is_at(lock, file.fileno()):
+            return file
+        file.close()
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -58,13 +58,12 @@ class RayEngine:
         """
         if not shards:
             return
-        address = job.address if "://" in job.address else os.path.abspath(job.address)  # noqa: PTH100 - keeps links
-        job = replace(job, address=address, threads=1)
         with _no_standard_output(), _connected(self.address, self._limit(len(shards))) as ray:
-            workers = min(self.workers or int(ray.cluster_resources().get("CPU", 1)), len(shards))
+            processors = int(ray.cluster_resources().get("CPU", 1))
+            workers = max(1, min(self.workers or processors, len(shards)))
             self.say(f"Ray makes the shards on {workers} worker{'s' if workers > 1 else ''}")
             with _plain_errors(ray):
-                _schedule(ray, job, shards, workers, progress)
+                _schedule(ray, replace(job, threads=1), shards, workers, progress)
 
     def _limit(self, shards: int) -> int:
         """The number of workers to start on this machine: no more than there are shards."""
@@ -158,25 +157,33 @@ def _cancel(ray: Any, running: list[Any]) -> None:
 def _connected(address: str | None, workers: int) -> Iterator[Any]:
     """Starts Ray with this many workers, or connects to a running cluster; both end with the block."""
     ray = import_ray()
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    before = signal.getsignal(signal.SIGTERM)
     try:
-        with no_standard_error():
-            if address is None:
-                settings = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-                ray.init(address="local", **settings, **quiet)
-            else:
-                ray.init(address=address, **quiet)
-    except Exception as error:
-        raise _no_cluster(address, error) from error
-    finally:
-        if threading.current_thread() is threading.main_thread():  # Ray has set a handler of its own
-            signal.signal(signal.SIGTERM, before)
-    try:
+        with no_standard_error(), _kept_handler():
+            _start(ray, address, workers)
         yield ray
     finally:
         with no_standard_error():
             ray.shutdown()
+
+
+def _start(ray: Any, address: str | None, workers: int) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    settings = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    try:
+        ray.init(address=address or "local", **quiet, **({} if address else settings))
+    except Exception as error:
+        raise _no_cluster(address, error) from error
+
+
+@contextlib.contextmanager
+def _kept_handler() -> Iterator[None]:
+    """Keeps the handler of SIGTERM, in whose place Ray sets its own when it starts."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def import_ray() -> Any:

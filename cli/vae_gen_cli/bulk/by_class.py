@@ -29,13 +29,12 @@ from vae_gen.internal.saving import to_image
 from ..output import Frames, encoded, make_note
 from .pictures import Picture, levels_of, pictures
 from .place import Place
-from .plan import Plan, Shard
+from .plan import LIST, Plan, Shard
 from .work import CHOICE, Job, open_model
 
 if TYPE_CHECKING:
     from vae_gen import Manifest, Samples
 
-LIST = "labels.csv"
 COLUMNS = ("file_name", "index", "class", "number", "sha256")
 WITHOUT_CLASS = "pictures"
 """The folder of pictures without a class."""

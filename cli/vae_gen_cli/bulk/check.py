@@ -15,7 +15,7 @@ from vae_gen._verify import Check
 
 from . import by_class, parquet, webdataset
 from .place import Place
-from .plan import BLOCK, BY_CLASS, MANIFEST, Plan, Shard
+from .plan import BLOCK, BY_CLASS, LIST, MANIFEST, Plan, Shard
 from .run import model_facts, read_plan, read_sidecar
 from .work import sampler_of
 
@@ -67,7 +67,7 @@ def _strangers(plan: Plan, shards: Sequence[Shard], sizes: dict[str, int]) -> Ch
     """Whether the folder has nothing but its own files, and so nothing that a killed command has left."""
     own = {MANIFEST, *map(plan.file, shards), *(shard.sidecar for shard in shards)}
     if plan.format == BY_CLASS:
-        own |= {by_class.LIST, *by_class.folder_names(plan.model["class_names"])}
+        own |= {LIST, *by_class.folder_names(plan.model["class_names"])}
     return _check("other files", "none", "expected none, found", sorted(set(sizes) - own))
 
 

@@ -28,7 +28,7 @@ from vae_gen.internal.sampling import in_order
 
 from ..output import STANDARD_OUTPUT
 from .parquet import import_pyarrow
-from .plan import MANIFEST
+from .plan import LIST, MANIFEST
 
 if TYPE_CHECKING:
     from vae_gen import Manifest
@@ -141,7 +141,7 @@ def find_inputs(paths: tuple[str, ...], here: str, manifest: Manifest) -> Inputs
 
 
 def _files(path: str, here: str) -> Iterator[str]:
-    """Yields the files that a path stands for: of a folder all that are not hidden, of a bulk folder its shards."""
+    """Yields the files that a path stands for: of a folder all that are not hidden, of a bulk folder its shards or PNGs."""
     if path == STANDARD_OUTPUT:
         raise UsageError("expected files and folders for --format parquet, got standard input; name the files")
     if not Path(here, path).is_dir():
@@ -151,7 +151,8 @@ def _files(path: str, here: str) -> Iterator[str]:
     for folder, folders, files in os.walk(Path(here, path)):
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for file in sorted(files):
-            if not file.startswith(("_", ".") if is_bulk else "."):
+            is_other = is_bulk and (file.startswith("_") or file == LIST)
+            if not is_other and not file.startswith("."):
                 yield os.path.join(path, os.path.relpath(os.path.join(folder, file), Path(here, path)))  # noqa: PTH118
 
 

@@ -28,6 +28,8 @@ MOST_SHARDS = 1_000_000
 """The most shards of a folder; each has two files."""
 BY_CLASS = "folder-by-class"
 """The format whose shards are many PNGs; the file of a shard is the list of them."""
+LIST = "labels.csv"
+"""The file of that format which lists all pictures."""
 SUFFIXES = {"parquet": ".parquet", "webdataset": ".tar", BY_CLASS: ".csv"}
 """How the names of shards end in each format."""
 

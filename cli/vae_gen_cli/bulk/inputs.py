@@ -141,7 +141,7 @@ def find_inputs(paths: tuple[str, ...], here: str, manifest: Manifest) -> Inputs
 
 
 def _files(path: str, here: str) -> Iterator[str]:
-    """Yields the files that a path stands for: of a folder all that are not hidden, of a bulk folder its shards or PNGs."""
+    """Yields the files that a path stands for: of a folder all but hidden ones, of a bulk folder its shards or PNGs."""
     if path == STANDARD_OUTPUT:
         raise UsageError("expected files and folders for --format parquet, got standard input; name the files")
     if not Path(here, path).is_dir():

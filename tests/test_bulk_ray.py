@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ import pytest
 from cli_runner import Command
 from test_bulk import hashes
 from test_cli_process import command
+from vae_gen_cli.bulk.plan import Plan
+from vae_gen_cli.bulk.ray_engine import _make
+from vae_gen_cli.bulk.work import Job
 
 if importlib.util.find_spec("ray") is None and os.environ.get("VAE_GEN_REQUIRE_RAY") != "1":
     pytest.skip("needs the extra ray", allow_module_level=True)
@@ -161,6 +165,25 @@ def test_options_of_the_engine_apply_to_folders_of_shards_alone(cli: Command) ->
     outcome = cli("sample", "--engine", "ray", "-o", "x.npy")
     assert outcome.code == 2
     assert "--engine only applies to folders of shards" in outcome.err
+
+
+def test_a_missing_ray_is_named_with_the_extra(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    outcome = cli(*MAKE, "--out", "out", "--engine", "ray")
+    assert (outcome.code, outcome.err.count("\n")) == (3, 1)
+    assert 'pip install "vae-gen[ray]"' in outcome.err
+
+
+def test_a_worker_that_would_make_other_bytes_refuses(cli: Command, other_model_folder: Path) -> None:
+    """It is called here as a worker calls it, because two versions of a package can't be installed for one cluster."""
+    cli.succeed("sample", "-n", "64", "--seed", "7", "--format", "parquet", "--out", "out")
+    plan = Plan.parse(Path("out/_manifest.json").read_bytes(), "out")
+    (shard,) = plan.shards()
+    older = replace(plan, versions={**plan.versions, "pyarrow": "17.0.0"})
+    refused = _make(Job(older, str(cli.model), "out"), shard)
+    assert str(refused).startswith("expected pyarrow 17.0.0 on each worker, got ")
+    refused = _make(Job(plan, str(other_model_folder), "out"), shard)
+    assert str(refused).startswith(f"expected the same model in {other_model_folder} on each worker, got another one")
 
 
 @pytest.mark.slow

@@ -49,6 +49,7 @@ EXAMPLES = {
         "vae-gen sample -n 9 --label boot --columns 3",
         "vae-gen sample -n 1000 --seed 7 -o garments.npz",
         "vae-gen sample -n 4 --seed 7 -o pictures/",
+        "vae-gen sample -n 1000 --seed 7 --out garments --format folder-by-class",
     ),
     "traverse": (
         "vae-gen traverse",

@@ -129,6 +129,17 @@ def test_an_elbo_that_the_value_checks_cannot_see_ends_the_export(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_test_images_beyond_those_of_the_proof_need_not_fill_its_batches(
+    use: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use()
+    monkeypatch.setattr(package, "PROOF_IMAGES", 50)
+    monkeypatch.setattr("vae_train.evaluation.BATCH", 7 * 12)
+    monkeypatch.setattr("vae_export.check.PIXELS_AT_ONCE", 100 * 12)
+    assert vae_export("--out", tmp_path / "model") == 0
+    assert json.loads((tmp_path / "model" / "manifest.json").read_bytes())["metrics"]["test"]["images"] == 90
+
+
 @pytest.mark.parametrize(("apart", "missed"), [(0.0099, []), (0.0101, [ELBO]), (-0.0099, []), (-0.0101, [ELBO])])
 def test_the_elbo_in_onnx_runtime_may_differ_by_a_hundredth_of_a_nat(
     use: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: float, missed: list[str]

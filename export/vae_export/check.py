@@ -10,6 +10,7 @@ checked at ONNX Runtime's default optimisation level, and without optimisation.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -49,6 +50,9 @@ EXTREMES = (0.0, 4.0, -4.0, 8.0, -8.0)
 
 UNOPTIMISED_IMAGES = 256
 """How many test images the encoder is checked on without optimisation, which makes refinement three times slower."""
+
+PIXELS_AT_ONCE = 2**20
+"""How many numbers of pictures are made at a time, at which a network takes some hundred megabytes."""
 
 PRIOR_DRAWS = 1024
 """How many samples of a prior the decoder and the detail stage are checked on."""
@@ -184,12 +188,14 @@ def _picture_checks(
         sets: the inputs by names for people; the first set is also computed in batches.
         level: stored in the checks.
     """
+    most = max(1, PIXELS_AT_ONCE // math.prod(session.get_outputs()[0].shape[1:]))
 
     def run(*inputs: Floats) -> Floats:
         return _run(session, ["image"], *inputs)[0]
 
     for label, inputs in sets.items():
-        yield compare(f"{name} on {label}", "image", level, run(*inputs), reference(network, *inputs))
+        wanted = _in_parts(partial(reference, network), inputs, most)
+        yield compare(f"{name} on {label}", "image", level, _in_parts(run, inputs, most), wanted)
     first = next(iter(sets.values()))
     for batch in BATCHES:
         found = _in_batches(run, first, batch)
@@ -200,6 +206,14 @@ def _picture_checks(
     own = float(np.abs(reference(network, *extremes) - exact).max())  # of PyTorch in float32
     at_extremes = f"{name}, all numbers of the {title} 0, ±4 or ±8, against float64"
     yield compare(at_extremes, "image", level, run(*extremes), exact, max(2 * own, IMAGE_TOLERANCE))
+
+
+def _in_parts(
+    run: Callable[..., NDArray[np.floating]], inputs: Sequence[Floats], most: int
+) -> NDArray[np.floating]:
+    """The results for all inputs, computed for at most so many of them at a time."""
+    cuts = [slice(at, at + most) for at in range(0, len(inputs[0]), most)]
+    return np.concatenate([run(*(rows[cut] for rows in inputs)) for cut in cuts])
 
 
 def _in_batches(run: Callable[..., Floats], inputs: Sequence[Floats], batch: int) -> Floats:

@@ -145,7 +145,9 @@ def export_run(
     few = images[:PROOF_IMAGES]
     in_torch = _posteriors(partial(torch_encode, run.vae), few)
     report = prove(graphs, run.vae, to_unit_range(few), stage, _joined(in_torch))
-    on_few = measured if len(few) == len(images) else _measure(graphs, few, posteriors, run.config.model.likelihood)
+    on_few = measured
+    if len(few) < len(images):
+        on_few = _measure(graphs, few, _posteriors(_encode_with(encoder), few), run.config.model.likelihood)
     report = _with_evaluation(report, on_few, evaluate_torch(run.vae, few, in_torch))
     if report.passed:
         progress("finding directions that change one attribute of the pictures")

@@ -14,6 +14,7 @@ TITLES = {
     "peers": "The shipped graphs in other libraries",
     "quantised": "Quantised decoders",
     "training": "Training",
+    "memory": "Memory",
     "growth": "Growth",
     "sizes": "Bytes in site-packages",
     "gpu": "On a GPU",

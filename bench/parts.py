@@ -60,7 +60,7 @@ class Part:
         return cls([Pair(**pair) for pair in value["pairs"]], [Table(**table) for table in value["tables"]], **rest)
 
 
-PARTS = ("start", "single", "bulk", "peers", "quantised", "training", "growth", "sizes", "gpu")
+PARTS = ("start", "single", "bulk", "peers", "quantised", "training", "memory", "growth", "sizes", "gpu")
 """The parts. Each is a module of this package with a function `measure(folder, share)`."""
 
 OURS = ("bench", "vae_gen", "vae_gen_cli", "vae_train", "vae_export")

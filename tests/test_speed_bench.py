@@ -20,6 +20,7 @@ from bench import (
     bulk,
     gpu,
     growth,
+    memory,
     networks,
     own_images,
     parts,
@@ -430,6 +431,29 @@ def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
     write_plots(tmp_path, {"growth": Part(tables=[table])})
     assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
     assert not (tmp_path / "ratios.png").exists()
+
+
+def test_memory_is_measured_on_both_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[str] = []
+
+    def cost(*command: str, folder: Path) -> tuple[float, float]:
+        commands.append(" ".join(command))
+        if "--steps" in command:
+            (folder / command[6]).mkdir()
+            (folder / command[6] / "evaluation.json").touch()
+        if "--resume" in command:
+            assert not (folder / command[2] / "evaluation.json").exists()
+        return 1.25, float(len(commands))
+
+    monkeypatch.setattr(memory, "cost", cost)
+    monkeypatch.setenv("VAE_GEN_CACHE", "unused")
+    (table,) = memory.measure(tmp_path, 1e-6)
+    assert commands[2:5:2] == ["vae-train --data few.npy --steps 100 --out few-run --threads 2",
+                               "vae-train --out few-run --resume"]  # fmt: skip
+    assert [row[2:] for row in table.rows] == [[1.2, 2 * at + 1, 1.2, 2 * at + 2] for at in range(6)]
+    assert not list(tmp_path.glob("*.npy"))
+    memory.write_pictures(tmp_path / "x.npy", 3)
+    assert len(np.unique(np.load(tmp_path / "x.npy"), axis=0)) == 3
 
 
 def test_plots_of_all_rows_stay_small(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class StreamedTensor:
         On a CPU they stay in the file.
         """
         device = torch.device(device)
-        if device.type != "cuda" or self.pictures.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        if device.type != "cuda" or self.pictures.nbytes > torch.cuda.mem_get_info(device.index)[0] // 2:
             return StreamedTensor(self.pictures, device)
         whole = torch.empty(self.shape, dtype=torch.uint8, device=device)
         start = 0

@@ -172,6 +172,13 @@ def test_under_torchrun_a_killed_process_ends_all_and_its_report_names_it(traine
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("process", "name"), [(0, "train_many"), (1, "train_many, process 1 of 2")])
+def test_an_error_of_one_process_is_the_one_line_that_is_printed(process: int, name: str, tmp_path: Path) -> None:
+    found = train_many(tmp_path / "run", 2, {**IN_PIECES, "fail": [process, 3]})
+    assert found == (5, f"{name}: expected a readable file, got none\n")
+
+
+@pytest.mark.slow
 def test_a_process_that_hangs_ends_all_after_the_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAE_TRAIN_TIMEOUT", "5")
     code, printed = train_many(tmp_path / "run", 3, {**RICH, "hang": [1, 3]})

@@ -9,7 +9,8 @@ tiny_training.py, and beside them
 - double: compute in float64, which the product itself does not offer;
 - detail: settings of a detail stage;
 - kill: [process, step]; that process is killed with SIGKILL when it begins its step of this number, counted from 0;
-- hang: [process, step]; that process sleeps from then on.
+- hang: [process, step]; that process sleeps from then on;
+- fail: [process, step]; that process alone finds a file that it can't read.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 import torch
 
 from tiny_training import CONFIG, tiny_data
+from vae_gen import InputError
 from vae_train import training
 from vae_train.config import DetailConfig
 from vae_train.detail import training as of_detail
@@ -51,8 +53,8 @@ def use_double() -> None:
     of_detail._Trainer._samples = lambda _: np.zeros((2, 2), np.uint8)  # type: ignore[method-assign]
 
 
-def disturb(kill: list[int] | None, hang: list[int] | None) -> None:
-    """Have this process killed, or sleep, before a certain step."""
+def disturb(kill: list[int] | None, hang: list[int] | None, fail: list[int] | None) -> None:
+    """Have this process killed, or sleep, or raise an error, before a certain step."""
     step, done = training._Trainer._step, 0
 
     def watched(*arguments: Any) -> Any:
@@ -61,6 +63,8 @@ def disturb(kill: list[int] | None, hang: list[int] | None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if hang == [rank(), done]:
             time.sleep(600)
+        if fail == [rank(), done]:
+            raise InputError("expected a readable file, got none")
         done += 1
         return step(*arguments)
 
@@ -73,7 +77,7 @@ def train(**_: object) -> None:
     if changes.pop("double", False):
         use_double()
     detail = changes.pop("detail", None)
-    disturb(changes.pop("kill", None), changes.pop("hang", None))
+    disturb(*(changes.pop(name, None) for name in ("kill", "hang", "fail")))
     model = dataclasses.replace(CONFIG.model, **changes.pop("model", {}))
     data = tiny_data()
     if model.channels == 3:

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from vae_gen.internal.manifest import Preparation
 
-from . import streamed
 from .report import random_rows
 from .streamed import Pictures, Streamed, chunks
 
-MEMORY_SEED = 4
-"""The seed of `random_rows` that chooses the pictures of `ImageSet.in_memory`."""
+MOST_LOADED, MEMORY_SEED = 1 << 30, 4
+"""How many bytes of pictures `ImageSet.in_memory` takes, and the seed of `random_rows` that chooses them."""
 
 
 class StreamedTensor:
@@ -140,7 +139,7 @@ def _few_enough(images: Images) -> Tensor:
     """The numbers of all pictures, or for pictures in a file of as many, chosen at random, as may be in memory."""
     if not isinstance(images, StreamedTensor):
         return torch.arange(len(images))
-    most = streamed.MOST_IN_MEMORY * len(images) // max(1, images.numel())
+    most = MOST_LOADED * len(images) // max(1, images.numel())
     return torch.from_numpy(np.sort(random_rows(len(images), MEMORY_SEED)[:most]))
 
 

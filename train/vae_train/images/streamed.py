@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from vae_gen import InputError
 
-MOST_IN_MEMORY = 1 << 30
-"""Bytes. An array of pictures up to this size is held in memory, and a larger one is read from its file."""
+MOST_IN_MEMORY = 1 << 28
+"""Bytes. An array of pictures up to this size is held in memory, which takes five times as much while it is split and
+reordered. A larger one is read from its file."""
 
 AT_ONCE = 1 << 24
 """How many bytes of pictures `chunks` reads at a time."""

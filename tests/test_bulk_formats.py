@@ -80,11 +80,13 @@ def test_each_picture_is_that_of_sample_and_can_be_repeated(labelled: Command) -
     assert Path("again.png").read_bytes() == path.read_bytes()
 
 
-def test_pictures_without_a_class_are_in_one_folder(labelled: Command) -> None:
-    labelled.succeed(*MAKE, "folder-by-class", "--prior", "normal", "--out", "out")
-    assert {path.parent.name for path in Path("out").glob("*/*.png")} == {"pictures"}
-    with Path("out/labels.csv").open() as file:
-        assert {(row["class"], row["number"]) for row in csv.DictReader(file)} == {("", "-1")}
+def test_pictures_without_a_class_are_refused(labelled: Command) -> None:
+    refused = labelled(*MAKE, "folder-by-class", "--prior", "normal", "--out", "out")
+    assert (refused.code, refused.err) == (
+        2, "vae-gen: expected pictures with classes for --format folder-by-class, got those of the normal prior, which "
+        "have none; add --prior fitted\n",
+    )  # fmt: skip
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
@@ -94,14 +96,14 @@ def test_pictures_without_a_class_are_in_one_folder(labelled: Command) -> None:
         (["a/b", "a-b", "A:B"], ["a-b", "a-b-2", "A-B-3"]),
         (["CON", "nul.x", "com1", "console"], ["CON-", "nul.x-", "com1-", "console"]),
         (["..", ".hidden", "_x", "", "dot. "], ["class", "hidden", "x", "class-2", "dot"]),
-        (["Größe", "Gro\u0308ße", "犬", "pictures"], ["Größe", "Größe-2", "犬", "pictures"]),
+        (["Größe", "Gro\u0308ße", "犬"], ["Größe", "Größe-2", "犬"]),
         (["x" * 300], ["x" * 60]),
     ],
 )
 def test_names_of_folders_are_safe_on_every_system(names: list[str], folders: list[str]) -> None:
     found = folder_names(names)
-    assert found[:-1] == folders
-    assert len({name.casefold() for name in found}) == len(names) + 1
+    assert found == folders
+    assert len({name.casefold() for name in found}) == len(names)
 
 
 def test_torchvision_reads_the_folder(labelled: Command, model: Path) -> None:

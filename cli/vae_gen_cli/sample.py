@@ -91,6 +91,8 @@ def sample(
 
     vae = options.load(model, threads, provider)
     choice = resolve_choice(vae.manifest, prior, label, temperature, detail)
+    if request is not None:
+        in_bulk.check_classes(request, choice, vae.manifest)
     sampler = vae._sampler(choice, seed)
     sampler.open()
 

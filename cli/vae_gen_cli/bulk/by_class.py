@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from vae_gen import Manifest, Samples
 
 COLUMNS = ("file_name", "index", "class", "number", "sha256")
-WITHOUT_CLASS = "pictures"
-"""The folder of pictures without a class."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows keeps for devices."""
 LONGEST_NAME = 60
@@ -60,7 +58,7 @@ def write_samples(file: IO[bytes], job: Job, shard: Shard, chunks: Iterable[Samp
                 content = png(picture, plan, manifest)
                 (aside / name).write_bytes(content)
                 sha256 = hashlib.sha256(content).hexdigest()
-                file.write(_line(name, picture.index, picture.class_name or "", picture.label, sha256))
+                file.write(_line(name, picture.index, picture.class_name, picture.label, sha256))
             _move(aside, root)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -128,15 +126,15 @@ def _line(*values: object) -> bytes:
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
-    """A folder name for each class, and at the end one for pictures without a class, which have the number −1.
+    """A folder name for each class.
 
     Signs that some system does not allow become hyphens, and no two names differ in case alone.
 
     >>> folder_names(["T-shirt/top", "t-shirt top", "CON"])
-    ['T-shirt-top', 't-shirt top', 'CON-', 'pictures']
+    ['T-shirt-top', 't-shirt top', 'CON-']
     """
     found: list[str] = []
-    for class_name in (*class_names, WITHOUT_CLASS):
+    for class_name in class_names:
         signs = unicodedata.normalize("NFC", class_name)
         name = "".join(sign if sign.isalnum() or sign in " ._-" else "-" for sign in signs)
         name = name[:LONGEST_NAME].strip(" .").lstrip("_") or "class"

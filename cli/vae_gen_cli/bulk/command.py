@@ -18,6 +18,7 @@ from .plan import BY_CLASS, Plan, check_shard_size, parse_share
 
 if TYPE_CHECKING:
     from vae_gen import VAE, Manifest
+    from vae_gen.internal.choice import Choice
 
     from .run import Engine
 
@@ -95,6 +96,25 @@ def choose_engine(
     for option in ("--address", "--workers"):
         options.refuse_idle(context, option, "--engine ray")
     return run_local
+
+
+def check_classes(request: Request, choice: Choice, manifest: Manifest) -> None:
+    """Refuses folders by class for pictures that have no class.
+
+    Raises:
+        UsageError: the prior or the model has no classes.
+    """
+    if request.format != BY_CLASS or choice.has_labels(manifest):
+        return
+    if manifest.has_fitted_prior and manifest.class_names:
+        raise UsageError(
+            f"expected pictures with classes for --format {BY_CLASS}, got those of the normal prior, which have none; "
+            "add --prior fitted"
+        )
+    raise UsageError(
+        f"expected a model with classes for --format {BY_CLASS}, got {manifest.name}, which has none; "
+        "for a plain folder of PNGs name an output that ends in /"
+    )
 
 
 def make_plan(

@@ -191,12 +191,13 @@ def table_of_training(rounds: int, say: Callable[[str], None]) -> Iterator[str]:
     """The lines of the table of training: three epochs less one epoch, and so without the start."""
 
     def epochs(number: int, devices: int) -> Way:
-        words = [vae_command("vae-train"), "--epochs", str(number), "--devices", str(devices), "--device", "cpu"]
+        words = [vae_command("vae-train"), "--epochs", str(number), "--devices", str(devices), "--device", "cpu",
+                 "--threads", "1"]  # fmt: skip
         return lambda path: [[*words, "--out", str(path)]]
 
     long, short = ({f"{n} and {at}": epochs(at, n) for n in (1, 2)} for at in (3, 1))
     found = in_turn({**long, **short}, rounds, say)
-    yield "| processes | training images a second |"
+    yield "| processes of one thread | training images a second |"
     yield "|--:|--:|"
     for number in (1, 2):
         pairs = zip(found[f"{number} and 3"], found[f"{number} and 1"], strict=True)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -144,7 +145,7 @@ def test_of_two_plans_that_start_at_the_same_time_one_wins(cli: Command) -> None
     assert sorted(code for _, code in found) == [0, 2]
     (line,) = [line for line, code in found if code == 2]
     assert "got seed " in line
-    assert cli.succeed("verify", "out").err == "7 checks passed\n"
+    assert cli.succeed("verify", "out").err == "8 checks passed\n"
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(cli: Command) -> None:
@@ -293,20 +294,6 @@ def test_a_manifest_of_a_stranger_is_refused_in_one_line(cli: Command, key: str,
     assert line.startswith(f"out/_manifest.json: {key}")
 
 
-def test_verify_fetches_no_model_that_a_stranger_names(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    cli.succeed(*MAKE, "--out", "out")
-    file = Path("out/_manifest.json")
-    file.write_text(file.read_text().replace('"tiny"', '"hf:user/name"'))
-    monkeypatch.setattr(sys, "argv", ["vae-gen", "verify", "out"])
-    monkeypatch.delenv("VAE_GEN_MODEL", raising=False)
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    assert main() == 4
-    assert stream.getvalue() == (
-        "vae-gen: expected the model that made the pictures, hf:user/name; give its folder with --model\n"
-    )
-
-
 def test_a_shard_that_is_no_parquet_file_is_named(cli: Command) -> None:
     cli.succeed(*MAKE, "--out", "out")
     Path("out/part-000000000128.parquet").write_bytes(b"PAR1 and more")
@@ -419,7 +406,7 @@ def test_verify_accepts_a_whole_folder(cli: Command) -> None:
     outcome = cli.succeed("verify", "out")
     assert outcome.out.decode().splitlines()[0].split() == ["✓", "shards", "3", "with", "300", "pictures"]
     assert "✓ 96 pictures made again, grey levels  largest difference 0, allowed 1\n" in outcome.out.decode()
-    assert outcome.err == "7 checks passed\n"
+    assert outcome.err == "8 checks passed\n"
 
 
 def damage(name: str) -> None:
@@ -429,16 +416,38 @@ def damage(name: str) -> None:
     Path(name).write_bytes(content)
 
 
+def edit_manifest(**changes: object) -> None:
+    """Changes values of a manifest, or options in it."""
+    file = Path("out/_manifest.json")
+    document = json.loads(file.read_text())
+    document["options"] |= {key: value for key, value in changes.items() if key in document["options"]}
+    document |= {key: value for key, value in changes.items() if key in document}
+    file.write_text(json.dumps(document))
+
+
+RESUME = "repeat the command that made the folder with --resume"
+HINTS = {
+    "shards missing": RESUME,
+    "JSON files missing": RESUME,
+    "sizes and sha256": f"delete the shards that differ, and {RESUME}",
+    "other files": "remove the other files, unless a command is writing them",
+    "made again": "the pictures are not those that _manifest.json describes, so make them again in a new folder",
+}
+
+
 @pytest.mark.parametrize(
     ("harm", "line"),
     [
         (lambda: Path("out/part-000000000128.parquet").unlink(), "✗ shards missing: part-000000000128.parquet"),
-        (lambda: Path("out/_part-000000000128.json").unlink(), "✗ shards missing: part-000000000128.parquet"),
+        (lambda: Path("out/_part-000000000128.json").unlink(), "✗ JSON files missing: _part-000000000128.json"),
         (lambda: damage("out/part-000000000128.parquet"),
          "✗ sizes and sha256 differ from their JSON files: part-000000000128.parquet"),
         (lambda: Path("out/.part-000000000128.parquet.12345678.part").touch(),
          "✗ other files expected none, found: .part-000000000128.parquet.12345678.part"),
         (lambda: Path("out/mine.txt").touch(), "✗ other files expected none, found: mine.txt"),
+        (lambda: edit_manifest(seed="8"), "✗ 96 pictures made again, grey levels"),
+        (lambda: edit_manifest(count=1_280_000), "✗ shards missing: part-000000000384.parquet, "
+         "part-000000000512.parquet, part-000000000640.parquet and 9995 more"),
     ],
 )  # fmt: skip
 def test_verify_names_what_is_wrong(cli: Command, harm: Callable[[], None], line: str) -> None:
@@ -447,8 +456,9 @@ def test_verify_names_what_is_wrong(cli: Command, harm: Callable[[], None], line
     outcome = cli("verify", "out")
     assert outcome.code == 5
     failed = [" ".join(one.split()) for one in outcome.out.decode().splitlines() if one.startswith("✗")]
-    assert failed == [line]
-    assert outcome.err.startswith("vae-gen: out: expected every check to pass, 1 of ")
+    assert failed[0].startswith(line)
+    hint = next(hint for name, hint in HINTS.items() if name in line)
+    assert re.search(rf"vae-gen: out: expected every check to pass, . of . did not; {hint}", outcome.err)
 
 
 def test_verify_finds_a_file_whose_pictures_were_swapped(cli: Command) -> None:
@@ -481,7 +491,36 @@ def test_verify_asks_for_the_model_that_made_the_pictures(cli: Command, other_mo
     cli.succeed(*MAKE, "--out", "out")
     outcome = cli("verify", "out", "--model", str(other_model_folder))
     assert outcome.code == 4
-    assert outcome.err == "vae-gen: out: expected the model that made the pictures, got another one; use --model\n"
+    assert re.fullmatch(
+        r"vae-gen: out: expected tiny \S+, which made the pictures, got other \S+, whose name differs; give the folder "
+        r"of the model that made them to --model\n", outcome.err,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["nosuch", "hf:user/name"])
+def test_a_model_that_a_manifest_names_and_nobody_has_is_called_by_its_source(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A name that a stranger has written is not fetched from the Hub."""
+    cli.succeed(*MAKE, "--out", "out")
+    file = Path("out/_manifest.json")
+    file.write_text(file.read_text().replace('"tiny"', f'"{name}"'))
+    monkeypatch.setattr(sys, "argv", ["vae-gen", "verify", "out"])
+    monkeypatch.delenv("VAE_GEN_MODEL", raising=False)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert main() == 4
+    line = stream.getvalue()
+    assert line.startswith(f"vae-gen: out/_manifest.json: the pictures were made by the model {name}, which ")
+    assert "give its folder with --model" in line
+    assert line.count("\n") == 1
+
+
+def test_verify_passes_over_hidden_files_as_sample_does(cli: Command) -> None:
+    Path("out").mkdir()
+    Path("out/.DS_Store").touch()
+    cli.succeed(*MAKE, "--out", "out")
+    cli.succeed("verify", "out")
 
 
 def test_verify_takes_a_model_folder_as_its_argument(cli: Command) -> None:
@@ -491,10 +530,15 @@ def test_verify_takes_a_model_folder_as_its_argument(cli: Command) -> None:
     assert found.stdout == cli.succeed("verify").out.decode()
 
 
-def test_verify_refuses_a_folder_that_is_neither(cli: Command) -> None:
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("empty", "found neither _manifest.json nor manifest.json in it"),
+        ("missing", "found none of that name; check it"),
+        ("file.txt", "found a file"),
+    ],
+)
+def test_verify_refuses_a_folder_that_is_neither(cli: Command, name: str, found: str) -> None:
     Path("empty").mkdir()
-    for name in ("empty", "missing"):
-        assert refusal(cli, "verify", name) == (
-            5, f"{name}: expected a folder of shards or a model folder, found neither _manifest.json nor manifest.json "
-            "in it",
-        )  # fmt: skip
+    Path("file.txt").touch()
+    assert refusal(cli, "verify", name) == (5, f"{name}: expected a folder of shards or a model folder, {found}")

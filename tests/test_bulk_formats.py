@@ -225,10 +225,55 @@ def test_verify_accepts_a_whole_folder_and_finds_a_changed_picture(labelled: Com
     assert b"\xe2\x9c\x97" in outcome.out
 
 
-def test_verify_finds_a_picture_that_is_missing(labelled: Command) -> None:
+def faults(labelled: Command) -> tuple[list[str], str]:
+    """The lines of `verify` about faults, and its last line."""
+    outcome = labelled("verify", "out")
+    lines = [" ".join(line.split()) for line in outcome.out.decode().splitlines() if line.startswith("✗")]
+    assert (outcome.code, outcome.err.count("\n")) == (5, 1), outcome.err
+    return lines, outcome.err
+
+
+def test_verify_finds_pictures_that_are_missing_or_changed_and_resume_makes_them_again(labelled: Command) -> None:
     labelled.succeed(*MAKE, "folder-by-class", "--out", "out")
-    min(Path("out").glob("*/*.png")).unlink()
-    assert labelled("verify", "out").code == 5
+    whole, paths = everything("out"), sorted(Path("out").glob("*/*.png"))
+    paths[0].unlink()
+    paths[-1].write_bytes(paths[0 + 1].read_bytes())
+    lines, last = faults(labelled)
+    missing, altered = (path.relative_to("out").as_posix() for path in (paths[0], paths[-1]))
+    assert lines == [f"✗ PNGs missing: {missing}; the sha256 differs: {altered}"]
+    assert "; delete the PNGs that differ, and repeat the command that made the folder with --resume\n" in last
+    paths[-1].unlink()
+    labelled.succeed(*MAKE, "folder-by-class", "--out", "out", "--resume")
+    assert everything("out") == whole
+
+
+def test_verify_finds_strangers_in_the_folders_of_the_classes(labelled: Command) -> None:
+    labelled.succeed(*MAKE, "folder-by-class", "--out", "out")
+    Path("out/Bag/zz.png").touch()
+    Path("out/Bag/folder").mkdir()
+    Path("out/Bag/.DS_Store").touch()
+    first = min(Path("out/T-shirt-top").iterdir())
+    Path("out/Bag", first.name).write_bytes(first.read_bytes())
+    lines, last = faults(labelled)
+    assert lines == [f"✗ other files expected none, found: Bag/{first.name}, Bag/folder, Bag/zz.png"]
+    assert last.endswith("; remove the other files, unless a command is writing them\n")
+
+
+@pytest.mark.parametrize("change", ["edit", "cut", "delete"])
+def test_verify_compares_the_list_of_all_pictures(labelled: Command, change: str) -> None:
+    labelled.succeed(*MAKE, "folder-by-class", "--out", "out")
+    file = Path("out/labels.csv")
+    content = file.read_bytes()
+    if change == "delete":
+        file.unlink()
+    else:
+        file.write_bytes(content.replace(b",Bag,", b",Hat,", 1) if change == "edit" else content[:-1])
+    assert faults(labelled)[0] == [
+        "✗ labels.csv " + ("missing" if change == "delete" else "differs from the lists of the shards")
+    ]
+    labelled.succeed(*MAKE, "folder-by-class", "--out", "out", "--resume")
+    assert file.read_bytes() == content
+    labelled.succeed("verify", "out")
 
 
 def test_pictures_in_colour_are_made_and_verified(cli: Command, tmp_path: Path) -> None:

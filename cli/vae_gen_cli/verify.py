@@ -49,6 +49,9 @@ def verify(
     from .bulk.place import open_place
     from .bulk.plan import MANIFEST
 
+    if "://" not in folder and not Path(folder).is_dir():
+        found = "a file" if Path(folder).exists() else "none of that name; check it"
+        raise InputError(f"{folder}: expected a folder of shards or a model folder, found {found}")
     place = open_place(folder)
     if MANIFEST in place.sizes():
         _verify_shards(place, model, provider, console)
@@ -88,22 +91,30 @@ def _verify_shards(place: Place, model: str | None, provider: str, console: Cons
     from .bulk.run import read_plan
 
     with console.progress(read_plan(place).count) as advance:
-        checks = verify_folder(place, lambda name: _load(model, name, provider), advance)
+        checks = verify_folder(place, lambda name: _load(place, model, name, provider), advance)
     failed = _print(checks, console)
     if failed:
         raise failure(place, failed, checks)
     console.message(f"{counted(len(checks), 'check')} passed")
 
 
-def _load(model: str | None, name: str, provider: str) -> VAE:
+def _load(place: Place, model: str | None, name: str, provider: str) -> VAE:
     """The model of --model, or the one of this name. A stranger's folder must not make this download one from the Hub.
 
     Raises:
         ModelError: there is no such model.
     """
-    if model is None and not re.fullmatch(r"\w[\w.-]*", name):
-        raise ModelError(f"expected the model that made the pictures, {excerpt(name)}; give its folder with --model")
-    return options.load(model or name, None, provider)
+    if model is not None:
+        return options.load(model, None, provider)
+    from .bulk.plan import MANIFEST
+
+    source = f"{place.name.rstrip('/')}/{MANIFEST}: the pictures were made by the model {excerpt(name)}"
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ModelError(f"{source}, which is no name; give its folder with --model")
+    try:
+        return options.load(name, None, provider)
+    except ModelError as error:
+        raise ModelError(f"{source}, which cannot be opened; give its folder with --model ({error})") from error
 
 
 def _print(checks: Sequence[Check], console: Console) -> int:

@@ -16,6 +16,7 @@ import itertools
 import re
 import shutil
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -89,15 +90,82 @@ def join_lists(place: Place, plan: Plan) -> None:
                 shutil.copyfileobj(part, file)
 
 
-def has_pictures(place: Place, file: IO[bytes], shard: Shard) -> bool:
-    """Whether the CSV file of a shard lists each index once, and each of its pictures has its SHA-256."""
-    rows = list(_rows(file))
-    if [row["index"] for row in rows] != [str(shard.start + at) for at in range(shard.count)]:
-        return False
+def is_joined(place: Place, plan: Plan) -> bool:
+    """Whether `labels.csv` has the lines of the CSV files of all shards."""
+    head = _line(*COLUMNS)
+    with place.read(LIST) as file:
+        if file.read(len(head)) != head:
+            return False
+        for shard in plan.shards():
+            with place.read(plan.file(shard)) as part:
+                while piece := part.read(1 << 20):
+                    if file.read(len(piece)) != piece:
+                        return False
+        return not file.read(1)
+
+
+def has_indices(file: IO[bytes], plan: Plan, shard: Shard) -> bool:
+    """Whether the CSV file of a shard lists each of its pictures once, in order, under its own name."""
+    names = folder_names(plan.model["class_names"])
+    found = [(row["index"], row["file_name"], row["number"]) for row in _rows(file)]
+    return len(found) == shard.count and all(
+        index == str(shard.start + at) and name == f"{names[int(number)]}/{int(index):012}.png"
+        for at, (index, name, number) in enumerate(found)
+    )
+
+
+def has_pngs(place: Place, plan: Plan, shard: Shard) -> bool:
+    """Whether all PNGs that the CSV file of a shard names are there."""
     try:
-        return all(hashlib.sha256(_read(place, row)).hexdigest() == row["sha256"] for row in rows)
-    except OSError:
+        with place.read(plan.file(shard)) as file:
+            return all(place.has(row["file_name"]) for row in _rows(file))
+    except (ValueError, csv.Error):  # the list is damaged
         return False
+
+
+class Pngs:
+    """Compares the PNGs of a folder with the lists of its shards."""
+
+    def __init__(self, place: Place, plan: Plan) -> None:
+        self._place, self._plan = place, plan
+        self._numbers: dict[int, array[int]] = {}  # of each shard that was compared, the class of each picture
+        self.missing: list[str] = []
+        self.altered: list[str] = []
+
+    def compare(self, file: IO[bytes], shard: Shard) -> None:
+        """Notes which PNGs of a shard are missing or have another SHA-256 than its CSV file says."""
+        numbers = array("l")
+        for row in _rows(file):
+            numbers.append(int(row["number"]))
+            try:
+                if hashlib.sha256(_read(self._place, row)).hexdigest() != row["sha256"]:
+                    self.altered.append(row["file_name"])
+            except OSError:
+                self.missing.append(row["file_name"])
+        self._numbers[shard.start] = numbers
+
+    def strangers(self, sizes: dict[str, int]) -> Iterator[str]:
+        """Yields the files in the folders of the classes that no list names, apart from hidden ones.
+
+        Args:
+            sizes: what the bulk folder has, as `Place.sizes` returns it.
+        """
+        for number, folder in enumerate(folder_names(self._plan.model["class_names"])):
+            names = self._place.inside(folder).sizes() if sizes.get(folder) == -1 else {}
+            for name, size in names.items():
+                if not name.startswith(".") and (size == -1 or not self._may_be(name, number)):
+                    yield f"{folder}/{name}"
+
+    def _may_be(self, name: str, number: int) -> bool:
+        """Whether a list names this file of a class, or it belongs to a shard whose list is missing or damaged."""
+        plan, stem = self._plan, name.removesuffix(".png")
+        if not re.fullmatch(r"[0-9]{12,19}", stem) or name != f"{int(stem):012}.png":
+            return False
+        start = max(int(stem) - int(stem) % plan.shard_size, plan.start)
+        numbers, at = self._numbers.get(start), int(stem) - start
+        if numbers is None:
+            return plan.start <= int(stem) < plan.start + plan.count
+        return 0 <= at < len(numbers) and numbers[at] == number
 
 
 def read_samples(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -28,6 +30,20 @@ LATENT_TOLERANCE = 1e-4
 """How far latents may differ on another processor; the golden vectors allow as much."""
 MOST_NAMES = 3
 """How many files a check names."""
+LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+"""The hidden names of files that are not complete; other hidden files are passed over."""
+HINTS = {
+    "shards": "repeat the command that made the folder with --resume",
+    "JSON files": "repeat the command that made the folder with --resume",
+    "other files": "remove the other files, unless a command is writing them",
+    "sizes and sha256": "delete the shards that differ, and repeat the command that made the folder with --resume",
+    "indices": "delete the shards that are named, and repeat the command that made the folder with --resume",
+    "PNGs": "delete the PNGs that differ, and repeat the command that made the folder with --resume",
+    LIST: "repeat the command that made the folder with --resume",
+}
+"""What to do when a check did not pass."""
+EDITED = f"the pictures are not those that {MANIFEST} describes, so make them again in a new folder"
+"""What to do when the pictures that were made again differ."""
 
 
 def verify_folder(place: Place, open_model: Callable[[str], VAE], progress: Callable[[int], None]) -> list[Check]:
@@ -42,39 +58,73 @@ def verify_folder(place: Place, open_model: Callable[[str], VAE], progress: Call
         InputError: the folder has no manifest of a bulk folder.
         ModelError: the model can't be opened.
     """
-    plan = read_plan(place)
-    sizes = place.sizes()
-    shards = plan.shards()
-    missing = [shard for shard in shards if plan.file(shard) not in sizes or shard.sidecar not in sizes]
-    present = [shard for shard in shards if shard not in missing]
+    plan, sizes = read_plan(place), place.sizes()
+    found = _look_up(plan, sizes)
+    pngs = by_class.Pngs(place, plan) if plan.format == BY_CLASS else None
+    contents = list(_contents(place, plan, found.shards, sizes, pngs, progress))
+    strangers = [*found.strangers, *(pngs.strangers(sizes) if pngs else ())]
     checks = [
-        _check("shards", f"{len(shards)} with {plan.count} pictures", "missing", [plan.file(one) for one in missing]),
-        _strangers(plan, shards, sizes),
-        *_contents(place, plan, present, sizes, progress),
+        _check("shards", f"{len(found.shards)} with {plan.count} pictures", {"missing": found.missing}),
+        _check("JSON files", "one for each shard", {"missing": found.undescribed}),
+        _check("other files", "none", {"expected none, found": sorted(strangers)}),
+        *contents,
     ]
-    if plan.command == "sample" and present and all(check.passed for check in checks[2:]):
-        checks += _made_again(place, plan, present, open_model(plan.model["name"]))
+    if pngs and not (found.missing or found.undescribed):
+        checks.append(_joined(place, plan, sizes))
+    if plan.command == "sample" and found.shards and all(check.passed for check in checks[3:]):
+        checks += _made_again(place, plan, found.shards, open_model(plan.model["name"]))
     return checks
 
 
-def _check(name: str, good: str, bad: str, wrong: Sequence[str]) -> Check:
-    """A check that passes if no file is wrong, and otherwise names some of them."""
-    names = ", ".join(wrong[:MOST_NAMES]) + (f" and {len(wrong) - MOST_NAMES} more" if len(wrong) > MOST_NAMES else "")
-    return Check(name, not wrong, f"{bad}: {names}" if wrong else good)
+@dataclass
+class _Found:
+    """What the names in a bulk folder show."""
+
+    shards: list[Shard]
+    """those whose two files are there"""
+    missing: list[str]
+    """the shards that are not there"""
+    undescribed: list[str]
+    """the JSON files that are missing beside a shard"""
+    strangers: list[str]
+    """the files that no command has made here, and those that a killed command has left"""
 
 
-def _strangers(plan: Plan, shards: Sequence[Shard], sizes: dict[str, int]) -> Check:
-    """Whether the folder has nothing but its own files, and so nothing that a killed command has left."""
-    own = {MANIFEST, *map(plan.file, shards), *(shard.sidecar for shard in shards)}
+def _look_up(plan: Plan, sizes: dict[str, int]) -> _Found:
+    """Compares the names in a folder with the plan; a stranger's manifest may name a million shards."""
+    found, own = _Found([], [], [], []), {MANIFEST}
+    for shard in plan.shards():
+        name, sidecar = plan.file(shard), shard.sidecar
+        if name not in sizes:
+            found.missing.append(name)
+        elif sidecar not in sizes:
+            found.undescribed.append(sidecar)
+        else:
+            found.shards.append(shard)
+        own |= {one for one in (name, sidecar) if one in sizes}
     if plan.format == BY_CLASS:
-        own |= {LIST, *by_class.folder_names(plan.model["class_names"])}
-    return _check("other files", "none", "expected none, found", sorted(set(sizes) - own))
+        folders = by_class.folder_names(plan.model["class_names"])
+        own |= {LIST, *(name for name in folders if sizes.get(name) == -1)}
+    found.strangers = [name for name in sizes if name not in own and (name[0] != "." or LEFT_OVER.fullmatch(name))]
+    return found
+
+
+def _check(name: str, good: str, faults: Mapping[str, Sequence[str]]) -> Check:
+    """A check that passes if no file has a fault, and otherwise names some of the files with each fault."""
+    wrong = [f"{fault}: {_some(names)}" for fault, names in faults.items() if names]
+    return Check(name, not wrong, "; ".join(wrong) or good)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _contents(
-    place: Place, plan: Plan, shards: Sequence[Shard], sizes: dict[str, int], progress: Callable[[int], None]
-) -> Iterator[Check]:
-    """Compares each shard with the size and the SHA-256 in its JSON file, and reads its indices."""
+    place: Place, plan: Plan, shards: Sequence[Shard], sizes: dict[str, int], pngs: by_class.Pngs | None,
+    progress: Callable[[int], None],
+) -> Iterator[Check]:  # fmt: skip
+    """Compares each shard with the size and the SHA-256 in its JSON file, and reads its indices and its PNGs."""
     altered, misnumbered = [], []
     for shard in shards:
         facts, name = read_sidecar(place, shard, sizes), plan.file(shard)
@@ -82,21 +132,35 @@ def _contents(
             is_same = (facts.get("count"), facts.get("bytes")) == (shard.count, sizes[name])
             if not is_same or facts.get("sha256") != _sha256(file):
                 altered.append(name)
-            elif not _is_true(_has_pictures, place, plan, file, shard):
+            elif not _is_true(_has_indices, file, plan, shard):
                 misnumbered.append(name)
+            elif pngs:
+                file.seek(0)
+                pngs.compare(file, shard)
         progress(shard.count)
     total = sum(sizes[plan.file(shard)] for shard in shards)
-    yield _check("sizes and sha256", f"{total} bytes as in the JSON files", "differ from their JSON files", altered)
-    yield _check("indices", "each picture is there once", "expected each picture once, not so in", misnumbered)
+    yield _check("sizes and sha256", f"{total} bytes as in the JSON files", {"differ from their JSON files": altered})
+    yield _check("indices", "each picture is there once", {"expected each picture once, not so in": misnumbered})
+    if pngs:
+        faults = {"missing": pngs.missing, "the sha256 differs": pngs.altered}
+        yield _check("PNGs", "all there, with the sha256 of the lists", faults)
 
 
-def _has_pictures(place: Place, plan: Plan, file: BinaryIO, shard: Shard) -> bool:
+def _has_indices(file: BinaryIO, plan: Plan, shard: Shard) -> bool:
     """Whether a shard has each of its pictures once."""
     if plan.format == BY_CLASS:
-        return by_class.has_pictures(place, file, shard)
+        return by_class.has_indices(file, plan, shard)
     if plan.format == "webdataset":
         return webdataset.has_indices(file, shard)
     return parquet.has_indices(file, shard)
+
+
+def _joined(place: Place, plan: Plan, sizes: dict[str, int]) -> Check:
+    """Whether the list of all pictures of a folder by class is that of the shards."""
+    if LIST not in sizes:
+        return Check(LIST, False, "missing")
+    is_same = _is_true(by_class.is_joined, place, plan)
+    return Check(LIST, is_same, "the lists of all shards" if is_same else "differs from the lists of the shards")
 
 
 def _is_true(question: Callable[..., bool], *arguments: object) -> bool:
@@ -132,7 +196,8 @@ def _made_again(place: Place, plan: Plan, shards: Sequence[Shard], vae: VAE) -> 
     differing = [key for key, value in facts.items() if plan.model.get(key) != value]
     if differing:
         found = f"{vae.manifest.name} {vae.manifest.version}, whose {differing[0]} differs"
-        yield Check("model", False, f"expected {plan.model['name']} {plan.model['version']}, got {found}; use --model")
+        wanted = f"{plan.model['name']} {plan.model['version']}"
+        yield Check("model", False, f"expected {wanted}, which made the pictures, got {found}")
         return
     sampler = sampler_of(plan, vae)
     levels, latents, labels, count = 0, 0.0, 0, 0
@@ -171,16 +236,12 @@ def _labels(samples: Samples) -> NDArray[np.int64]:
     return np.full(len(samples), -1) if samples.labels is None else samples.labels
 
 
-def is_bulk(place: Place) -> bool:
-    """Whether a folder has the manifest of a bulk folder."""
-    return MANIFEST in place.sizes()
-
-
 def failure(place: Place, failed: int, checks: Sequence[Check]) -> InputError | ModelError:
-    """The error that ends `verify` when checks of a bulk folder did not pass."""
-    if all(check.passed for check in checks if check.name != "model"):
-        return ModelError(f"{place.name}: expected the model that made the pictures, got another one; use --model")
+    """The error that ends `verify` when checks of a bulk folder did not pass: what to do about each kind of fault."""
+    wrong = [check for check in checks if not check.passed]
+    if [check.name for check in wrong] == ["model"]:
+        return ModelError(f"{place.name}: {wrong[0].detail}; give the folder of the model that made them to --model")
+    hints = dict.fromkeys(HINTS.get(check.name, EDITED) for check in wrong if check.name != "model")
     return InputError(
-        f"{place.name}: expected every check to pass, {failed} of {len(checks)} did not; delete the shards that are "
-        "named, and repeat the command that made the folder with --resume"
+        f"{place.name}: expected every check to pass, {failed} of {len(checks)} did not; {'; '.join(hints)}"
     )

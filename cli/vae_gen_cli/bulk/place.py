@@ -34,6 +34,12 @@ class Place(Protocol):
     def read(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Opens a file for reading; an OSError if there is none."""
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+
+    def inside(self, name: str) -> Place:
+        """A folder in this folder."""
+
     def write(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Opens a file for writing, which appears under its name when the block ends without an error."""
 
@@ -70,6 +76,14 @@ class Folder:
     def read(self, name: str) -> BinaryIO:
         """Opens a file for reading."""
         return (self.path / name).open("rb")
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return (self.path / name).is_file()
+
+    def inside(self, name: str) -> Folder:
+        """A folder in this folder."""
+        return Folder(self.path / name, f"{self.name}/{name}")
 
     def write(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Writes a file aside, which is renamed at the end."""
@@ -120,6 +134,16 @@ class Store:
     def read(self, name: str) -> BinaryIO:
         """Opens an object for reading."""
         return cast(BinaryIO, self.filesystem.open_input_file(f"{self.path}/{name}"))
+
+    def has(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        from pyarrow.fs import FileType
+
+        return bool(self.filesystem.get_file_info(f"{self.path}/{name}").type == FileType.File)
+
+    def inside(self, name: str) -> Store:
+        """A folder in this folder."""
+        return Store(self.filesystem, f"{self.path}/{name}", f"{self.name}/{name}")
 
     @contextlib.contextmanager
     def write(self, name: str) -> Iterator[BinaryIO]:

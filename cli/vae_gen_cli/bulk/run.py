@@ -59,7 +59,7 @@ def fill(
     _claim(place, job.plan, again=resume or part is not None)
     place.clean({MANIFEST, *(shard.sidecar for shard in shards), *(job.plan.file(shard) for shard in shards)})
     sizes = place.sizes()
-    missing = [shard for shard in shards if not is_complete(place, job.plan, shard, sizes)]
+    missing = [shard for shard in shards if not _is_kept(place, job.plan, shard, sizes)]
     progress(sum(shard.count for shard in shards) - sum(shard.count for shard in missing))
     engine(job, missing, progress)
     if job.plan.format == BY_CLASS:
@@ -125,6 +125,13 @@ def read_plan(place: Place) -> Plan:
             return Plan.parse(file.read(), where)
     except OSError as error:
         raise InputError(f"{where}: expected the manifest of a bulk folder, found none") from error
+
+
+def _is_kept(place: Place, plan: Plan, shard: Shard, sizes: Mapping[str, int]) -> bool:
+    """Whether a shard need not be made again: it is complete, and the PNGs that it lists are there."""
+    from .by_class import has_pngs
+
+    return is_complete(place, plan, shard, sizes) and (plan.format != BY_CLASS or has_pngs(place, plan, shard))
 
 
 def is_complete(place: Place, plan: Plan, shard: Shard, sizes: Mapping[str, int]) -> bool:

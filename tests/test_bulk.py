@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cli_runner import Command
+from vae_gen_cli.bulk.local import run_local
 from vae_gen_cli.main import main
 
 MAKE = ("sample", "-n", "300", "--seed", "7", "--start", "40", "--format", "parquet", "--shard-size", "128")
@@ -134,6 +135,21 @@ def test_shares_that_start_at_the_same_time_fill_one_folder(cli: Command) -> Non
     ]  # fmt: skip
     assert [(share.communicate()[1].count("\n"), share.returncode) for share in shares] == [(1, 0)] * 4
     assert hashes("many") == hashes("out")
+
+
+@pytest.mark.parametrize("name", ["_manifest.json", "part-000000000040.parquet"])
+def test_a_command_whose_files_are_removed_meanwhile_fails(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def run_and_lose(*arguments: Any) -> None:
+        run_local(*arguments)
+        Path("out", name).unlink()
+
+    monkeypatch.setattr("vae_gen_cli.bulk.local.run_local", run_and_lose)
+    assert refusal(cli, *MAKE, "--out", "out") == (
+        7, f"out: expected every file of this command at its end, but {name} was removed meanwhile; repeat the command "
+        "with --resume",
+    )  # fmt: skip
 
 
 def test_of_two_plans_that_start_at_the_same_time_one_wins(cli: Command) -> None:

@@ -87,6 +87,22 @@ def test_a_picture_that_is_damaged_ends_the_command_and_keeps_the_shards_before(
     assert sorted(hashes()) == ["_manifest.json", "_part-000000000000.json", "part-000000000000.parquet"]
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_command_that_fails_at_its_first_picture_leaves_nothing(cli: Command, is_there: bool) -> None:
+    Path("read.py").write_text("no picture")
+    if is_there:
+        Path("out").mkdir()
+    assert refusal(cli, "encode", "read.py", "a.npy", "--out", "out", "--format", "parquet")[0] == 5
+    assert Path("out").exists() == is_there
+    cli.succeed("encode", "a.npy", "--out", "out", "--format", "parquet")
+
+
+def test_a_share_that_fails_leaves_the_manifest_to_the_others(cli: Command) -> None:
+    Path("read.py").write_text("no picture")
+    refusal(cli, "encode", "read.py", "a.npy", "--out", "out", "--format", "parquet", "--shard", "0/2")
+    assert sorted(hashes()) == ["_manifest.json"]
+
+
 def test_a_compressed_archive_is_read(cli: Command) -> None:
     np.savez_compressed("packed.npz", images=np.load("a.npy"))
     for name in ("a.npy", "packed.npz"):

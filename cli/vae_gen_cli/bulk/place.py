@@ -25,8 +25,8 @@ class Place(Protocol):
     name: str
     """the folder as it was given, for messages"""
 
-    def prepare(self) -> None:
-        """Makes the folder if it does not exist."""
+    def prepare(self) -> bool:
+        """Makes the folder if it does not exist, and returns whether it did."""
 
     def sizes(self) -> dict[str, int]:
         """The size in bytes of each file; empty if there is no such folder."""
@@ -43,11 +43,14 @@ class Place(Protocol):
     def write(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Opens a file for writing, which appears under its name when the block ends without an error."""
 
-    def create(self, name: str, content: bytes) -> None:
-        """Writes a whole file unless there is one of that name."""
+    def create(self, name: str, content: bytes) -> bool:
+        """Writes a whole file unless there is one of that name, and returns whether it did."""
 
     def remove(self, name: str) -> None:
         """Removes a file."""
+
+    def remove_if_empty(self) -> None:
+        """Removes the folder, if nothing is in it."""
 
     def clean(self, names: Collection[str]) -> None:
         """Removes what killed processes have left of these files, but nothing that a running process writes."""
@@ -59,10 +62,13 @@ class Folder:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Makes the folder; its parent must exist."""
         with files.naming_failures(self.path):
-            files.check_folder(self.path).mkdir(exist_ok=True)
+            folder = files.check_folder(self.path)
+            is_new = not folder.exists()
+            folder.mkdir(exist_ok=True)
+        return is_new
 
     def sizes(self) -> dict[str, int]:
         """The size of each file, also of hidden ones; folders have the size −1."""
@@ -89,14 +95,17 @@ class Folder:
         """Writes a file aside, which is renamed at the end."""
         return files.replacing(self.path / name)
 
-    def create(self, name: str, content: bytes) -> None:
+    def create(self, name: str, content: bytes) -> bool:
         """Writes a file aside and gives it its name by a hard link, which fails if another process was faster."""
         target = self.path / name
         with files.naming_failures(target), files.new_folder(self.path, files.beside(target)) as aside:
             try:
                 (aside / name).write_bytes(content)
-                with contextlib.suppress(FileExistsError):
+                try:
                     _link(aside / name, target)
+                except FileExistsError:
+                    return False
+                return True
             finally:
                 (aside / name).unlink(missing_ok=True)
                 aside.rmdir()
@@ -104,6 +113,11 @@ class Folder:
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         (self.path / name).unlink(missing_ok=True)
+
+    def remove_if_empty(self) -> None:
+        """Removes the folder, if nothing is in it."""
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def clean(self, names: Collection[str]) -> None:
         """Removes the temporary files of these names whose process has ended."""
@@ -119,10 +133,11 @@ class Store:
     def __init__(self, filesystem: Any, path: str, name: str) -> None:
         self.filesystem, self.path, self.name = filesystem, path, name
 
-    def prepare(self) -> None:
-        """Makes the folder, where the store has folders."""
+    def prepare(self) -> bool:
+        """Makes the folder, where the store has folders; an empty one is never removed."""
         with _naming(self.path):
             self.filesystem.create_dir(self.path, recursive=True)
+        return False
 
     def sizes(self) -> dict[str, int]:
         """The size of each object; folders have the size −1."""
@@ -158,16 +173,21 @@ class Store:
                     self.filesystem.delete_file(path)
                 raise
 
-    def create(self, name: str, content: bytes) -> None:
+    def create(self, name: str, content: bytes) -> bool:
         """Writes an object, unless there is one; stores have no atomic way that all of them share."""
-        if name not in self.sizes():
-            with self.write(name) as file:
-                file.write(content)
+        if self.has(name):
+            return False
+        with self.write(name) as file:
+            file.write(content)
+        return True
 
     def remove(self, name: str) -> None:
         """Removes an object, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(f"{self.path}/{name}")
+
+    def remove_if_empty(self) -> None:
+        """A store's folder stays."""
 
     def clean(self, names: Collection[str]) -> None:
         """A store has no temporary files."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vae_gen import InputError, UsageError
+from vae_gen import InputError, OutputError, UsageError
 from vae_gen.internal.manifest import PRIOR_FILE
 
 from .place import Place
@@ -51,12 +53,26 @@ def fill(
         resume: whether the folder may have shards already. The shares of several commands always may.
 
     Raises:
-        UsageError: the folder has another plan, or has shards and `resume` is false.
-        OutputError: the folder has other files, or can't be written.
+        UsageError: the folder has another plan, has other files, or has shards and `resume` is false.
+        OutputError: the folder can't be written, or lost something meanwhile.
     """
     shards = job.plan.share(part)
-    place.prepare()
-    _claim(place, job.plan, again=resume or part is not None)
+    is_new = place.prepare()
+    began = _claim(place, job.plan, again=resume or part is not None)
+    try:
+        filled = _fill(job, place, engine, progress, shards)
+    except BaseException:
+        if began and part is None:  # other shares may be at work
+            with contextlib.suppress(OSError, OutputError):
+                _forget(place, is_new)
+        raise
+    _check_still_there(place, job.plan, shards)
+    return filled
+
+
+def _fill(
+    job: Job, place: Place, engine: Engine, progress: Callable[[int], None], shards: Sequence[Shard]
+) -> Filled:
     place.clean({MANIFEST, *(shard.sidecar for shard in shards), *(job.plan.file(shard) for shard in shards)})
     sizes = place.sizes()
     missing = [shard for shard in shards if not _is_kept(place, job.plan, shard, sizes)]
@@ -65,6 +81,30 @@ def fill(
     if job.plan.format == BY_CLASS:
         _list_pictures(place, job.plan)
     return Filled(len(shards), len(shards) - len(missing))
+
+
+def _forget(place: Place, is_new: bool) -> None:
+    """Removes the manifest if nothing was made after it, so that it does not refuse the corrected command."""
+    if all(name == MANIFEST or (name[0] == "." and not name.endswith(".part")) for name in place.sizes()):
+        place.remove(MANIFEST)
+        if is_new:
+            place.remove_if_empty()
+
+
+def _check_still_there(place: Place, plan: Plan, shards: Sequence[Shard]) -> None:
+    """Checks that nobody has removed the manifest or these shards meanwhile.
+
+    Raises:
+        OutputError: one of them is gone.
+    """
+    sizes = place.sizes()
+    names = itertools.chain([MANIFEST], *((plan.file(shard), shard.sidecar) for shard in shards))
+    lost = next((name for name in names if name not in sizes and not place.has(name)), None)  # lists may lag behind
+    if lost is not None:
+        raise OutputError(
+            f"{place.name}: expected every file of this command at its end, but {lost} was removed meanwhile; repeat "
+            "the command with --resume"
+        )
 
 
 def _list_pictures(place: Place, plan: Plan) -> None:
@@ -76,23 +116,23 @@ def _list_pictures(place: Place, plan: Plan) -> None:
         join_lists(place, plan)
 
 
-def _claim(place: Place, plan: Plan, *, again: bool) -> None:
-    """Writes the manifest of a new folder, or compares that of a folder which is there."""
+def _claim(place: Place, plan: Plan, *, again: bool) -> bool:
+    """Writes the manifest of a new folder, or compares that of a folder which is there; returns whether it wrote it."""
     names = [name for name in place.sizes() if not name.startswith(".")]
     if MANIFEST not in names and names:
         raise UsageError(
             f"{place.name}: expected a new or empty folder, or one that this command began, got one with "
             f"{min(names)}; name another folder"
         )
-    if MANIFEST not in names:
-        place.create(MANIFEST, plan.text().encode())
-    elif not again:
+    began = MANIFEST not in names and place.create(MANIFEST, plan.text().encode())
+    if MANIFEST in names and not again:
         _compare(place, plan)
         raise UsageError(
             f"{place.name}: expected a new or empty folder, got one that the same command began; add --resume to make "
             "the shards that are missing, or name another folder"
         )
     _compare(place, plan)
+    return began
 
 
 def _compare(place: Place, plan: Plan) -> None:

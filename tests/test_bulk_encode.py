@@ -87,6 +87,19 @@ def test_a_picture_that_is_damaged_ends_the_command_and_keeps_the_shards_before(
     assert sorted(hashes()) == ["_manifest.json", "_part-000000000000.json", "part-000000000000.parquet"]
 
 
+def test_a_changed_byte_in_a_shard_is_found_by_its_checksum(cli: Command) -> None:
+    path = Path("shards/part-000000000032.parquet")
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(3)
+    assert chunk.path_in_schema == "image"
+    content = bytearray(path.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    pq.read_table(path)  # without the checksums nothing seems wrong
+    assert refusal(cli, "encode", "shards", "--format", "parquet", "--out", "out") == (
+        5, f"{path}: expected pictures that sample wrote, but the file is damaged; make it again",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_command_that_fails_at_its_first_picture_leaves_nothing(cli: Command, is_there: bool) -> None:
     Path("read.py").write_text("no picture")

@@ -215,7 +215,7 @@ class Shards:
         import_pyarrow()
         from pyarrow.parquet import ParquetFile
 
-        self._file = ParquetFile(path)
+        self._file = ParquetFile(path, page_checksum_verification=True)
         metadata = self._file.schema_arrow.metadata or {}
         if METADATA.encode() not in metadata or "image" not in self._file.schema_arrow.names:
             raise InputError("expected a Parquet file that vae-gen sample wrote, got another one")
@@ -229,6 +229,9 @@ class Shards:
     def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
         """The pictures of a range, uint8 [n, channels, height, width]."""
         low, high = bisect.bisect_right(self._firsts, rows.start) - 1, bisect.bisect_left(self._firsts, rows.stop)
-        column = self._file.read_row_groups(range(low, high), columns=["image"])["image"]
+        try:
+            column = self._file.read_row_groups(range(low, high), columns=["image"])["image"]
+        except OSError as error:  # also if a checksum differs
+            raise InputError("expected pictures that sample wrote, but the file is damaged; make it again") from error
         levels = np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, *self.image_shape)
         return levels[rows.start - self._firsts[low] : rows.stop - self._firsts[low]]

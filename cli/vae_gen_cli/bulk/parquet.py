@@ -145,7 +145,8 @@ def _write(file: IO[bytes], schema: Any, batches: Iterable[Any]) -> None:
     from pyarrow.parquet import ParquetWriter
 
     options: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
-    with ParquetWriter(file, schema, write_statistics=["index"], **options) as writer:
+    options |= {"write_statistics": ["index"], "write_page_checksum": True}
+    with ParquetWriter(file, schema, **options) as writer:
         for batch in batches:
             writer.write_batch(batch, row_group_size=ROWS)
 

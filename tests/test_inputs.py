@@ -206,7 +206,10 @@ def test_a_pillow_image_beyond_the_limit_is_refused_before_it_is_converted(vae: 
 @pytest.mark.parametrize(
     ("text", "read", "message"),
     [
-        ("[", Json.mapping, "expected JSON, found Expecting value: line 1 column 2 (char 1)"),
+        ("[", Json.mapping, "expected JSON, found something else in line 1, column 2"),
+        (b"\xff", Json.mapping, "expected JSON, found bytes that are no text"),
+        ("[" * 100_000, Json.mapping, "expected JSON, found lists nested too deep"),
+        ("1" * 5000, Json.mapping, "expected JSON, found a number with too many digits"),
         ("[]", Json.mapping, "the document: expected an object, found []"),
         ("{}", lambda root: root["a"]["b"], "a is missing"),
         ('{"a": {"b": 1}}', lambda root: root["a"]["b"].text(), "a.b: expected a text, found 1"),

@@ -633,7 +633,7 @@ class Json:
         try:
             return cls(json.loads(text), where, error, advice)
         except (ValueError, RecursionError) as reason:
-            raise error(f"{where}: expected JSON, found {reason}; {advice}") from reason
+            raise error(f"{where}: expected JSON, found {_json_fault(reason)}; {advice}") from reason
 
     def wrong(self, expected: str) -> VaeGenError:
         """The error for this value: its place, what was expected, and what was found."""
@@ -729,6 +729,15 @@ class Json:
             return values.astype(dtype).reshape(shape)
         except ValueError as error:
             raise self.wrong(f"base64 of {dtype} {list(shape)}") from error
+
+
+def _json_fault(error: Exception) -> str:
+    """Why a text is not JSON, without the words of Python's parser."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"something else in line {error.lineno}, column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return "bytes that are no text"
+    return "lists nested too deep" if isinstance(error, RecursionError) else "a number with too many digits"
 
 
 @contextlib.contextmanager

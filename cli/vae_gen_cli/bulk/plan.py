@@ -7,7 +7,7 @@ A bulk folder looks like this:
     _part-000000000000.json    its count, size and SHA-256, written when the shard is complete
     part-000000262144.parquet  …
 
-Programs that read a whole folder, such as pyarrow, pandas and Spark, pass over names that begin with an underscore.
+Pyarrow, pandas and Spark pass over names that begin with an underscore when they read a whole folder.
 """
 
 from __future__ import annotations

@@ -445,7 +445,7 @@ RESUME = "repeat the command that made the folder with --resume"
 HINTS = {
     "shards missing": RESUME,
     "JSON files missing": RESUME,
-    "sizes and sha256": f"delete the shards that differ, and {RESUME}",
+    "sizes and sha256": f"delete the shards that differ; {RESUME}",
     "other files": "remove the other files, unless a command is writing them",
     "made again": "the pictures are not those that _manifest.json describes, so make them again in a new folder",
 }
@@ -474,7 +474,7 @@ def test_verify_names_what_is_wrong(cli: Command, harm: Callable[[], None], line
     failed = [" ".join(one.split()) for one in outcome.out.decode().splitlines() if one.startswith("✗")]
     assert failed[0].startswith(line)
     hint = next(hint for name, hint in HINTS.items() if name in line)
-    assert re.search(rf"vae-gen: out: expected every check to pass, . of . did not; {hint}", outcome.err)
+    assert re.fullmatch(rf"vae-gen: out: expected every check to pass, . of . did not; (.*; )?{hint}\n", outcome.err)
 
 
 def test_verify_finds_a_file_whose_pictures_were_swapped(cli: Command) -> None:

@@ -240,8 +240,11 @@ def test_verify_finds_pictures_that_are_missing_or_changed_and_resume_makes_them
     paths[-1].write_bytes(paths[0 + 1].read_bytes())
     lines, last = faults(labelled)
     missing, altered = (path.relative_to("out").as_posix() for path in (paths[0], paths[-1]))
-    assert lines == [f"✗ PNGs missing: {missing}; the sha256 differs: {altered}"]
-    assert "; delete the PNGs that differ, and repeat the command that made the folder with --resume\n" in last
+    assert lines == [f"✗ PNGs missing: {missing}", f"✗ PNGs, sha256 differ from the lists: {altered}"]
+    assert last == (
+        "vae-gen: out: expected every check to pass, 2 of 8 did not; delete the PNGs that differ; repeat the command "
+        "that made the folder with --resume\n"
+    )
     paths[-1].unlink()
     labelled.succeed(*MAKE, "folder-by-class", "--out", "out", "--resume")
     assert everything("out") == whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -32,16 +32,20 @@ MOST_NAMES = 3
 """How many files a check names."""
 LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 """The hidden names of files that are not complete; other hidden files are passed over."""
+OTHERS = "other files"
+"""The name of the check for files that no command has made; `--resume` does not help there."""
 HINTS = {
-    "shards": "repeat the command that made the folder with --resume",
-    "JSON files": "repeat the command that made the folder with --resume",
-    "other files": "remove the other files, unless a command is writing them",
-    "sizes and sha256": "delete the shards that differ, and repeat the command that made the folder with --resume",
-    "indices": "delete the shards that are named, and repeat the command that made the folder with --resume",
-    "PNGs": "delete the PNGs that differ, and repeat the command that made the folder with --resume",
-    LIST: "repeat the command that made the folder with --resume",
+    "shards": "",
+    "JSON files": "",
+    OTHERS: "remove the other files, unless a command is writing them",
+    "sizes and sha256": "delete the shards that differ",
+    "indices": "delete the shards that do not have each picture once",
+    "PNGs": "",
+    "PNGs, sha256": "delete the PNGs that differ",
+    LIST: "",
 }
-"""What to do when a check did not pass."""
+"""What must be done when a check did not pass, before `--resume` makes what is missing."""
+RESUME = "repeat the command that made the folder with --resume"
 EDITED = f"the pictures are not those that {MANIFEST} describes, so make them again in a new folder"
 """What to do when the pictures that were made again differ."""
 
@@ -64,9 +68,9 @@ def verify_folder(place: Place, open_model: Callable[[str], VAE], progress: Call
     contents = list(_contents(place, plan, found.shards, sizes, pngs, progress))
     strangers = [*found.strangers, *(pngs.strangers(sizes) if pngs else ())]
     checks = [
-        _check("shards", f"{len(found.shards)} with {plan.count} pictures", {"missing": found.missing}),
-        _check("JSON files", "one for each shard", {"missing": found.undescribed}),
-        _check("other files", "none", {"expected none, found": sorted(strangers)}),
+        _check("shards", f"{len(found.shards)} with {plan.count} pictures", "missing", found.missing),
+        _check("JSON files", "one for each shard", "missing", found.undescribed),
+        _check(OTHERS, "none", "expected none, found", sorted(strangers)),
         *contents,
     ]
     if pngs and not (found.missing or found.undescribed):
@@ -109,15 +113,10 @@ def _look_up(plan: Plan, sizes: dict[str, int]) -> _Found:
     return found
 
 
-def _check(name: str, good: str, faults: Mapping[str, Sequence[str]]) -> Check:
-    """A check that passes if no file has a fault, and otherwise names some of the files with each fault."""
-    wrong = [f"{fault}: {_some(names)}" for fault, names in faults.items() if names]
-    return Check(name, not wrong, "; ".join(wrong) or good)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+def _check(name: str, good: str, bad: str, wrong: Sequence[str]) -> Check:
+    """A check that passes if no file is wrong, and otherwise names some of them."""
+    names = ", ".join(wrong[:MOST_NAMES]) + (f" and {len(wrong) - MOST_NAMES} more" if len(wrong) > MOST_NAMES else "")
+    return Check(name, not wrong, f"{bad}: {names}" if wrong else good)
 
 
 def _contents(
@@ -139,11 +138,11 @@ def _contents(
                 pngs.compare(file, shard)
         progress(shard.count)
     total = sum(sizes[plan.file(shard)] for shard in shards)
-    yield _check("sizes and sha256", f"{total} bytes as in the JSON files", {"differ from their JSON files": altered})
-    yield _check("indices", "each picture is there once", {"expected each picture once, not so in": misnumbered})
+    yield _check("sizes and sha256", f"{total} bytes as in the JSON files", "differ from their JSON files", altered)
+    yield _check("indices", "each picture is there once", "expected each picture once, not so in", misnumbered)
     if pngs:
-        faults = {"missing": pngs.missing, "the sha256 differs": pngs.altered}
-        yield _check("PNGs", "all there, with the sha256 of the lists", faults)
+        yield _check("PNGs", "all there", "missing", pngs.missing)
+        yield _check("PNGs, sha256", "as in the lists", "differ from the lists", pngs.altered)
 
 
 def _has_indices(file: BinaryIO, plan: Plan, shard: Shard) -> bool:
@@ -241,7 +240,8 @@ def failure(place: Place, failed: int, checks: Sequence[Check]) -> InputError | 
     wrong = [check for check in checks if not check.passed]
     if [check.name for check in wrong] == ["model"]:
         return ModelError(f"{place.name}: {wrong[0].detail}; give the folder of the model that made them to --model")
-    hints = dict.fromkeys(HINTS.get(check.name, EDITED) for check in wrong if check.name != "model")
-    return InputError(
-        f"{place.name}: expected every check to pass, {failed} of {len(checks)} did not; {'; '.join(hints)}"
-    )
+    names = [check.name for check in wrong if check.name != "model"]
+    steps = [HINTS.get(name, EDITED) for name in names]
+    steps += [RESUME for name in names if name in HINTS and name != OTHERS]
+    todo = "; ".join(step for step in dict.fromkeys(steps) if step)
+    return InputError(f"{place.name}: expected every check to pass, {failed} of {len(checks)} did not; {todo}")

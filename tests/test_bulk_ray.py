@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -63,6 +64,13 @@ class Cluster(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
+    with started_cluster() as (_, found):
+        yield found
+
+
+@contextlib.contextmanager
+def started_cluster() -> Iterator[tuple[psutil.Popen, Cluster]]:
+    """Starts a cluster of one machine, and ends it after the block. Yields its head's process, too."""
     port = free_port()
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="vae-gen-") as place:  # a socket's path must be short
@@ -73,10 +81,11 @@ def cluster() -> Iterator[Cluster]:
         try:
             address = Path(place, "ray_current_cluster")
             until(address.exists)
-            yield Cluster(address.read_text(), f"ray://127.0.0.1:{port}")
+            yield head, Cluster(address.read_text(), f"ray://127.0.0.1:{port}")
         finally:
-            family = [head, *head.children(recursive=True)]
-            head.send_signal(signal.SIGTERM)
+            family = [head, *head.children(recursive=True)] if head.poll() is None else []
+            with contextlib.suppress(psutil.NoSuchProcess):
+                head.send_signal(signal.SIGTERM)
             assert gone(family)
 
 
@@ -106,9 +115,9 @@ def started(*words: str) -> psutil.Popen:
     return psutil.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def ended(process: psutil.Popen) -> tuple[int, str, str]:
+def ended(process: psutil.Popen, seconds: float = 300) -> tuple[int, str, str]:
     """The exit code of a process, and what it has printed."""
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
 
 
@@ -186,13 +195,49 @@ def test_a_worker_that_would_make_other_bytes_refuses(cli: Command, other_model_
     assert str(refused).startswith(f"expected the same model in {other_model_folder} on each worker, got another one")
 
 
+def test_auto_finds_only_what_ray_start_has_recorded(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    words = (*MAKE, "--out", "out", "--engine", "ray", "--address", "auto")
+    outcome = cli(*words)
+    assert (outcome.code, outcome.err.count("\n")) == (3, 1)
+    assert outcome.err.startswith("vae-gen: expected a cluster that ray start began on this machine for --address auto")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    assert cli(*words).err.startswith("vae-gen: expected a running cluster of Ray at 127.0.0.1:1, got: ")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:2")
+    assert cli(*words).err.startswith("vae-gen: expected a running cluster of Ray at 127.0.0.1:2, got: ")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("sent", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_a_command_that_waits_for_a_cluster(cli: Command, sent: str) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        words = ("--out", "out", "--engine", "ray", "--address", f"127.0.0.1:{silent.getsockname()[1]}")
+        process = started(*MAKE, *words)
+        until(Path("out/_manifest.json").exists)
+        time.sleep(1)  # Ray begins to connect then
+        process.send_signal(getattr(signal, sent))
+        assert ended(process, seconds=20) == (128 + getattr(signal, sent), "", "vae-gen: interrupted\n")
+
+
 @pytest.mark.slow
-def test_a_machine_without_a_cluster_is_one_line(cli: Command, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(home))
-    code, _, err = ended(started(*MAKE, "--out", "out", "--engine", "ray", "--address", "auto"))
-    assert code == 3
-    assert err.startswith("vae-gen: expected a running cluster of Ray at auto, got: Could not find any running Ray")
-    assert err.count("\n") == 1
+def test_a_cluster_that_is_lost_is_one_line(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with started_cluster() as (head, lost):
+        process = started(*LONG, "--out", "ray", "--engine", "ray", "--address", lost.address)
+        until(lambda: writers("ray"))
+        for part in [head, *head.children(recursive=True)]:
+            part.kill()
+        code, out, err = ended(process, seconds=45)
+    assert (code, out, err.count("\n")) == (3, "", 2)
+    assert err.splitlines()[-1] == (
+        f"vae-gen: expected the cluster of Ray at {lost.address} until all shards are made, but it no longer answers; "
+        "run the same command again with --resume"
+    )
 
 
 @pytest.mark.slow

@@ -84,13 +84,11 @@ def choose_engine(
         UnavailableError: Ray is not installed, or there is no cluster at this address.
     """
     if name == "ray":
-        from .ray_engine import RayEngine, check_address, import_ray
+        from .ray_engine import RayEngine, find_cluster, import_ray
 
         options.refuse_idle(context, "--threads", "--engine local, because workers of Ray have one thread each")
         import_ray()
-        if address is not None:
-            check_address(address)
-        return RayEngine(address, workers, console.message)
+        return RayEngine(None if address is None else find_cluster(address), workers, console.message)
     from .local import run_local
 
     for option in ("--address", "--workers"):

@@ -10,10 +10,12 @@ import contextlib
 import importlib
 import io
 import logging
+import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,6 +36,10 @@ STORE_BYTES = 80 << 20
 """The size of Ray's object store, in which nothing is kept. Ray accepts no less than 75 MB."""
 CONNECT_SECONDS = 5.0
 """How long to wait for a cluster to answer. Ray itself would wait for two minutes."""
+LOOK_SECONDS = 3.0
+"""How often to look whether the head of a cluster still answers while no shard is completed."""
+LEAVE_SECONDS = 5.0
+"""How long to wait for the connection to a cluster to close, which takes a minute after the cluster is gone."""
 CANCEL_SECONDS = 10.0
 """How long to wait for workers to remove their unfinished shards when the command is stopped."""
 
@@ -43,7 +49,7 @@ class RayEngine:
     """Makes shards as tasks of Ray."""
 
     address: str | None
-    """a running cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None starts Ray on this machine and stops it"""
+    """a running cluster: `HOST:PORT` or `ray://HOST:PORT`; None starts Ray on this machine and stops it"""
     workers: int | None
     """the most shards that are made at the same time; None means one on each processor"""
     say: Callable[[str], None]
@@ -63,7 +69,7 @@ class RayEngine:
             workers = max(1, min(self.workers or processors, len(shards)))
             self.say(f"Ray makes the shards on {workers} worker{'s' if workers > 1 else ''}")
             with _plain_errors(ray):
-                _schedule(ray, replace(job, threads=1), shards, workers, progress)
+                _schedule(ray, replace(job, threads=1), shards, workers, progress, self.address)
 
     def _limit(self, shards: int) -> int:
         """The number of workers to start on this machine: no more than there are shards."""
@@ -72,7 +78,9 @@ class RayEngine:
         return min(self.workers or usable_cores(), shards)
 
 
-def _schedule(ray: Any, job: Job, shards: Sequence[Shard], workers: int, progress: Callable[[int], None]) -> None:
+def _schedule(
+    ray: Any, job: Job, shards: Sequence[Shard], workers: int, progress: Callable[[int], None], address: str | None
+) -> None:
     """Keeps as many tasks running as there are workers. When one fails, the others are stopped."""
     make = ray.remote(_make).options(num_cpus=1, max_retries=TRIES - 1)
     remaining = iter(shards)
@@ -85,16 +93,46 @@ def _schedule(ray: Any, job: Job, shards: Sequence[Shard], workers: int, progres
                     break
             if not running:
                 return
-            (done,), _ = ray.wait(list(running))
+            done = _first_done(ray, list(running), address)
             shard = running.pop(done)
             error = ray.get(done)
             if error is not None:
                 raise error
             _check_shared(job, shard)
             progress(shard.count)
+    except _LostClusterError:
+        raise
     except BaseException:
         _cancel(ray, list(running))
         raise
+
+
+class _LostClusterError(UnavailableError):
+    """The head of the cluster no longer answers."""
+
+
+def _first_done(ray: Any, running: list[Any], address: str | None) -> Any:
+    """Waits until one of these tasks is done, and returns it.
+
+    Raises:
+        _LostClusterError: the head of the cluster no longer answers. Ray itself would wait for minutes.
+    """
+    while True:
+        done, _ = ray.wait(running, timeout=LOOK_SECONDS)
+        if done:
+            return done[0]
+        if address is not None:
+            _check_head(address)
+
+
+def _check_head(address: str) -> None:
+    try:
+        check_address(address)
+    except UnavailableError as error:
+        raise _LostClusterError(
+            f"expected the cluster of Ray at {address} until all shards are made, but it no longer answers; run the "
+            "same command again with --resume"
+        ) from error
 
 
 def _make(job: Job, shard: Shard) -> Exception | None:
@@ -157,20 +195,63 @@ def _cancel(ray: Any, running: list[Any]) -> None:
 def _connected(address: str | None, workers: int) -> Iterator[Any]:
     """Starts Ray with this many workers, or connects to a running cluster; both end with the block."""
     ray = import_ray()
+    with _started(ray, workers) if address is None else _joined(ray, address):
+        yield ray
+
+
+@contextlib.contextmanager
+def _started(ray: Any, workers: int) -> Iterator[None]:
+    settings = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
         with no_standard_error(), _kept_handler():
-            _start(ray, address, workers)
-        yield ray
+            _init(ray, None, **settings)
+        yield
     finally:
         with no_standard_error():
             ray.shutdown()
 
 
-def _start(ray: Any, address: str | None, workers: int) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    settings = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+@contextlib.contextmanager
+def _joined(ray: Any, address: str) -> Iterator[None]:
+    """Connects to a cluster."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its lines on standard error when the cluster is lost
+    with no_standard_error():
+        if address.startswith("ray://"):  # Ray's client answers signals, and can't connect in a thread
+            _init(ray, address)
+        else:
+            _in_thread(lambda: _init(ray, address))
     try:
-        ray.init(address=address or "local", **quiet, **({} if address else settings))
+        yield
+    finally:
+        with no_standard_error():
+            _in_thread(ray.shutdown, LEAVE_SECONDS)
+
+
+def _in_thread(call: Callable[[], object], seconds: float = math.inf) -> None:
+    """Calls a function in a thread, and waits for so long at most; signals interrupt that at once.
+
+    In the main thread Ray would answer no signal while it waits for a cluster.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    end = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < end:
+        thread.join(0.1)
+    if errors:
+        raise errors[0]
+
+
+def _init(ray: Any, address: str | None, **settings: Any) -> None:
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **settings)
     except Exception as error:
         raise _no_cluster(address, error) from error
 
@@ -204,6 +285,30 @@ def import_ray() -> Any:
     return ray
 
 
+def find_cluster(address: str) -> str:
+    """The address of a cluster that answers; for `auto`, of the one that `ray start` has recorded on this machine.
+
+    Ray's own search would also find the private Ray of another command, which ends with that command.
+
+    Raises:
+        UsageError: it is no address of a cluster.
+        UnavailableError: there is none, or nothing answers.
+    """
+    found = address
+    if address == "auto":
+        from ray._private.utils import read_ray_address
+
+        named = os.environ.get("RAY_ADDRESS", "")
+        found = read_ray_address() if named in ("", "auto", "local") else named
+        if not found:
+            raise UnavailableError(
+                "expected a cluster that ray start began on this machine for --address auto, found none; start one "
+                "with ray start --head, or leave --address out to use this machine alone"
+            )
+    check_address(found)
+    return found
+
+
 def check_address(address: str) -> None:
     """Tries whether something answers at the address of a cluster, because Ray itself waits for two minutes.
 
@@ -211,8 +316,6 @@ def check_address(address: str) -> None:
         UsageError: it is no address of a cluster.
         UnavailableError: nothing answers.
     """
-    if address == "auto":
-        return
     parts = urlsplit(address if "://" in address else f"//{address}")
     try:
         host, port = parts.hostname, parts.port

@@ -355,7 +355,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(cli: Command) -> No
         ("--out out --show", "--show only applies to other formats than parquet; leave it out"),
         (
             "--out out -n 100_000_000 --shard-size 32",
-            "expected at most 1000000 shards, got more; choose a larger --shard-size",
+            "expected at most 1000000 shards, got 3125000; choose a --shard-size of 128 or more",
         ),
     ],
 )

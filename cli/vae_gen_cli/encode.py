@@ -51,7 +51,7 @@ def encode(
         return
     options.refuse_idle_shard_options(context, "--resume")
     formats = ("json", "npz") if output == out.STANDARD_OUTPUT else ("npz", "json")
-    target = out.parse_target(output, format_name, formats, console, "latents")
+    target = out.parse_target(output, format_name, formats, console, "latents", True)
 
     import zipfile
 

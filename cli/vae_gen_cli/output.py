@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     Chunk = TypeVar("Chunk", bound=Pictures)
 
 FOLDER = "folder"
+SHARDS = "_manifest.json"
+"""The file that each folder of shards has, and no folder of pictures."""
 ARRAYS = ("npy", "npz")
 GRIDS = ("png", "webp")
 PICTURES = (*GRIDS, *ARRAYS, FOLDER)
@@ -271,8 +273,9 @@ class Target:
 
 
 def parse_target(
-    output: str | None, chosen: str | None, formats: Sequence[str], console: Console, default_stem: str
-) -> Target:
+    output: str | None, chosen: str | None, formats: Sequence[str], console: Console, default_stem: str,
+    shards: bool = False,
+) -> Target:  # fmt: skip
     """Decides where pictures go, and in which format, from the options -o and --format.
 
     Args:
@@ -281,6 +284,7 @@ def parse_target(
         formats: the formats that the command can write, its default first.
         console: the command's console, which prints JSON on standard output if --json was given.
         default_stem: the path of the new file without its ending; a number is added if that name is taken.
+        shards: whether the command also fills folders of shards, which an error then names.
 
     Raises:
         UsageError: the ending is not one of the formats, --format contradicts it, or standard output is a terminal or
@@ -298,11 +302,16 @@ def parse_target(
     found = _by_ending(output)
     if chosen is not None and found in formats and found != chosen:
         raise UsageError(f"expected one format, got {output} and --format {chosen}; leave one out")
+    if found == FOLDER and os.path.exists(os.path.join(output, SHARDS)):  # noqa: PTH110, PTH118
+        raise UsageError(f"expected a folder of pictures, got {output}, which has shards; name another folder")
     if found in formats or (chosen is not None and found != FOLDER):
         return Target(output, chosen or found)
     known = ", ".join(f".{name}" for name in formats if name != FOLDER)
     folder = ", or in / for a folder of pictures" if FOLDER in formats else ""
-    raise UsageError(f"expected an output that ends in {known}{folder}, got {output!r}; give it one of these endings")
+    sharded = ", or add --format parquet for a folder of shards" if shards else ""
+    raise UsageError(
+        f"expected an output that ends in {known}{folder}, got {output!r}; give it one of these endings{sharded}"
+    )
 
 
 def _unused(stem: str, ending: str) -> str:

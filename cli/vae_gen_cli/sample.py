@@ -68,6 +68,8 @@ def sample(
     from vae_gen.internal.choice import check_range, draw_seed, resolve_choice
 
     console = out.Console(as_json, quiet)
+    if format_name not in options.SHARDED:
+        options.refuse_idle_shard_options(context)
     if (resume or shard is not None) and seed is None:
         wanted, whose = ("--resume", "interrupted") if resume else ("--shard", "given for the other shares")
         raise UsageError(f"expected --seed for {wanted}, got none; give the options of the command that was {whose}")
@@ -83,8 +85,7 @@ def sample(
         make = in_bulk.choose_engine(context, engine, address, workers, console)
         target = out.Target(request.address, request.format)
     else:
-        options.refuse_idle_shard_options(context)
-        target = out.parse_target(output, format_name, out.PICTURES, console, f"samples-{seed}")
+        target = out.parse_target(output, format_name, out.PICTURES, console, f"samples-{seed}", True)
         out.refuse_idle_picture_options(context, target)
     is_grid = target.format in out.GRIDS and layout == "grid"
     scale = scale or (4 if is_grid else 1)
@@ -110,6 +111,8 @@ def sample(
     if request is not None:
         chosen = {"seed": str(seed), **asdict(choice), "provider": provider}
         plan = in_bulk.make_plan(request, "sample", start, count, chosen, vae.manifest)
+        if seed_was_drawn:
+            console.message(f"seed {seed} (drawn at random); if interrupted, go on with --seed {seed} --resume")
         facts_in_bulk = in_bulk.run(request, plan, vae, threads, provider, console, make)
     elif target.format in out.GRIDS:
         out.check_size(count, vae.manifest.image, scale, columns, target.format)
@@ -130,13 +133,14 @@ def sample(
         kept = out.write_bulk(target, bulk, dtype, scale, singles, console, resume=resume, show=show)
 
     origin = f"seed {seed}{' (drawn at random)' if seed_was_drawn else ''}{f', from index {start}' if start else ''}"
-    console.message(f"{out.counted(count)} of {origin}{options.unusual(choice, vae.manifest)} → {target.name}")
+    made_here = out.counted(count) if request is None else in_bulk.part_made(request, plan)
+    console.message(f"{made_here} of {origin}{options.unusual(choice, vae.manifest)} → {target.name}")
     if as_json:
         result = {"seed": str(seed), "start": str(start), "count": count, **target.facts, **asdict(choice)}
         result |= {"shape": [count, *vae.image_shape], "dtype": dtype}
         if resume:
             result["kept"] = kept
         result |= facts_in_bulk
-        if choice.has_labels(vae.manifest) and count <= out.MAX_PICTURES:
+        if request is None and choice.has_labels(vae.manifest) and count <= out.MAX_PICTURES:
             result["labels"] = vae.fitted_prior().draw_labels(seed, start, count, choice.label).tolist()
         console.result("sample", vae.manifest, result)

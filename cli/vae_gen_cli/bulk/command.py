@@ -171,8 +171,24 @@ def run(
         filled = fill(job, open_place(request.address), engine, advance, part=request.part, resume=request.resume)
     if filled.kept:
         console.message(f"kept {filled.kept} of {counted(filled.shards, 'shard')}, made {filled.shards - filled.kept}")
+    count = pictures_of(request, plan)
     facts = {"output": request.address, "format": request.format, "shards": filled.shards, "kept": filled.kept}
+    facts |= {"count": count, "shape": [count, *plan.model["image_shape"]]}
     return facts if request.part is None else facts | {"shard": "{}/{}".format(*request.part)}
+
+
+def pictures_of(request: Request, plan: Plan) -> int:
+    """The number of pictures in all shards, or in the share that the command makes."""
+    return sum(shard.count for shard in plan.share(request.part))
+
+
+def part_made(request: Request, plan: Plan, what: str = "picture") -> str:
+    """What a command has made, in words: `5000 pictures`, or `share 0/2: 3 of 5 shards, 2784 pictures`."""
+    made = counted(pictures_of(request, plan), what)
+    if request.part is None:
+        return made
+    share, shards = plan.share(request.part), plan.shards()
+    return f"share {request.part[0]}/{request.part[1]}: {len(share)} of {counted(len(shards), 'shard')}, {made}"
 
 
 def encode_in_bulk(
@@ -186,8 +202,9 @@ def encode_in_bulk(
     chosen = {"inputs": inputs.checksum, "invert": invert, "trim": trim, "provider": provider}
     plan = make_plan(request, "encode", 0, inputs.count, chosen, vae.manifest)
     facts = run(request, plan, vae, threads, provider, console, engine, paths)
-    console.message(f"{counted(inputs.count, 'latent')} → {request.address}")
-    console.result("encode", vae.manifest, {"count": inputs.count, **facts})
+    del facts["shape"]
+    console.message(f"{part_made(request, plan, 'latent')} → {request.address}")
+    console.result("encode", vae.manifest, facts)
 
 
 def model_path(vae: VAE) -> str:

@@ -128,8 +128,12 @@ class Plan:
         Raises:
             UsageError: it has more than a million.
         """
-        if self.count // self.shard_size >= MOST_SHARDS:
-            raise UsageError(f"expected at most {MOST_SHARDS} shards, got more; choose a larger --shard-size")
+        shards = -(-(self.start % self.shard_size + self.count) // self.shard_size)
+        if shards > MOST_SHARDS:
+            needed = -(-self.count // (MOST_SHARDS - 1) // BLOCK) * BLOCK
+            raise UsageError(
+                f"expected at most {MOST_SHARDS} shards, got {shards}; choose a --shard-size of {needed} or more"
+            )
 
     def difference(self, other: Plan) -> str | None:
         """The first value that differs from another plan's, in words: `seed 8 in place of 7`; None if none does."""

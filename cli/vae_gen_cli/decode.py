@@ -107,7 +107,8 @@ def decode(
 
     LATENTS is a file with an array of shape [n, dimensions]: .npy, .npz, or JSON as a list of rows. A .npz or a JSON
     object, such as encode and sample write, is searched for latents, latent and mean, in this order. A .npz of sample
-    gives the same pictures again, with the same details. Latents of another model are refused without --anyway.
+    gives the same pictures again, with the same details. Latents of another model are refused without --anyway. Parquet
+    files, such as encode writes, are not read.
     """
     console = out.Console(as_json, quiet)
     target = out.parse_target(output, format_name, out.PICTURES, console, "decoded")

@@ -38,7 +38,8 @@ def encode(
     """Turn pictures into latents.
 
     The output has the mean and the log_variance of each picture's posterior, and the names of the files. The command
-    decode takes such a file and decodes the means.
+    decode takes such a .npz or JSON file and decodes the means; it does not read Parquet. With --format parquet IMAGE
+    may also be a folder, an .npz or a Parquet file of pictures.
     """
     console = out.Console(as_json, quiet)
     if format_name in options.SHARDED:

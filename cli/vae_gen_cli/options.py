@@ -268,7 +268,7 @@ Shard = Annotated[
     typer.Option(
         "--shard", metavar="I/N", rich_help_panel=BULK, show_default="all shards",
         help="Make share I of N of a folder of shards, from 0/N to N-1/N. Several commands may fill one folder at the "
-             "same time.",
+             "same time; their other options must be equal.",
     ),
 ]
 ShardSize = Annotated[
@@ -303,7 +303,7 @@ ResumeShards = Annotated[
     bool,
     typer.Option(
         "--resume", rich_help_panel=BULK,
-        help="With --format parquet, make the shards that a folder which the same command began lacks.",
+        help="With --format parquet, continue a folder that the same command began: make the shards that are missing.",
     ),
 ]
 Show = Annotated[

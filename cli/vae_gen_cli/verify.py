@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def verify(
     folder: Annotated[
-        str | None, typer.Argument(metavar="DIR", help="A folder of shards, or a model folder.", show_default=False)
+        str | None, typer.Argument(metavar="[DIR]", help="A folder of shards, or a model folder.", show_default=False)
     ] = None,
     model: options.Model = None,
     provider: options.Provider = "cpu",
@@ -39,8 +39,9 @@ def verify(
 
     The SHA-256 of each file must be the one in the manifest, and the graphs must give the values of the golden vectors.
 
-    Of a folder that sample or encode has filled with --format parquet, the size and the SHA-256 of each shard must be
-    those in the JSON file beside it, nothing may be missing or left over, and some pictures are made again.
+    Of a folder of shards, which sample or encode has filled (--format parquet, webdataset, folder-by-class), the
+    size and the SHA-256 of each shard must be those in the JSON file beside it, nothing may be missing or left over,
+    and some pictures are made again.
     """
     console = Console(as_json, quiet)
     if folder is None:

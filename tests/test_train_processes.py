@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +22,7 @@ import torch
 from test_train_resume import contents
 from vae_gen import UsageError
 from vae_train.config import TrainConfig
-from vae_train.launching import check_division, processes_to_start
+from vae_train.launching import check_division, launch, processes_to_start
 from vae_train.processes import Division, Processes, sum_in_pairs
 from vae_train.run_folder import alone_in
 
@@ -270,3 +273,20 @@ def test_a_number_of_processes_that_cannot_share_a_batch_is_refused(
 def test_micro_batches_are_a_power_of_two(count: int) -> None:
     with pytest.raises(UsageError, match=f"expected micro_batches of 1, 2, 4 or another power of two, .* got {count}"):
         TrainConfig(micro_batches=count)
+
+
+def test_a_launcher_leaves_this_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def state() -> tuple[dict[str, str], object, object, int]:
+        ended = (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+        return dict(os.environ), *ended, logging.root.manager.disable
+
+    seen = []
+    of_torch = importlib.import_module("torch.distributed.launcher.api")
+    monkeypatch.setattr(of_torch, "elastic_launch", lambda config, start: lambda *words: seen.append((words, state())))
+    before = state()
+    assert launch("vae_train", "vae-train", 2, 1, None) == 0
+    assert state() == before
+    ((words, within),) = seen
+    assert words[:2] == ("-m", "vae_train")
+    assert within[0]["OMP_NUM_THREADS"] == os.environ.get("OMP_NUM_THREADS", "1")
+    assert within != before

@@ -7,6 +7,7 @@ This module is imported for every `--help`, so it imports PyTorch inside functio
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from vae_gen import UnavailableError, UsageError
@@ -191,14 +192,7 @@ def launch(module: str, name: str, devices: int, nodes: int, rendezvous: str | N
         raise SignalException(f"signal {number}", signal.SIGINT)  # which the first process answers as if it were alone
 
     received: list[int] = []
-    logging.disable(logging.CRITICAL)  # the launcher's own reports of what each process prints itself
-    os.environ |= {LAUNCHER: str(os.getpid()), "PYTHONSAFEPATH": "1"}  # no module from the current folder
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun has it
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # a process that notices a loss prints its own line
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(ENDING_S))
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, end)
-    with tempfile.TemporaryDirectory(prefix="vae-train-") as folder:
+    with _prepared(end), tempfile.TemporaryDirectory(prefix="vae-train-") as folder:
         config = LaunchConfig(
             min_nodes=nodes, max_nodes=nodes, nproc_per_node=devices, run_id="vae-train", rdzv_backend="c10d",
             rdzv_endpoint=rendezvous or "localhost:0", local_addr=None if rendezvous else "localhost", max_restarts=0,
@@ -217,6 +211,26 @@ def launch(module: str, name: str, devices: int, nodes: int, rendezvous: str | N
                 f"({' '.join(str(error).split())[:150]}); start the same command on each of them"
             ) from error
     return 0
+
+
+@contextlib.contextmanager
+def _prepared(end: Callable[[int, Any], NoReturn]) -> Iterator[None]:
+    """Sets up signals, logging and the environment of the processes, and puts all of them back as they were."""
+    environment = dict(os.environ)
+    handlers = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    logging.disable(logging.CRITICAL)  # the launcher's own reports of what each process prints itself
+    os.environ |= {LAUNCHER: str(os.getpid()), "PYTHONSAFEPATH": "1"}  # no module from the current folder
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun has it
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # a process that notices a loss prints its own line
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(ENDING_S))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= environment
+        logging.disable(logging.NOTSET)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _failed(name: str, number: int, exit_code: int, count: int) -> int:

@@ -183,7 +183,7 @@ def train(
     chosen = choose_device(config.device)
     if count and not dry_run:
         launching.check_device(chosen, count)
-        raise SystemExit(launching.launch("vae_train", "vae-train", count, nodes or 1, rendezvous))
+        raise typer.Exit(launching.launch("vae_train", "vae-train", count, nodes or 1, rendezvous))
     processes = join(chosen)
     from . import run_folder
     from .data import load_fashion_mnist

@@ -81,7 +81,9 @@ class Pairs:
     """int64 [n]"""
 
     @classmethod
-    def of(cls, run: Run, data: ImageSet, device: torch.device, cache: Path, processes: Processes) -> Pairs:
+    def of(
+        cls, run: Run, data: ImageSet, device: torch.device, cache: Path, processes: Processes = ALONE
+    ) -> Pairs:
         """The images that the run was trained on, encoded in float32 as `encoder.onnx` will encode them.
 
         Args:
@@ -218,7 +220,7 @@ class _Trainer:
 
     @classmethod
     def start(
-        cls, config: DetailConfig, run: Run, data: ImageSet, reporter: Reporter, processes: Processes
+        cls, config: DetailConfig, run: Run, data: ImageSet, reporter: Reporter, processes: Processes = ALONE
     ) -> _Trainer:
         division = Division.of(config, processes)
         path, device = folder.path_of(run), torch.device(config.device)

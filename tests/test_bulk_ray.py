@@ -260,6 +260,10 @@ def test_one_and_two_workers_of_a_cluster_make_the_same_bytes(
         cli.succeed(*words, "--out", f"local-{format_name}")
         assert ended(started(*words, "--out", format_name, "--engine", "ray", "--address", cluster.address))[0] == 0
         assert everything(format_name) == everything(f"local-{format_name}")
+    encode = ("encode", "local", *MODEL[:2], "--format", "parquet", "--shard-size", "256", "--out")
+    cli.succeed(*encode, "local-latents")
+    assert ended(started(*encode, "latents", "--engine", "ray", "--address", cluster.address))[0] == 0
+    assert hashes("latents") == hashes("local-latents")
     code, _, err = ended(started(*MAKE, "--out", "ray-1", "--engine", "ray", "--address", cluster.address, "--resume"))
     assert (code, err) == (0, "kept 4 of 4 shards, made 0\n1000 pictures of seed 7, fitted prior → ray-1\n")
 

@@ -133,8 +133,11 @@ def test_a_model_without_directions_says_so(cli: Command) -> None:
     assert json.loads(cli.succeed("directions", "--json").out)["directions"] == []
 
 
-def test_directions_for_all_classes_together_or_for_none_of_one(tmp_path: Path) -> None:
+def test_directions_for_all_classes_together_or_for_none_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A model of many classes has directions without classes, and another one may have none for some class."""
+    monkeypatch.chdir(tmp_path)
     blobs = Command(write_tiny_model(tmp_path / "blobs", with_directions=True))
     replace_directions(tmp_path / "blobs", tiny_directions(0))
     lines = blobs.succeed("directions").out.decode().splitlines()

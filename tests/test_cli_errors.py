@@ -114,25 +114,25 @@ COMMANDS: list[tuple[str, int, str]] = [
         "sample -o pictures.jpg",
         2,
         "expected an output that ends in .png, .webp, .npy, .npz, or in / for a folder of pictures, got "
-        "'pictures.jpg'; give it one of these endings",
+        "'pictures.jpg'; give it one of these endings, or add --format parquet for a folder of shards",
     ),
     (
         "sample -o pictures",
         2,
         "expected an output that ends in .png, .webp, .npy, .npz, or in / for a folder of pictures, got "
-        "'pictures'; give it one of these endings",
+        "'pictures'; give it one of these endings, or add --format parquet for a folder of shards",
     ),
     (
         "sample -o a.folder",
         2,
         "expected an output that ends in .png, .webp, .npy, .npz, or in / for a folder of pictures, got 'a.folder'; "
-        "give it one of these endings",
+        "give it one of these endings, or add --format parquet for a folder of shards",
     ),
     (
         "sample -o folder",
         2,
         "expected an output that ends in .png, .webp, .npy, .npz, or in / for a folder of pictures, got "
-        "'folder'; give it one of these endings",
+        "'folder'; give it one of these endings, or add --format parquet for a folder of shards",
     ),
     ("sample -o a.png --format npy", 2, "expected one format, got a.png and --format npy; leave one out"),
     ("sample -o a.npy --scale 3", 2, "--scale only applies to pictures, not to arrays (.npy, .npz); leave it out"),

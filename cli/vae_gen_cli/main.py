@@ -50,7 +50,7 @@ EXAMPLES = {
         "vae-gen sample -n 1000 --seed 7 -o garments.npz",
         "vae-gen sample -n 4 --seed 7 -o pictures/",
         "vae-gen sample -n 1000 --seed 7 --out garments --format folder-by-class",
-        "vae-gen sample -n 1000 --seed 7 --out shards --format parquet --shard-size 256 --shard 0/2",
+        "vae-gen sample -n 1000 --seed 7 --out shards --format parquet --shard 0/2",
     ),
     "traverse": (
         "vae-gen traverse",

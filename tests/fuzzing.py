@@ -48,7 +48,7 @@ from PIL import Image
 import vae_gen
 from cli_runner import Command, call
 from tiny_model import write_tiny_model
-from vae_gen import VAE, DetailSpec, FittedPrior, Manifest, ModelFolder, Pictures, VaeGenError
+from vae_gen import VAE, DetailSpec, FittedPrior, Manifest, ModelFolder, Pictures, UsageError, VaeGenError
 from vae_gen.internal.array_files import NPY
 from vae_gen.internal.manifest import DIRECTIONS_FILE
 
@@ -580,7 +580,7 @@ def trainer_case(words: tuple[str, ...]) -> None:
     world()
     os.chdir(world().place / "work")
     out, err = io.StringIO(), io.StringIO()
-    alone = mock.patch("vae_train.launching.launch", return_value=0)
+    alone = mock.patch("vae_train.launching.launch", side_effect=UsageError("expected one process"))
     with alone, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = call(trainer(words[0])[0], *words[1:])
     assert 0 <= code <= 8, err.getvalue()

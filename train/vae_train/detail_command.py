@@ -70,7 +70,8 @@ def detail(
     chosen = choose_device(checked.device)
     if count:
         launching.check_device(chosen, count)
-        raise typer.Exit(launching.launch("vae_train.detail_command", "vae-detail", count, nodes or 1, rendezvous))
+        # Not a typer.Exit: its code 130 would print once more that the command was interrupted.
+        raise SystemExit(launching.launch("vae_train.detail_command", "vae-detail", count, nodes or 1, rendezvous))
     processes = join(chosen)
     from .detail.folder import saved_settings
     from .detail.training import train_detail

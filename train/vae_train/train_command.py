@@ -183,7 +183,8 @@ def train(
     chosen = choose_device(config.device)
     if count and not dry_run:
         launching.check_device(chosen, count)
-        raise typer.Exit(launching.launch("vae_train", "vae-train", count, nodes or 1, rendezvous))
+        # Not a typer.Exit: its code 130 would print once more that the command was interrupted.
+        raise SystemExit(launching.launch("vae_train", "vae-train", count, nodes or 1, rendezvous))
     processes = join(chosen)
     from . import run_folder
     from .data import load_fashion_mnist

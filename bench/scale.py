@@ -45,7 +45,7 @@ FEW, FEW_WITH_RAY = "32 pictures", "32 pictures with Ray"
 
 @dataclass(frozen=True)
 class Taken:
-    """What a measurement took."""
+    """The time and the memory of one measurement."""
 
     seconds: float
     megabytes: float

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from vae_gen import VAE, InputError, ModelError
 from vae_gen._pictures import to_grey_levels
 from vae_gen._verify import Check
+from vae_gen.internal.sampling import BLOCK
 
 from . import by_class, parquet, webdataset
 from .place import Place
-from .plan import BLOCK, BY_CLASS, LIST, MANIFEST, Plan, Shard
+from .plan import BY_CLASS, LIST, MANIFEST, Plan, Shard
 from .run import model_facts, read_plan, read_sidecar
 from .work import sampler_of
 
@@ -44,10 +45,10 @@ HINTS = {
     "PNGs, sha256": "delete the PNGs that differ",
     LIST: "",
 }
-"""What must be done when a check did not pass, before `--resume` makes what is missing."""
+"""For each check, the advice to print if it did not pass. `--resume` makes missing files after that."""
 RESUME = "repeat the command that made the folder with --resume"
 EDITED = f"the pictures are not those that {MANIFEST} describes, so make them again in a new folder"
-"""What to do when the pictures that were made again differ."""
+"""The advice to print if the pictures that were made again differ."""
 
 
 def verify_folder(place: Place, open_model: Callable[[str], VAE], progress: Callable[[int], None]) -> list[Check]:
@@ -82,7 +83,7 @@ def verify_folder(place: Place, open_model: Callable[[str], VAE], progress: Call
 
 @dataclass
 class _Found:
-    """What the names in a bulk folder show."""
+    """The result of comparing the names in a bulk folder with its plan."""
 
     shards: list[Shard]
     """those whose two files are there"""

@@ -1,4 +1,4 @@
-"""What the formats that write one PNG for each picture have in common."""
+"""Functions that the formats with one PNG for each picture share."""
 
 from __future__ import annotations
 

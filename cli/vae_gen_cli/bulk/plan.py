@@ -20,10 +20,9 @@ from typing import Any
 from vae_gen import InputError, UsageError
 from vae_gen.internal.choice import LARGEST_TEMPERATURE
 from vae_gen.internal.files import Json
+from vae_gen.internal.sampling import BLOCK  # shards begin where blocks begin
 
 MANIFEST = "_manifest.json"
-BLOCK = 32
-"""Pictures are computed in blocks of 32 that begin at multiples of 32, so shards begin there, too."""
 MOST_SHARDS = 1_000_000
 """The most shards of a folder; each has two files."""
 BY_CLASS = "folder-by-class"

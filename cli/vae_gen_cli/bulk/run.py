@@ -25,7 +25,7 @@ Engine = Callable[[Job, Sequence[Shard], Callable[[int], None]], None]
 
 @dataclass(frozen=True)
 class Filled:
-    """What a command found and made in a bulk folder."""
+    """The numbers of shards that a command had to make, and that it found."""
 
     shards: int
     """the shards of this command: all of them, or its share"""
@@ -196,7 +196,7 @@ def read_sidecar(place: Place, shard: Shard, names: Collection[str]) -> dict[str
 
 
 def model_facts(manifest: Manifest) -> dict[str, Any]:
-    """What a plan records of a model: its name, the shapes and classes, and the SHA-256 of its graphs and its prior."""
+    """The facts about a model that a plan records: name, shapes, classes, and the SHA-256 of its graphs and prior."""
     files = {graph.file: graph.sha256 for graph in manifest.graphs.values()}
     files |= {name: sha256 for name, (sha256, _) in manifest.other_files.items() if name == PRIOR_FILE}
     return {

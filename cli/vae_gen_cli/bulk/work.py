@@ -35,7 +35,7 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to make any shard of a bulk folder. It can be pickled."""
+    """The arguments with which any process can make any shard of a bulk folder. It can be pickled."""
 
     plan: Plan
     model: str
@@ -94,7 +94,7 @@ def sampled(job: Job, shard: Shard, progress: Callable[[int], None]) -> Iterator
 
 
 def sampler_of(plan: Plan, vae: VAE) -> Sampler:
-    """What makes the pictures of a plan of `sample`."""
+    """The sampler that makes the pictures of a plan of `sample`."""
     from vae_gen.internal.choice import Choice
 
     options = {name: plan.options[name] for name in CHOICE}

@@ -22,6 +22,7 @@ import pytest
 
 from cli_runner import Command
 from test_bulk import hashes
+from test_bulk_formats import everything
 from test_cli_process import command
 from vae_gen_cli.bulk.plan import Plan
 from vae_gen_cli.bulk.ray_engine import _make
@@ -119,11 +120,6 @@ def ended(process: psutil.Popen, seconds: float = 300) -> tuple[int, str, str]:
     """The exit code of a process, and what it has printed."""
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
-
-
-def everything(folder: str) -> dict[str, bytes]:
-    """All files of a folder and of the folders in it."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
 def writers(folder: Path | str) -> list[psutil.Process]:

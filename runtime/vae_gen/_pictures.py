@@ -60,8 +60,7 @@ class Pictures(np.lib.mixins.NDArrayOperatorsMixin):
     def __post_init__(self) -> None:
         for name, axes in (("images", 3), ("latents", 1)):  # latents of no dimensions: pictures that no model made
             values = getattr(self, name)
-            pixels = values.shape[-3:] if name == "images" and isinstance(values, np.ndarray) else ()
-            if not isinstance(values, np.ndarray) or values.ndim < axes or 0 in pixels:
+            if not isinstance(values, np.ndarray) or values.ndim < axes or (axes == 3 and 0 in values.shape[-3:]):
                 wanted = "[..., channels, height, width]" if name == "images" else "[..., dimensions]"
                 found = f"shape {list(values.shape)}" if isinstance(values, np.ndarray) else shown(values)
                 raise UsageError(f"expected {name} as a NumPy array {wanted}, got {found}")

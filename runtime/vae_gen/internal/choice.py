@@ -94,12 +94,11 @@ def _shown(number: object) -> str:
 
 
 def check_range(seed: int, start: int, count: int) -> None:
-    """Checks that the numbers of the pictures start … start+count−1 of a seed are in their ranges.
+    """Checks that the whole numbers of the pictures start … start+count−1 of a seed are in their ranges.
 
     Raises:
         UsageError: the seed, the start or the count is out of its range.
     """
-    seed, start, count = whole("a seed", seed), whole("a start", start), whole("a count", count)
     if not 0 <= seed < LIMIT:
         raise UsageError(f"expected a seed from 0 to 2^63-1 ({LIMIT - 1}), got {_shown(seed)}")
     if not 0 <= start < LIMIT:
@@ -118,8 +117,7 @@ def draw_seed() -> int:
 
 def window(seed: int, start: int, count: int) -> dict[str, NDArray[np.generic]]:
     """The inputs seed, start and count of generator.onnx and latents.onnx, for the pictures start … start+count−1."""
-    numbers = {"seed": seed, "start": start, "count": count}
-    return {name: np.array(value, np.int64) for name, value in numbers.items()}
+    return {"seed": np.array(seed, np.int64), "start": np.array(start, np.int64), "count": np.array(count, np.int64)}
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,8 @@ class Choice:
 
     def is_default(self, manifest: Manifest) -> bool:
         """Whether this is the model's own default, which `generator.onnx` makes by itself."""
-        return self == Choice(manifest.latent.default_prior, detail=manifest.details_by_default)
+        is_plain = self.label is None and self.temperature == 1
+        return is_plain and self.prior == manifest.latent.default_prior and self.detail == manifest.details_by_default
 
     @property
     def decoder(self) -> str:

@@ -349,7 +349,7 @@ class CheckedSession:
         return outputs
 
     def _check(self, spec: TensorSpec, values: Any, rows: int) -> None:
-        shape = tuple(rows if isinstance(axis, str) else axis for axis in spec.shape)
+        shape = (rows, *spec.shape[1:])  # only the first axis of an output has a name
         if values.shape != shape:
             raise ModelError(
                 f"{self._file}: expected {spec.name} of shape {list(shape)}, computed {list(values.shape)}; "
@@ -393,6 +393,8 @@ class Graphs:
             sessions: the app's own sessions by the graph's name.
         """
         self.manifest, self.folder, self._provider = manifest, folder, provider
+        self.on_cpu = folder is None or PROVIDERS.get(provider.lower(), provider) == CPU
+        """whether all graphs run on the CPU, as far as this library knows; an app's own sessions count as such"""
         self._sessions: dict[str, Session] = {
             name: CheckedSession(session, manifest.graphs[name]) for name, session in (sessions or {}).items()
         }
@@ -425,11 +427,6 @@ class Graphs:
                     self._sessions[name] = self._open(name)
             return self._sessions[name]
         return session
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether all graphs run on the CPU, as far as this library knows; an app's own sessions count as such."""
-        return self.folder is None or PROVIDERS.get(self._provider.lower(), self._provider) == CPU
 
     def prior(self) -> FittedPrior:
         """The tables of the fitted prior, read once. Their arrays are read-only, because they are kept here.

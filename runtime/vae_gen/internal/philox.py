@@ -81,8 +81,8 @@ def random_words(seed: int, start: int, count: int, blocks: int, stream: int = L
     >>> random_words(7, start=0, count=3, blocks=2).shape
     (3, 2, 4)
     """
+    seed, start, count = whole("a seed", seed), whole("a start", start), whole("a count", count)
     check_range(seed, start, count)
-    seed, start, count = int(seed), int(start), int(count)  # a small integer type of NumPy would overflow below
     blocks, stream = whole("blocks", blocks, 1, WORD_MASK), whole("stream", stream, 0, WORD_MASK)
     if count * blocks > MOST_BLOCKS:
         raise UsageError("expected a number of random words that fits into memory, got more; ask for a part of them")

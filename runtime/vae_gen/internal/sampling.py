@@ -161,8 +161,11 @@ class Sampler:
         return Drawn(latents, np.full(count, -1))
 
     def _join(self, parts: Sequence[Rows], start: int, layout: Layout) -> Samples:
-        rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        indices = np.int64(start) + np.arange(len(rows["images"]))
+        if len(parts) == 1:  # copied, because the array of a session belongs to ONNX Runtime
+            rows = {name: values.copy() for name, values in parts[0].items()}
+        else:
+            rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        indices = np.arange(len(rows["images"]), dtype=np.int64) + start
         return Samples(
             seed=self.seed, indices=indices, choice=self.choice, _layout=layout, _graphs=self.graphs, **rows
         )

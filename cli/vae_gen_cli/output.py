@@ -455,7 +455,7 @@ def encoded(frames: Frames, format_name: str, note: str) -> bytes:
         return encoded_video(frames, format_name)
     first, rest = frames.images[0], frames.images[1:]
     _check_sides(*first.size, format_name)
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     if frames.duration_ms:
         options = {"save_all": True, "append_images": rest, "duration": frames.duration_ms, "loop": 0}
     if format_name in ("png", "apng"):
@@ -467,7 +467,8 @@ def encoded(frames: Frames, format_name: str, note: str) -> bytes:
     elif format_name == "webp":
         options |= {"lossless": True, "method": 4}
     buffer = io.BytesIO()
-    first.save(buffer, "PNG" if format_name == "apng" else format_name.upper(), **options)
+    buffer.name = f"x.{format_name}"  # for a name Pillow imports one format, and for a format five
+    first.save(buffer, **options)
     return buffer.getvalue()
 
 

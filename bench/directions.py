@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from vae_gen import VAE, Direction
 from vae_train.quality.classifiers import NETWORKS, load_classifier
 
+from .machine import machine_line
+
 STEPS = np.linspace(-1.5, 1.5, 7)
 FAINT = 0.15
 """A brighter pixel belongs to the garment."""
@@ -63,6 +65,7 @@ def main(
     each: Annotated[bool, typer.Option("--each", help="Print a row for each class, too.")] = False,
 ) -> None:
     """Measure what the directions of a model do to its pictures."""
+    print(f"{machine_line()}\n")
     vae = VAE(model)
     judges = [load_classifier(name) for name in NETWORKS]
     drawn = [vae.sample(samples, seed=11, label=label, detail=False) for label in range(len(vae.class_names))]

@@ -34,6 +34,10 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.machine import machine_line
+
 Feed = dict[str, np.ndarray]
 Run = Callable[[Feed], dict[str, np.ndarray]]
 
@@ -307,6 +311,7 @@ def main() -> int:
     manifest = json.loads((options.folder / "manifest.json").read_bytes())
     there = [graph for graph in GRAPHS if graph in manifest["graphs"]]
     failed = False
+    print(machine_line(), flush=True)
     for engine in options.engine:
         if subprocess.run([sys.executable, "-c", f"import {engine}"], capture_output=True, check=False).returncode:
             print(f"{engine:12} not installed")

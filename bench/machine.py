@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -13,6 +14,10 @@ REFERENCE, DEFAULT = "fashion-mnist-12d-reference", "fashion-mnist-12d"
 
 LIBRARIES = ("numpy", "onnxruntime", "pillow", "typer", "rich", "onnx", "torch", "torchvision", "openvino")
 UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+"""The sets of vector instructions, the widest first."""
+MATRICES = {"avx512_bf16": "bf16", "bf16": "bf16", "amx_bf16": "AMX", "amx_int8": "AMX"}
+"""The instructions for matrix products with which libraries may be much faster."""
 MEASURED = ("artifacts", "cli", "export", "runtime", "train", "bench/*.py", "pyproject.toml")
 """The files that a measurement depends on. A change in one of them is noted beside the commit."""
 
@@ -30,12 +35,33 @@ def named(threads: int) -> str:
 def head() -> dict[str, str]:
     """The machine and the versions of the libraries that are installed."""
     found = {name: version for name in LIBRARIES if (version := version_of(name))}
+    if gpu := version_of("onnxruntime-gpu"):
+        found["onnxruntime"] = gpu
     units = " ".join(name for name in UNITS if name in flags())
     facts = {"processor": processor(), "cores": str(cores()), "instructions": units}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.0f} GB"
     facts |= {"system": f"{platform.system()} {platform.release()}", "python": platform.python_version()}
     return {name: value for name, value in (facts | found).items() if value}
+
+
+def machine_line(facts: Mapping[str, str] | None = None) -> str:
+    """The line of every table: the processor, its vector instructions, the cores, and the version of ONNX Runtime.
+
+    Args:
+        facts: what `head` returned where the table was measured; None stands for this machine.
+
+    >>> machine_line({"processor": "EPYC", "cores": "2", "instructions": "avx2 avx512f", "onnxruntime": "1.32.0"})
+    'Measured on EPYC, AVX-512, 2 cores, ONNX Runtime 1.32.0.'
+    """
+    facts = head() if facts is None else facts
+    units = facts.get("instructions", "").split()
+    vectors = next((name for unit, name in VECTORS.items() if unit in units), "unknown vector instructions")
+    matrices = " and ".join(dict.fromkeys(name for unit, name in MATRICES.items() if unit in units))
+    return (
+        f"Measured on {facts['processor']}, {vectors}{f' with {matrices}' if matrices else ''}, {facts['cores']} "
+        f"core{'s' if facts['cores'] != '1' else ''}, ONNX Runtime {facts.get('onnxruntime', 'not installed')}."
+    )
 
 
 def version_of(name: str) -> str | None:

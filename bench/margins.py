@@ -20,6 +20,8 @@ from PIL import Image, ImageFilter
 from vae_gen import VAE
 from vae_train.images.loading import fashion_mnist
 
+from .machine import machine_line
+
 SIDE = 280
 """Pixels of the page."""
 SHARES = (1.0, 0.7, 0.57)
@@ -85,6 +87,7 @@ def main(
     model: Annotated[str, typer.Option(help="A model of Fashion-MNIST.")] = "fashion-mnist-12d",
 ) -> None:
     """Print the share of right classes for each kind of page and each size, with trimming and without."""
+    print(machine_line())
     data, vae = fashion_mnist(), VAE(model)
     some = np.random.default_rng(0).permutation(len(data.train_images))[:KNOWN]
     known, classes = data.train_images.numpy()[some], data.train_labels.numpy()[some]

@@ -25,6 +25,7 @@ from vae_train.images.image_set import ImageSet
 from vae_train.images.loading import images_of_run
 from vae_train.run_folder import load_run
 
+from .machine import machine_line
 from .running import process
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
@@ -41,6 +42,7 @@ def main() -> None:
     place = Path(sys.argv[1])
     place.mkdir()
     os.environ["VAE_GEN_CACHE"] = str(place.resolve() / "cache")
+    print(machine_line())
     for write in (write_emoji, write_garments):
         for line in measure(place, write(place)):
             print(line, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from .machine import machine_line
 from .pairs import Pair
 from .parts import Cell, Part, Table
 
@@ -36,9 +37,9 @@ def page(head: Mapping[str, str], parts: Mapping[str, Part]) -> str:
     for name, part in parts.items():
         blocks += [f"## {TITLES[name]}", *([PICTURES[name]] if name in PICTURES else [])]
         if part.pairs:
-            blocks.append(pairs_table(part.pairs))
+            blocks += [pairs_table(part.pairs), machine_line(head)]
         for table in part.tables:
-            blocks += [f"**{table.title}**", plain_table(table)]
+            blocks += [f"**{table.title}**", plain_table(table), machine_line(head)]
             blocks += ["\n".join(f"- {note}" for note in table.notes)] if table.notes else []
         blocks += ["\n".join(f"- {note}" for note in part.notes)] if part.notes else []
     return "\n\n".join(blocks) + "\n"

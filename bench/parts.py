@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .machine import machine_line
 from .pairs import Pair
 
 Cell = str | int | float | bool | None
@@ -68,6 +69,7 @@ OURS = ("bench", "vae_gen", "vae_gen_cli", "vae_train", "vae_export")
 
 def main(name: str, file: Path, share: float) -> None:
     """Measure a part, and print and store each result at once."""
+    print(machine_line(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         try:
             for result in importlib.import_module(f"bench.{name}").measure(Path(folder), share):

@@ -6,16 +6,17 @@ Debian's Chromium. The compressed sizes are those of the .gz files beside the fi
 
 from __future__ import annotations
 
-import os
-import platform
+import json
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-DIST = Path(__file__).parents[1] / "web" / "dist"
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+ROOT = Path(__file__).parents[1]
+DIST = ROOT / "web" / "dist"
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from bench.machine import head, machine_line  # noqa: E402
 from browser import open_page, served  # noqa: E402
 
 STEPS = 200
@@ -112,7 +113,8 @@ def main() -> None:
     """Measure and print all figures."""
     if not (DIST / "index.html").exists():
         sys.exit("expected a static page in web/dist, found none; run: (cd web && npm ci) && vae-gen page web/dist")
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
+    packages = json.loads((ROOT / "web" / "package.json").read_bytes())["dependencies"]
+    print(machine_line({**head(), "onnxruntime": f"Web {packages['onnxruntime-web']}"}))
     parts = {
         "the page, its styles and code": ("index.html", "assets/*/web/**/*.*", "assets/*/examples/*", "sw.js"),
         "of these, the lesson": ("assets/*/web/lesson.css", "assets/*/web/src/lesson.js", "assets/*/web/src/words.js"),

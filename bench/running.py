@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ def process(*command: str | Path, folder: Path) -> Callable[[], object]:
     words = _words(command)
 
     def run() -> object:
-        return subprocess.run(words, cwd=folder, check=True, capture_output=True)
+        return subprocess.run(words, cwd=folder, env=_environment(), check=True, capture_output=True)
 
     return run
 
@@ -43,7 +44,7 @@ def cost(*command: str | Path, folder: Path) -> tuple[float, float]:
     parent.
     """
     words = [sys.executable, "-S", "-c", MEASURE, *_words(command)]
-    done = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=folder, env=_environment(), check=True, capture_output=True, text=True)
     took, largest = json.loads(done.stdout)
     return float(took), largest * RSS_BYTES / 1e6
 
@@ -56,6 +57,14 @@ def peak_megabytes(*command: str | Path, folder: Path) -> float:
 def _words(command: tuple[str | Path, ...]) -> list[str]:
     name, *rest = (str(word) for word in command)
     return [sys.executable if name == "python" else str(Path(sys.executable).parent / name), *rest]
+
+
+def _environment() -> dict[str, str]:
+    """The environment, in which Python keeps compiled modules, as it does for installed packages.
+
+    Without them `vae-gen sample -n 50` takes a seventh more time.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 Feed = Mapping[str, NDArray[Any]]

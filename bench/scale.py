@@ -25,7 +25,7 @@ from typing import Annotated
 import psutil
 import typer
 
-from .machine import DEFAULT, HERE, REFERENCE, commit, cores, head
+from .machine import DEFAULT, HERE, REFERENCE, commit, cores, head, machine_line
 
 PAGE = HERE.parent / "docs" / "scale.md"
 BEGIN, END = "<!-- measured by python -m bench.scale -->", "<!-- end of what was measured -->"
@@ -279,15 +279,12 @@ def main(
 
     if shutil.which(vae_command("vae-gen")) is None:
         raise typer.BadParameter(f"expected vae-gen in {Path(sys.executable).parent}; install vae-gen there")
-    facts = head()
-    lines = [f"Measured at {commit()} on {facts['cores']} cores of {facts['processor']}, "
-             f"{facts.get('memory', 'unknown memory')}, in {rounds} rounds.", ""]  # fmt: skip
     found = in_turn({**ways(count), **few_pictures()}, rounds, say)
-    lines += [*table_of_ways(found, count), ""]
-    lines += [*table_of_memory([int(number) for number in memory.split(",")], say), ""]
-    if train:
-        lines += [*table_of_training(rounds, say), ""]
-    lines += [*projections(rounds, count, say)]
+    tables = [table_of_ways(found, count), table_of_memory([int(number) for number in memory.split(",")], say)]
+    tables += [table_of_training(rounds, say)] if train else []
+    lines = [f"Measured at {commit()} in {rounds} rounds; the machine has {head().get('memory', 'unknown memory')}."]
+    for table in (*tables, projections(rounds, count, say)):
+        lines += ["", *table, "", machine_line()]
     print("\n".join(lines))
     if write_page:
         write(PAGE, lines)

@@ -26,6 +26,8 @@ from vae_gen.internal.paths import METHODS, interpolation_path
 from vae_train.quality.classifiers import describe, load_classifier
 from vae_train.quality.measure import for_shipped_judges
 
+from .machine import machine_line
+
 KNOWN = 2000
 """How many samples the ways are compared with."""
 
@@ -73,6 +75,7 @@ def main(
     model: Annotated[str, typer.Option(help="The model.")] = "fashion-mnist-12d",
 ) -> None:
     """Prints a row for each method."""
+    print(machine_line())
     vae = VAE(model)
     measures, latents = Measures(vae), ends(vae, pairs)
     print(f"{vae.manifest.name}, {pairs} ways of {steps} frames")

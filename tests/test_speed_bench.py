@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import threading
@@ -34,6 +35,7 @@ from bench import (
     training,
 )
 from bench.graphs import matmul_rates, multiplications
+from bench.machine import machine_line
 from bench.page import TITLES, page
 from bench.pairs import Pair, Peer, compare, fastest, paired
 from bench.parts import PARTS, Part, Table
@@ -473,7 +475,7 @@ def test_the_page_says_goals_and_whether_they_were_met() -> None:
         "| x | y | 500.0 ms | 1.00 s | 0.50 (0.40 to 0.60) | ≤ 0.60 | yes |",
         "| z | y | 96.0 MB | 80.0 MB | 1.20 (1.10 to 1.30) |  |  |",
         "- A note.",
-        "| n | 12,346 |\n| – | yes |\n\n- How.",
+        f"| n | 12,346 |\n| – | yes |\n\n{machine_line({'processor': 'P', 'cores': '2'})}\n\n- How.",
         "Commit abc.",
         "**These parts are trials, whose figures mean nothing: start.**",
         *(f"## {title}" for title in TITLES.values()),
@@ -482,7 +484,91 @@ def test_the_page_says_goals_and_whether_they_were_met() -> None:
     assert list(TITLES) == list(PARTS)
 
 
-def test_what_a_part_gave_before_it_broke_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({"instructions": "avx2 avx512f avx512_bf16 amx_bf16 amx_int8", "onnxruntime": "1.32.0"},
+         "Measured on P, AVX-512 with bf16 and AMX, 2 cores, ONNX Runtime 1.32.0."),
+        ({"instructions": "avx2", "cores": "1"}, "Measured on P, AVX2, 1 core, ONNX Runtime not installed."),
+        ({"instructions": "asimd bf16", "onnxruntime": "1"}, "Measured on P, NEON with bf16, 2 cores, ONNX Runtime 1."),
+        ({}, "Measured on P, unknown vector instructions, 2 cores, ONNX Runtime not installed."),
+    ],
+)  # fmt: skip
+def test_the_line_of_a_table_names_what_decides_about_speed(facts: dict[str, str], line: str) -> None:
+    assert machine_line({"processor": "P", "cores": "2", **facts}) == line
+
+
+def test_measured_processes_keep_compiled_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    words = ("python", "-c", "import sys; sys.exit(sys.dont_write_bytecode)")
+    running.process(*words, folder=tmp_path)()
+    running.cost(*words, folder=tmp_path)
+
+
+def test_every_table_of_the_page_names_the_machine() -> None:
+    facts = {"processor": "P", "cores": "2", "instructions": "avx2", "onnxruntime": "1.32.0"}
+    pair, table = Pair("x", "y", 1, 2, 0.5, 0.4, 0.6), Table("T", ["a"], [[1]], ["n"])
+    written = page(facts, {name: Part([pair], [table, table], ["n"]) for name in PARTS})
+    assert written.count("\n| what |") + written.count("\n| a |") == 3 * len(PARTS)
+    tables = [(one, after) for one, after in itertools.pairwise(written.split("\n\n")) if "\n|--" in one]
+    assert tables[0][0].startswith("| | |\n|---|---|\n| processor | P |")
+    assert {after for _, after in tables[1:]} == {machine_line(facts)}
+
+
+def test_every_table_of_scale_names_the_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    took = itertools.count(1.0)
+    monkeypatch.setattr(scale, "measured", lambda commands, folder: scale.Taken(next(took), 1e8))
+    monkeypatch.setattr(scale, "bytes_of_a_picture", lambda model, count: 500.0)
+    scale.main(1000, 1, "1000", True, False)
+    printed = capsys.readouterr().out
+    assert printed.count("--:|\n") == 4  # the lines below the heads of the tables
+    assert printed.count(f"\n\n{machine_line()}\n") == 4
+
+
+SCRIPTS = {
+    "directions": ("VAE", ()), "engines": ("in_own_process", ("FOLDER", "--engine", "onnxruntime")),
+    "margins": ("fashion_mnist", ()), "own_images": ("write_emoji", ("FOLDER/new",)), "playground": ("size", ()),
+    "ways": ("VAE", ()),
+}  # fmt: skip
+"""The function that each script measures with, or makes ready with, and its arguments."""
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_that_print_figures_name_the_machine_first(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise StopError
+
+    measuring, words = SCRIPTS[name]
+    script = importlib.import_module(f"bench.{name}")
+    (tmp_path / "index.html").touch()
+    (tmp_path / "manifest.json").write_text('{"graphs": {"decoder": {}}}')
+    monkeypatch.setattr(script, measuring, stop)
+    monkeypatch.setattr(script, "DIST", tmp_path, raising=False)
+    monkeypatch.setattr("sys.argv", [name, *(word.replace("FOLDER", str(tmp_path)) for word in words)])
+    monkeypatch.setenv("VAE_GEN_CACHE", "unused")
+    with pytest.raises(StopError):
+        script.main(**({"model": "none"} if name in ("directions", "margins", "ways") else {}))
+    runtime = machine_line().partition(", ONNX Runtime ")
+    printed = capsys.readouterr().out.strip()
+    assert printed == machine_line() or (name == "playground" and printed.startswith("".join(runtime[:2]) + "Web 1."))
+
+
+def test_no_script_prints_figures_without_the_machine() -> None:
+    files = Path(scale.__file__).parent.glob("*.py")
+    scripts = {file.stem for file in files if '__name__ == "__main__"' in file.read_text("utf-8")}
+    assert scripts == {*SCRIPTS, "__main__", "parts", "scale", "endurance"}  # endurance writes what `head` returns
+
+
+def test_what_a_part_gave_before_it_broke_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pair, file = Pair("x", "y", 1, 2, 0.5, 0.4, 0.6), tmp_path / "lines"
 
     def measure(missing: str) -> Callable[..., Iterator[Pair | Table]]:
@@ -495,6 +581,7 @@ def test_what_a_part_gave_before_it_broke_is_kept(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(parts.importlib, "import_module", lambda _: SimpleNamespace(measure=measure("nowhere.x")))
     parts.main("start", file, 1.0)
+    assert capsys.readouterr().out.startswith(f"{machine_line()}\n")
     found = parts.read(file)
     assert (found.pairs, found.tables) == ([pair], [Table("T", ["a"], [[1]])])
     assert found.notes == ["start: not measured, because nowhere.x is not installed."]

@@ -101,6 +101,15 @@ def test_the_page_that_a_package_index_would_show_links_to_no_file_of_the_reposi
     assert [link for link in links if not re.match("https?://", link)] == []
 
 
+def test_an_installation_has_the_weights_that_training_begins_with(clone: Path) -> None:
+    (packages,) = clone.glob(".venv/lib/*/site-packages")
+    kept = packages / "vae_train" / "weights"
+    found = {file.relative_to(kept) for file in kept.glob("fashion*/**/*") if file.is_file()}
+    names = ("fashion-mnist-12d", "fashion-mnist-12d-reference")
+    assert found == {Path(name, file) for name in names for file in ("config.json", "weights.safetensors")}
+    assert not (packages / "vae_gen" / "artifacts" / "weights").exists()
+
+
 def test_the_pictures_in_letters_are_those_of_the_model() -> None:
     page = (ROOT / "docs" / "pypi.md").read_text("utf-8")
     block = page.partition("in letters:\n\n")[2].partition("\n\n")[0]

@@ -3,4 +3,4 @@
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
 
 hiddenimports = collect_submodules("vae_gen")
-datas = collect_data_files("vae_gen.artifacts") + copy_metadata("vae-gen")
+datas = collect_data_files("vae_gen.artifacts", excludes=["weights"]) + copy_metadata("vae-gen")

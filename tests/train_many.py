@@ -8,6 +8,7 @@ tiny_training.py, and beside them
 
 - double: compute in float64, which the product itself does not offer;
 - detail: settings of a detail stage;
+- init: the run whose weights to begin with;
 - kill: [process, step]; that process is killed with SIGKILL when it begins its step of this number, counted from 0;
 - hang: [process, step]; that process sleeps from then on;
 - fail: [process, step]; that process alone finds a file that it can't read.
@@ -34,6 +35,7 @@ from vae_train import training
 from vae_train.config import DetailConfig
 from vae_train.detail import training as of_detail
 from vae_train.evaluation import Evaluation, evaluate_torch
+from vae_train.initial import read_initial_weights
 from vae_train.launching import is_launched, launch, rank, run_process
 from vae_train.model import VAE
 from vae_train.processes import join
@@ -76,7 +78,7 @@ def train(**_: object) -> None:
     training.curves = lambda history: repr(history).encode()  # which takes no time to draw
     if changes.pop("double", False):
         use_double()
-    detail = changes.pop("detail", None)
+    detail, init = changes.pop("detail", None), changes.pop("init", None)
     disturb(*(changes.pop(name, None) for name in ("kill", "hang", "fail")))
     model = dataclasses.replace(CONFIG.model, **changes.pop("model", {}))
     data = tiny_data()
@@ -91,6 +93,7 @@ def train(**_: object) -> None:
         path,
         resume=path.exists(),
         detail=None if detail is None else DetailConfig.from_json(detail),
+        init=None if init is None else read_initial_weights(init),
         processes=processes,
     )
     processes.leave()

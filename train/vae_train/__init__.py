@@ -12,6 +12,7 @@ Read in this order; each module needs only those above it:
     prior            a prior that is fitted after training
     plots            curves and samples as pictures
     run_folder       the files of a run
+    initial          the weights of a shipped model or of another run, to begin with
     detail.networks  the networks of the detail stage
     checkpoint       everything that stopped training needs to go on
     devices          the device, the threads, and the compiled loss

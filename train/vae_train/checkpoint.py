@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -72,11 +72,22 @@ class TrainingState:
     """the seconds that the steps of this epoch took, before and after a stop"""
 
     @classmethod
-    def new(cls, config: TrainConfig, device: torch.device) -> TrainingState:
-        """The state before the first step. It depends on the settings alone."""
+    def new(
+        cls, config: TrainConfig, device: torch.device, weights: Mapping[str, Tensor] | None = None
+    ) -> TrainingState:
+        """The state before the first step. It depends on the settings and the first weights alone.
+
+        Args:
+            config: the settings.
+            device: the device that trains.
+            weights: the first weights, by their names; None draws them from the seed.
+        """
         # Each generator has a seed of its own, because PyTorch's CPU generator uses only the lower 32 bits of a seed.
         for_weights, for_order, for_noise, _ = random_words(config.seed, 0, 1, 1, SEED_STREAM)[0, 0].tolist()
-        vae = new_vae(config.model, for_weights).to(device)
+        vae = new_vae(config.model, for_weights)
+        if weights is not None:
+            vae.load_state_dict(weights)
+        vae.to(device)
         return cls(
             vae=vae,
             average=running_mean(vae, config.average) if config.average else None,

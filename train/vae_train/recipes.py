@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .config import PRESETS, DetailConfig, TrainConfig
+from .config import PRESETS, DetailConfig, ModelConfig, TrainConfig
 from .images.loading import Loaded
 
 STEPS = {"reference": 10_000, "flagship": 20_000}
@@ -30,12 +30,13 @@ MARGIN = 1.15
 """What a run takes over its steps: figures, pictures and checkpoints, measured at 28 to 64 pixels."""
 
 
-def recipe_for(preset: str, loaded: Loaded) -> TrainConfig:
+def recipe_for(preset: str, loaded: Loaded, network: ModelConfig | None = None) -> TrainConfig:
     """The settings to train on an image set with.
 
     Args:
         preset: reference, quick or flagship.
         loaded: the set, with the decisions that were made for it.
+        network: the network to train, if it is settled already; None makes one that suits the set.
     """
     base = PRESETS[preset]
     channels, height, width = loaded.images.shape
@@ -57,7 +58,7 @@ def recipe_for(preset: str, loaded: Loaded) -> TrainConfig:
     held_out = max(1, min(MOST_VALIDATION, len(loaded.images.train_images) // VALIDATION_SHARE))
     return replace(
         base,
-        model=model,
+        model=network or model,
         steps=base.steps or STEPS[preset],
         batch_size=BATCH,
         kl_warmup_epochs=min(base.kl_warmup_epochs, 2),

@@ -1,6 +1,7 @@
 """The files of a run. Each file is written under another name and then renamed, so that no file is ever incomplete.
 
-- config.json          every setting, versions, the git commit, and the checksums of the data; written first
+- config.json          every setting, versions, the git commit, the checksums of the data, and with --init what the run
+                       began from; written first
 - metrics.jsonl        a line for each epoch: −ELBO, reconstruction, KL, KL per dimension, in nats per image
 - weights.safetensors  the weights after the last finished epoch
 - best.safetensors     the weights after the epoch with the lowest validation −ELBO (not with --full)
@@ -50,6 +51,8 @@ TIMING = "timing.json"
 EVALUATION = "evaluation.json"
 DETAIL = "detail"
 """The key of config.json with the settings of the detail stage that follows."""
+INIT = "init"
+"""The key of config.json with the origin and the SHA-256 of the weights that the run began with, if not random ones."""
 
 Weights = Literal["last", "best"]
 MOST_WEIGHT_BYTES = 4 << 30
@@ -70,7 +73,7 @@ class Run:
     metrics: list[dict[str, Any]]
     """the entries of metrics.jsonl, one for each epoch"""
     record: dict[str, Any]
-    """the content of config.json: format, settings, versions, git_commit, data"""
+    """the content of config.json: format, settings, versions, git_commit, data, and perhaps init and detail"""
 
 
 @contextlib.contextmanager
@@ -190,6 +193,7 @@ def open_folder(
     resume: bool,
     extra_files: Mapping[str, bytes] | None = None,
     detail: DetailConfig | None = None,
+    init: Mapping[str, str] | None = None,
 ) -> TrainConfig:
     """Make the folder of a run, or compare the run in it with the settings; returns the settings to train with.
 
@@ -200,9 +204,11 @@ def open_folder(
         resume: whether to go on with a run in the folder. More epochs than it was started with extend it.
         extra_files: names and contents of further files for a new folder.
         detail: the settings of the detail stage that follows, which are kept for a resumed run.
+        init: the record of the weights that a new run begins with; None for random ones. A resumed run needs none, and
+            goes on only if one that is given has the SHA-256 of the weights that it began with.
 
     Raises:
-        UsageError: a run is there and `resume` is false, or it has other settings.
+        UsageError: a run is there and `resume` is false, or it has other settings or began with other weights.
         InputError: the folder holds something else, or a run on other data.
         OutputError: the folder cannot be made.
     """
@@ -214,7 +220,7 @@ def open_folder(
         raise InputError(f"{path}: expected a readable folder ({error.strerror}); choose another --out") from error
     if not taken:
         with replacing_folder(path) as aside:  # so that no run is without its config.json
-            write_json(aside / CONFIG, _record(config, data) | planned)
+            write_json(aside / CONFIG, _record(config, data) | ({} if init is None else {INIT: dict(init)}) | planned)
             (aside / SAMPLES).mkdir()
             for name, content in (extra_files or {}).items():
                 write_file(aside / name, content)
@@ -222,6 +228,8 @@ def open_folder(
     if not resume:
         raise UsageError(f"expected a new folder, got {path}, which exists; add --resume or choose another --out")
     saved, record = read_run_settings(path)
+    if init is not None:
+        _check_init(record.get(INIT), init)
     if record.get("data", {}).get("sha256") != data.sha256:
         raise InputError(f"{path}: expected the data that the run began with, got other {data.name}; use that again")
     settled = _settled(saved, config)
@@ -233,6 +241,20 @@ def open_folder(
         with contextlib.suppress(OSError):
             leftover.unlink()
     return settled
+
+
+def _check_init(saved: Mapping[str, str] | None, wanted: Mapping[str, str]) -> None:
+    """Refuses other weights than those that a run began with.
+
+    Raises:
+        UsageError: the SHA-256 of the weights differs, or the run began with random weights.
+    """
+    if saved is None or saved["weights_sha256"] != wanted["weights_sha256"]:
+        named = f"--init {saved['from']} ({saved['weights_sha256'][:12]}…)" if saved else "no --init"
+        raise UsageError(
+            f"expected {named}, as the run was started, got --init {wanted['from']} "
+            f"({wanted['weights_sha256'][:12]}…); leave it out, or start another run with another --out"
+        )
 
 
 OPTIONS = {
@@ -319,6 +341,9 @@ def read_settings(folder: Path, kind: type[Kind], what: str, remedy: str) -> tup
     document["versions"]["torch"].text()
     if kind is TrainConfig:
         document["data"].mapping()
+        if INIT in document:
+            for key in ("from", "weights_sha256"):
+                document[INIT][key].text()
     try:
         return kind.from_json(document["settings"].value), document.mapping()
     except UsageError as error:

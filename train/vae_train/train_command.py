@@ -42,6 +42,12 @@ def train(
         option(RUN, "Go on with the run in --out, with its images and settings, from its last checkpoint. More "
                     "--epochs extend it. Without a run there, a new one begins.", "--resume"),
     ] = False,
+    init: Annotated[
+        str | None,
+        option(RUN, "Begin with the weights of a shipped model (fashion-mnist-12d, fashion-mnist-12d-reference) or of "
+                    "another run, in place of random ones. The network, the size of the pictures and their channels "
+                    "are then those of the weights.", metavar="NAME|DIR", default=False),
+    ] = None,
     detail: Annotated[
         bool,
         option(RUN, "Train a detail stage too, after the VAE: a second decoder, which adds what the latent can't hold. "
@@ -188,21 +194,38 @@ def train(
     processes = join(chosen)
     from . import run_folder
     from .data import load_fashion_mnist
-    from .images.loading import FASHION_MNIST, images_of_run, load_images
+    from .images.loading import FASHION_MNIST, FASHION_SHAPE, images_of_run, load_images
     from .images.report import REPORT, SHEET, contact_sheet
+    from .initial import explained, read_initial_weights, recorded_network
     from .progress import DecodingProgress, TensorBoard, shown_progress
     from .recipes import recipe_for, steps_in
     from .training import train as train_run
 
     _refuse_inside(data, Path() if dry_run else out or RUNS, "the current folder" if dry_run else "--out")
     as_it_is = replace(reading, latent_dim=None, strict=False, few=False) == ImageSettings()
+    first, network, origin = None, None, ""
+    if init is not None:
+        first = processes.from_first(lambda: read_initial_weights(init))
+        first.check_options(reading, preset)
+        network, origin = first.model, first.origin
+    elif resume and out is not None:
+        network, origin = processes.from_first(lambda: recorded_network(out))
+    if network is not None:
+        config = with_options(replace(PRESETS[preset or "reference"], model=network), given)
+        reading = replace(
+            reading,
+            size=reading.size or (network.height, network.width),
+            channels=reading.channels or network.channels,
+            latent_dim=reading.latent_dim or network.latent_dim,
+        )
+    of_fashion = network is None or (network.channels, network.height, network.width) == FASHION_SHAPE
     workers, loaded = os.cpu_count() or 1, None
     with processes.in_turn():  # the first process decodes the images, and the others find them in the cache
         if resume and out is not None and (out / run_folder.CONFIG).exists() and data is None and as_it_is:
             _, record = run_folder.read_run_settings(out)
             with DecodingProgress() as progress:
                 images = images_of_run(record, root=data_dir, workers=workers, progress=progress)
-        elif data in (None, FASHION_MNIST) and as_it_is and not dry_run:
+        elif data in (None, FASHION_MNIST) and as_it_is and of_fashion and not dry_run:
             images = load_fashion_mnist(data_dir)
         else:
             with DecodingProgress() as progress:
@@ -211,7 +234,9 @@ def train(
                     refuse_few=not dry_run,
                 )  # fmt: skip
             images = loaded.images
-            config = with_options(recipe_for(preset or "reference", loaded), given)
+            if network is not None:
+                loaded = replace(loaded, report=explained(loaded.report, network, origin))
+            config = with_options(recipe_for(preset or "reference", loaded, network), given)
     if loaded is not None and processes.is_first:
         for line in loaded.report.lines():
             print(printable_text(line), file=sys.stderr)
@@ -242,8 +267,9 @@ def train(
     with shown_progress(f"vae-train --out {path} --resume", processes.is_first) as reporter:
         shown = TensorBoard(path / "tensorboard", reporter) if log and processes.is_first else reporter
         train_run(
-            config, images, path, resume=resume, reporter=shown, extra_files=files, detail=stage, processes=processes
-        )
+            config, images, path, resume=resume, reporter=shown, extra_files=files, detail=stage, init=first,
+            processes=processes,
+        )  # fmt: skip
     processes.leave()
 
 
@@ -344,6 +370,7 @@ app = options.new_app(
     "vae-train --data my-icons/ --dry-run",
     "vae-train --data my-icons/ --preset quick --out my-run",
     "vae-train --data my-icons/ --detail --out my-run",
+    "vae-train --data my-icons/ --init fashion-mnist-12d --out my-run",
     "vae-train --out my-run --epochs 60 --seed 2",
     "vae-train --out my-run --resume",
     "vae-train --preset flagship --precision bf16 --compile",

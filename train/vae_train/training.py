@@ -33,6 +33,7 @@ from .devices import Costs, choose_device, costs, settled_for_this_machine, typi
 from .evaluation import Evaluation, evaluate_torch
 from .images.image_set import Images, ImageSet, chosen_of
 from .images.settings import FEW
+from .initial import InitialWeights, recorded_weights
 from .objective import calibrated_nats, charged_kl
 from .plots import curves, sample_grid, write_png
 from .processes import ALONE, Division, Processes
@@ -52,6 +53,7 @@ def train(
     reporter: Reporter | None = None,
     extra_files: Mapping[str, bytes] | None = None,
     detail: DetailConfig | None = None,
+    init: InitialWeights | None = None,
     processes: Processes = ALONE,
 ) -> Run:
     """Train a run to its end, from the start or from where it stopped, and return it.
@@ -64,11 +66,12 @@ def train(
         reporter: receives the progress.
         extra_files: names and contents of further files for the folder of a new run.
         detail: the settings of a detail stage, which is then trained too, after the VAE. The run remembers them.
+        init: the weights to begin with; None for random ones. A resumed run needs none, and refuses all but its own.
         processes: those that train together; each of them calls this function with the same arguments.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is false, or the settings contradict the run, the data or the
-            number of processes.
+        UsageError: the folder holds a run and `resume` is false, or the settings contradict the run, the data, the
+            first weights or the number of processes.
         InputError: the folder holds something else, or a damaged run.
         UnavailableError: this machine does not have the device, or --compile finds no compiler.
         DivergedError: a loss or a weight is no longer finite.
@@ -80,15 +83,24 @@ def train(
     config = with_epochs(config)
     Division.of(config, processes)  # may refuse a new run before it has a folder
 
-    def opened() -> TrainConfig:
+    def opened() -> tuple[TrainConfig, InitialWeights | None]:
         begun = resume and (path / run_folder.CONFIG).exists()
+        if init is not None and not begun:
+            init.check_network(config.model)  # before the folder is made
         wanted = config if begun else settled_for_this_machine(config)
-        return run_folder.open_folder(path, wanted, data, resume=resume, extra_files=extra_files, detail=detail)
+        record = None if init is None else init.to_json()
+        settled = run_folder.open_folder(
+            path, wanted, data, resume=resume, extra_files=extra_files, detail=detail, init=record
+        )
+        first = init or recorded_weights(path)
+        if first is not None:
+            first.check_network(settled.model)
+        return settled, first
 
     with run_folder.alone_in(path) if processes.is_first else contextlib.nullcontext():
-        config = processes.from_first(opened)
+        config, first = processes.from_first(opened)
         with use_threads(config.threads):
-            trainer = _Trainer.start(config, data, path, reporter, processes)
+            trainer = _Trainer.start(config, data, path, reporter, processes, first)
             trainer.finish_epochs()
             run = processes.from_first(lambda: run_folder.load_run(path))
             if processes.from_first((path / run_folder.EVALUATION).exists):
@@ -199,11 +211,17 @@ class _Trainer:
 
     @classmethod
     def start(
-        cls, config: TrainConfig, data: ImageSet, path: Path, reporter: Reporter, processes: Processes
+        cls,
+        config: TrainConfig,
+        data: ImageSet,
+        path: Path,
+        reporter: Reporter,
+        processes: Processes,
+        first: InitialWeights | None,
     ) -> _Trainer:
         division = Division.of(config, processes)
         device = torch.device(choose_device(config.device))
-        state = TrainingState.new(config, device)
+        state = TrainingState.new(config, device, None if first is None else first.weights)
         checkpoint = path / run_folder.CHECKPOINT
         with processes.in_turn():
             if begun := checkpoint.exists():
@@ -215,6 +233,8 @@ class _Trainer:
             reporter.note(f"going on with {path} after {_place(state.epoch, state.step)}")
             if processes.is_first:
                 _note_versions(path, reporter)
+        elif first is not None:
+            reporter.note(f"beginning with the weights of {first.origin}")
         if config.full:
             training, validation = torch.arange(len(data.train_images)), None
         else:

@@ -41,7 +41,7 @@ from .streamed import Pictures, changed, chunks, joined, taken
 
 FASHION_MNIST = "fashion-mnist"
 TORCHVISION = "torchvision:"
-FASHION_LICENCE, FASHION_LATENT = "MIT", 12
+FASHION_LICENCE, FASHION_LATENT, FASHION_SHAPE = "MIT", 12, (1, 28, 28)
 LEAST = 20
 """With fewer pictures than this there is nothing left to validate and to test with."""
 TEST_SHARE, MOST_TEST = 10, 10_000
@@ -178,7 +178,7 @@ def images_of_model(
     name, image, preparation = data_name(manifest), manifest["image"], manifest.get("preparation", {})
     if data is None and name != fashion.NAME:
         raise UsageError(f"expected --data with the images that this model was trained on ({name}), got none")
-    if data is None and (image["channels"], image["height"], image["width"]) == (1, 28, 28):
+    if data is None and (image["channels"], image["height"], image["width"]) == FASHION_SHAPE:
         return fashion.load_fashion_mnist(root)
     settings = ImageSettings.of(
         image_size=f"{image['height']}x{image['width']}",
@@ -223,7 +223,7 @@ def _fashion_mnist(settings: ImageSettings, root: Path | None, download: bool) -
         for split, (images, labels) in halves.items()
     }
     loaded = _from_arrays(ArraySet(parts, data.class_names), FASHION_MNIST, settings, latent_dim=FASHION_LATENT)
-    whole = loaded.images.shape == (1, 28, 28) and settings.max_images is None and settings.labels != "none"
+    whole = loaded.images.shape == FASHION_SHAPE and settings.max_images is None and settings.labels != "none"
     named = replace(loaded.images, name=data.name, licence=FASHION_LICENCE)
     return replace(loaded, images=replace(named, sha256=data.sha256, origin={}) if whole else named)
 

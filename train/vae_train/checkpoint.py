@@ -43,6 +43,9 @@ DETAIL_BETAS = (0.0, 0.99)
 """Adam's decay rates for the detail stage. The first is 0, because a mean of past gradients would point to where the
 other network was, and not to where it is."""
 
+IMITATION_BETAS = (0.9, 0.99)
+"""Adam's decay rates while the decoder imitates a teacher: the teacher stays as it is, so that past gradients help."""
+
 
 @dataclass
 class TrainingState:
@@ -146,7 +149,9 @@ def _check_optimizer(saved: dict[str, Any], optimizer: torch.optim.Optimizer) ->
         ValueError: a setting differs, or a tensor has another shape or type, or is not finite.
     """
     for group, own in zip(saved["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
-        if {**group, "lr": own["lr"]} != own or not 0 <= float(group["lr"]) <= 1:  # the learning rate is scheduled
+        scheduled = {"lr": own["lr"], "betas": own["betas"]}
+        known = group["betas"] in (own["betas"], IMITATION_BETAS) and 0 <= float(group["lr"]) <= 1
+        if {**group, **scheduled} != own or not known:
             raise ValueError("other settings of the optimizer")
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     if saved["state"] and sorted(saved["state"]) != list(range(len(weights))):

@@ -86,7 +86,7 @@ class Settings:
             raise UsageError(f"expected a seed from 0 to 2^63-1 ({2**63 - 1}), got {self.seed}")  # type: ignore[attr-defined]
 
 
-MOST_UNITS, MOST_LAYERS, MOST_WEIGHTS = 4096, 1000, 1 << 28
+MOST_UNITS, MOST_LAYERS, MOST_WEIGHTS, MOST_WIDTH = 4096, 1000, 1 << 28, 16
 """The largest layer, the most layers and the most weights of a network: far more than this project's networks have, and
 few enough to be allocated."""
 
@@ -217,10 +217,13 @@ class DetailConfig(Settings):
     noise_dim: int = 32  # standard normals that a picture is made from, besides its latent
     class_shift: float = 4.0  # what is added to one number of the noise, whose index is the picture's class
     hidden: int = 192  # width of the dense layer after latent and noise
-    channels: tuple[int, ...] = (16, 48, 64)  # feature maps at the size of the picture, then after each halving
+    channels: tuple[int, ...] = (16, 48, 64)  # feature maps at the size of the picture (or 0), then after each halving
     residual_blocks: tuple[int, ...] = (1, 1, 2)  # number at each of these sizes
+    block_widths: tuple[int, ...] = ()  # how many times wider an inverted block is inside; 0 and () mean plain blocks
     critic_channels: tuple[int, ...] = (32, 64, 128)  # the critic's feature maps at the same sizes
     critic_hidden: int = 256  # width of the critic's description of a picture
+    imitation_epochs: int = 0  # the first of these passes, in which the decoder imitates a teacher
+    imitation_rate: float = 4e-3  # Adam's first learning rate in them, which falls to learning_rate
     epochs: int = 40  # passes over the training images
     steps: int = 0  # steps in all, in place of epochs of one pass each; 0 lets epochs decide
     epoch_steps: int = 0  # steps of an epoch, found from steps; 0 means one pass over the training images
@@ -245,15 +248,33 @@ class DetailConfig(Settings):
                 "expected as many channels as residual_blocks and critic_channels, one for each of at least two sizes "
                 f"of feature map, got {len(self.channels)}, {len(self.residual_blocks)} and {len(self.critic_channels)}"
             )
-        self._at_least(1, "channels", "critic_channels")
-        self._at_least(0, "residual_blocks", "steps", "epoch_steps")
+        self._at_least(1, "critic_channels")
+        self._at_least(0, "channels", "residual_blocks", "block_widths", "steps", "epoch_steps", "imitation_epochs")
+        if not all(self.channels[1:]) or (not self.channels[0] and self.residual_blocks[0]):
+            raise UsageError(
+                "expected channels of 0 only at the size of the picture, and no residual_blocks there, "
+                f"got channels {self.channels} and residual_blocks {self.residual_blocks}"
+            )
+        if self.block_widths and len(self.block_widths) != len(self.channels):
+            raise UsageError(
+                f"expected block_widths for each of {len(self.channels)} channels or none, "
+                f"got {len(self.block_widths)} numbers"
+            )
+        if self.imitation_epochs > self.epochs:
+            raise UsageError(
+                f"expected at least the {self.imitation_epochs} epochs that imitate a teacher, got {self.epochs}; "
+                "give more --epochs or --steps"
+            )
         self._at_most(MOST_UNITS, "noise_dim", "hidden", "critic_hidden", "channels", "critic_channels")
+        self._at_most(MOST_WIDTH, "block_widths")
         blocks = zip(self.residual_blocks, self.channels, self.critic_channels, strict=True)
-        if sum(self.residual_blocks) > MOST_LAYERS or sum(
-            18 * (number + 1) * (width**2 + other**2) for number, width, other in blocks
-        ) > MOST_WEIGHTS:
+        widest = max(self.block_widths, default=0) + 1
+        if (
+            sum(self.residual_blocks) > MOST_LAYERS
+            or sum(18 * (number * widest + 1) * (width**2 + other**2) for number, width, other in blocks) > MOST_WEIGHTS
+        ):
             raise UsageError(f"expected a detail stage of at most {MOST_WEIGHTS} weights, got more; use fewer channels")
-        for name in ("learning_rate", "critic_learning_rate"):
+        for name in ("learning_rate", "critic_learning_rate", "imitation_rate"):
             self._in_range(f"a {name} above 0", getattr(self, name) > 0, name)
         for name in ("class_shift", "consistency"):
             self._in_range(f"{name} of 0 or more", getattr(self, name) >= 0, name)

@@ -30,6 +30,11 @@ def detail(
         option(RUN, "Go on with the detail stage of the run, with its settings, after its last finished epoch. "
                     "Without a stage there, a new one begins.", "--resume"),
     ] = False,
+    teacher: Annotated[
+        Path | None,
+        option(RUN, "Train a decoder of a fifth of the size. It first imitates the detail stage of this other run, "
+                    "which has the same VAE.", metavar="RUN", default=False),
+    ] = None,
     epochs: Annotated[int | None, SHARED["epochs"]] = None,
     steps: Annotated[
         int | None,
@@ -73,21 +78,25 @@ def detail(
         # Not a typer.Exit: its code 130 would print once more that the command was interrupted.
         raise SystemExit(launching.launch("vae_train.detail_command", "vae-detail", count, nodes or 1, rendezvous))
     processes = join(chosen)
-    from .detail.folder import saved_settings
+    from .detail.folder import load_detail, saved_settings
     from .detail.training import train_detail
     from .images.loading import images_of_run
     from .progress import DecodingProgress, shown_progress
-    from .recipes import detail_recipe
+    from .recipes import detail_recipe, imitator
     from .run_folder import load_run
 
     trained = processes.from_first(lambda: load_run(run))
+    other = None if teacher is None else processes.from_first(lambda: load_run(teacher))
     with processes.in_turn(), DecodingProgress() as progress:
         images = images_of_run(trained.record, data=data, root=data_dir, workers=os.cpu_count() or 1, progress=progress)
     saved = processes.from_first(lambda: saved_settings(trained)) if resume else None
     suited = detail_recipe(trained.config, len(images.class_names), DEFAULT)
+    if other is not None:
+        suited = imitator(suited, processes.from_first(lambda: load_detail(other)).config)
     config = DetailConfig.from_json((saved or suited).to_json() | given)
-    with shown_progress(f"vae-detail {run} --resume", processes.is_first) as reporter:
-        train_detail(config, trained, images, resume=resume, reporter=reporter, processes=processes)
+    again = f"vae-detail {run} --resume" + (f" --teacher {teacher}" if teacher else "")
+    with shown_progress(again, processes.is_first) as reporter:
+        train_detail(config, trained, images, teacher=other, resume=resume, reporter=reporter, processes=processes)
     processes.leave()
 
 

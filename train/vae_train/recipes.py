@@ -20,6 +20,15 @@ DETAIL_SHAPE = {
 }
 """The detail stage's feature maps from 128 pixels down to 8, for networks of other than two convolutions. A smaller
 network takes the last of them. 64 pixels at full width would take four times as long as 28 pixels do."""
+IMITATOR_SHAPE = {
+    "channels": (0, 8, 16, 32, 48),
+    "residual_blocks": (0, 1, 1, 1, 2),
+    "block_widths": (0, 2, 2, 2, 5),
+}
+"""The feature maps of a decoder that imitates another one: it has none at the size of the picture, and a network with
+fewer sizes takes the first and the last of the others. With 28 pixels it has a fifth of the multiplications."""
+IMITATOR: dict[str, Any] = {"hidden": 128, "epochs": 15, "imitation_epochs": 4, "decay_from": 0.3}
+"""Further settings of its training."""
 MOST_TOLD_CLASSES = 256
 """With more classes than this, the noise of the detail stage does not carry the class, and only the latent does: each
 class takes a number of the noise, and a table in latents.onnx has a row of all of them for each component."""
@@ -64,6 +73,13 @@ def recipe_for(preset: str, loaded: Loaded, network: ModelConfig | None = None) 
         kl_warmup_epochs=min(base.kl_warmup_epochs, 2),
         validation_images=held_out,
     )
+
+
+def imitator(base: DetailConfig, teacher: DetailConfig) -> DetailConfig:
+    """The settings of a small stage that imitates another one: those of `base`, with a smaller decoder."""
+    sizes = len(base.channels)
+    shape: dict[str, Any] = {name: (entries[0], *entries[1 - sizes :]) for name, entries in IMITATOR_SHAPE.items()}
+    return replace(base, **shape, **IMITATOR, noise_dim=teacher.noise_dim, class_shift=teacher.class_shift)
 
 
 def detail_recipe(config: TrainConfig, classes: int, base: DetailConfig) -> DetailConfig:

@@ -36,6 +36,8 @@ from .networks import DetailDecoder
 
 WEIGHTS = "detail.safetensors"
 POSTERIOR = "posterior.safetensors"
+TEACHER = "teacher_weights_sha256"
+"""The key of config.json with the SHA-256 of the weights of the stage that was imitated, if one was."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,9 @@ def path_of(run: Run) -> Path:
     return run.path / "detail"
 
 
-def open_folder(run: Run, config: DetailConfig, data: ImageSet, *, resume: bool) -> DetailConfig:
+def open_folder(
+    run: Run, config: DetailConfig, data: ImageSet, *, resume: bool, teacher: Detail | None = None
+) -> DetailConfig:
     """Make the folder of a stage, or compare the stage in it with the settings; returns the settings to train with.
 
     Raises:
@@ -71,11 +75,17 @@ def open_folder(run: Run, config: DetailConfig, data: ImageSet, *, resume: bool)
         with replacing_folder(path) as aside:
             (aside / SAMPLES).mkdir()
             record = {"settings": config.to_json(), "vae_weights_sha256": run.weights_sha256, "versions": versions()}
-            write_json(aside / CONFIG, {"format": FORMAT, **record})
+            taught = {} if teacher is None else {TEACHER: teacher.weights_sha256}
+            write_json(aside / CONFIG, {"format": FORMAT, **record, **taught})
         return config
     if not resume:
         raise UsageError(f"expected a run without a detail stage, got {path}, which exists; add --resume or remove it")
-    saved = _read_settings(run)
+    saved, record = _read(run)
+    if teacher is not None and teacher.weights_sha256 != record.get(TEACHER):
+        raise InputError(
+            f"{path}: expected the teacher that the detail stage was started with, got one of other weights; "
+            "give the same --teacher"
+        )
     wanted = replace(config, device=saved.device, threads=saved.threads)
     if difference := first_difference(saved.to_json(), wanted.to_json()):
         name, have, want = difference
@@ -92,7 +102,7 @@ def saved_settings(run: Run) -> DetailConfig | None:
     Raises:
         InputError: the stage is damaged, or belongs to other weights.
     """
-    return _read_settings(run) if path_of(run).exists() else None
+    return _read(run)[0] if path_of(run).exists() else None
 
 
 def load_detail(run: Run) -> Detail:
@@ -101,13 +111,14 @@ def load_detail(run: Run) -> Detail:
     Raises:
         InputError: there is no stage, none of its epochs is finished, or it is damaged or belongs to other weights.
     """
-    config, path = _read_settings(run), path_of(run)
+    (config, _), path = _read(run), path_of(run)
     decoder = DetailDecoder(run.config.model, config)
     sha256 = load_weights(decoder, path / WEIGHTS, f"vae-detail {run.path} --resume")
     return Detail(config, decoder, sha256, read_metrics(path / METRICS))
 
 
-def _read_settings(run: Run) -> DetailConfig:
+def _read(run: Run) -> tuple[DetailConfig, dict[str, Any]]:
+    """The settings of the stage of a run, and the whole content of its config.json."""
     path = path_of(run)
     config, record = read_settings(path, DetailConfig, "a detail stage", f"train one with: vae-detail {run.path}")
     if record.get("vae_weights_sha256") != run.weights_sha256:
@@ -115,4 +126,4 @@ def _read_settings(run: Run) -> DetailConfig:
             f"{path / CONFIG}: expected a detail stage of the run's weights, got one of others; remove {path} and "
             f"train it again with: vae-detail {run.path}"
         )
-    return config
+    return config, record

@@ -7,6 +7,11 @@ latent: each training image x counts in proportion to q(z|x) (Goodfellow et al. 
 applied for each z). A further loss keeps the decoder from ignoring z: the encoder's posterior mean of a made picture
 must be close to the latent that the picture was made from.
 
+A small decoder may first imitate the decoder of another stage, its teacher, which has learned from the same VAE: for
+the same latent and noise it learns to make the same picture (Hinton et al. 2015, arXiv:1503.02531, for pictures instead
+of classes). It begins near the end of a long training that way, and the critic then gives back the sharpness that a
+mean of squares loses.
+
 On one machine, the result depends on the settings, the run and the data alone. Each epoch has random generators of its
 own, so that a stopped training goes on from its last finished epoch with the same numbers. Several processes may share
 the steps, as in the training of a VAE (processes.py).
@@ -32,7 +37,7 @@ from torch.nn.utils import parametrize
 from vae_gen import DivergedError, UsageError, picture_grid, random_words, standard_normals, to_grey_levels
 from vae_gen.internal.files import write_file
 
-from ..checkpoint import DetailState
+from ..checkpoint import DETAIL_BETAS, IMITATION_BETAS, DetailState
 from ..config import DetailConfig, ModelConfig, with_epochs
 from ..devices import choose_device, settled_for_this_machine, typical_seconds, use_threads
 from ..images.image_set import Images, ImageSet, chosen_of
@@ -66,6 +71,13 @@ FIGURES = ("critic", "decoder", "consistency")
 from the critic; and the squared distance between a picture's posterior mean and its latent, in posterior variances, per
 dimension."""
 
+IMITATION = ("imitation",)
+"""The figure of an epoch of imitation: the mean squared difference of a pixel from the teacher's picture."""
+
+WARMUP_STEPS = 500
+"""The steps after an imitation in which the decoder's learning rate rises to its value, while the critic, which is
+new, learns its first distinctions."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -81,9 +93,7 @@ class Pairs:
     """int64 [n]"""
 
     @classmethod
-    def of(
-        cls, run: Run, data: ImageSet, device: torch.device, cache: Path, processes: Processes = ALONE
-    ) -> Pairs:
+    def of(cls, run: Run, data: ImageSet, device: torch.device, cache: Path, processes: Processes = ALONE) -> Pairs:
         """The images that the run was trained on, encoded in float32 as `encoder.onnx` will encode them.
 
         Args:
@@ -130,6 +140,7 @@ def train_detail(
     run: Run,
     data: ImageSet,
     *,
+    teacher: Run | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
     processes: Processes = ALONE,
@@ -140,6 +151,8 @@ def train_detail(
         config: the settings; with `resume` they must be those that the stage was started with.
         run: the run whose latents and mean pictures the stage uses. None of its files is changed.
         data: the data set that the run was trained on.
+        teacher: another run of the same VAE's weights, whose stage is imitated in the first `imitation_epochs`. Without
+            such epochs, and after them, it may be left out.
         resume: go on with the stage that is in the folder, if there is one.
         reporter: receives the progress.
         processes: those that train together; each of them calls this function with the same arguments.
@@ -154,23 +167,27 @@ def train_detail(
         OutputError: a file cannot be written.
         LostProcessError: another process has ended, or does not answer.
     """
+    imitated = None if teacher is None else processes.from_first(lambda: folder.load_detail(teacher))
     _check(config, run, data)
+    if teacher is not None and imitated is not None:
+        _check_teacher(config, run, teacher, imitated)
+    elif not folder.path_of(run).exists():
+        _check_untaught(config, 0)
     config = with_epochs(config)
     Division.of(config, processes)  # may refuse a new stage before it has a folder
     with alone_in(run.path) if processes.is_first else contextlib.nullcontext():
         config = processes.from_first(
-            lambda: folder.open_folder(run, settled_for_this_machine(config), data, resume=resume)
+            lambda: folder.open_folder(run, settled_for_this_machine(config), data, resume=resume, teacher=imitated)
         )
         with use_threads(config.threads):
-            trainer = _Trainer.start(config, run, data, reporter or Reporter(), processes)
+            decoder = None if imitated is None else imitated.decoder
+            trainer = _Trainer.start(config, run, data, reporter or Reporter(), processes, decoder)
             while trainer.state.epoch < config.epochs:
                 trainer.finish_epoch()
         return processes.from_first(lambda: folder.load_detail(run))
 
 
-def seconds_a_step(
-    config: DetailConfig, model: ModelConfig, classes: int, processes: Processes = ALONE
-) -> float:
+def seconds_a_step(config: DetailConfig, model: ModelConfig, classes: int, processes: Processes = ALONE) -> float:
     """How long a step of a detail stage takes on this machine, measured on made-up images in about two seconds.
 
     With several processes it is the time that one process takes for its share of the batch.
@@ -217,10 +234,17 @@ class _Trainer:
     state: DetailState
     reporter: Reporter
     division: Division
+    teacher: DetailDecoder | None = None
 
     @classmethod
     def start(
-        cls, config: DetailConfig, run: Run, data: ImageSet, reporter: Reporter, processes: Processes = ALONE
+        cls,
+        config: DetailConfig,
+        run: Run,
+        data: ImageSet,
+        reporter: Reporter,
+        processes: Processes = ALONE,
+        teacher: DetailDecoder | None = None,
     ) -> _Trainer:
         division = Division.of(config, processes)
         path, device = folder.path_of(run), torch.device(config.device)
@@ -229,13 +253,17 @@ class _Trainer:
             if begun := (path / CHECKPOINT).exists():
                 state.load(path / CHECKPOINT)
         processes.check_same(state.epoch, path)
+        if teacher is None:
+            _check_untaught(config, state.epoch)
         if begun:
             reporter.note(f"going on with the detail stage of {run.path} after epoch {state.epoch}")
         reporter.note("encoding the training images for the detail stage")
         pairs = Pairs.of(run, data, device, path / folder.POSTERIOR, processes)
         if (count := len(data.train_images) + len(data.test_images)) < FEW:
             reporter.note(f"{count} pictures are few for a detail stage, which may learn them by heart")
-        return cls(config, path, pairs, _on(device, run.vae), state, reporter, division)
+        if teacher is not None:
+            teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(config, path, pairs, _on(device, run.vae), state, reporter, division, teacher)
 
     @property
     def device(self) -> torch.device:
@@ -251,14 +279,16 @@ class _Trainer:
         """Do the steps of the next epoch, and write the files of the stage, the checkpoint last."""
         config, state = self.config, self.state
         started = time.perf_counter()
-        sums = torch.zeros(len(FIGURES), device=self.device)
+        imitates = state.epoch < config.imitation_epochs
+        names = IMITATION if imitates else FIGURES
+        sums = torch.zeros(len(names), device=self.device)
         for step, (image, latent, deviation, label, noise) in enumerate(self._batches(state.epoch + 1)):
             self._set_rates(state.epoch * self.steps + step)
-            sums += self._step(image, latent, deviation, label, noise)
+            sums += self._imitate(latent, noise) if imitates else self._step(image, latent, deviation, label, noise)
             if (step + 1) % LOOK_STEPS == 0 or step + 1 == self.steps:
-                self._look(sums, step + 1)
-        means = (sums.cpu().double() / self.steps).tolist()
-        line = {"epoch": state.epoch + 1, **dict(zip(FIGURES, means, strict=True))}
+                self._look(dict(zip(names, (sums / (step + 1)).tolist(), strict=True)), step + 1)
+        means = dict(zip(names, (sums.cpu().double() / self.steps).tolist(), strict=True))
+        line = {"epoch": state.epoch + 1, **means}
         state.epoch, state.history = state.epoch + 1, [*state.history, line]
         if self.division.processes.is_first:
             write_weights(self.path / folder.WEIGHTS, state.result)
@@ -266,7 +296,7 @@ class _Trainer:
             write_metrics(self.path / METRICS, state.history)
             state.save(self.path / CHECKPOINT)
         seconds = time.perf_counter() - started
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in zip(FIGURES, means, strict=True))
+        figures = ", ".join(f"{name} {value:.{5 if imitates else 3}f}" for name, value in means.items())
         self.reporter.note(f"epoch {state.epoch}/{config.epochs}  {figures}  {seconds:.1f} s")
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
@@ -288,16 +318,48 @@ class _Trainer:
             yield pairs.images[at].float() / 255, latent, deviation, label, noise
 
     def _set_rates(self, step: int) -> None:
-        """Set both learning rates for a step of the training: constant at first, then falling linearly to 0."""
+        """Set both learning rates for a step of the training: constant at first, then falling linearly to 0.
+
+        While the decoder imitates, its rate falls along a cosine from `imitation_rate` to `learning_rate`; then it
+        rises once more from 0, for the critic to learn first.
+        """
         config, state = self.config, self.state
-        share = step / (config.epochs * self.steps)
+        imitation = config.imitation_epochs * self.steps
+        share = max(0, step - imitation) / max(1, config.epochs * self.steps - imitation)
         factor = min(1.0, (1 - share) / max(1 - config.decay_from, 1e-9))
-        for optimizer, rate in (
-            (state.optimizer, config.learning_rate),
-            (state.critic_optimizer, config.critic_learning_rate),
-        ):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factor
+        warm, betas = 1.0, DETAIL_BETAS
+        if step < imitation:
+            fall = 0.5 * (1 + math.cos(math.pi * step / imitation))
+            warm, betas = 1 + (config.imitation_rate / config.learning_rate - 1) * fall, IMITATION_BETAS
+        elif imitation:
+            warm = min(1.0, (step - imitation + 1) / WARMUP_STEPS)
+        for group in state.optimizer.param_groups:
+            group["lr"], group["betas"] = config.learning_rate * factor * warm, betas
+        for group in state.critic_optimizer.param_groups:
+            group["lr"] = config.critic_learning_rate * factor
+
+    def _imitate(self, latent: Tensor, noise: Tensor) -> Tensor:
+        """Do one step of the decoder towards the teacher's pictures; returns the mean squared difference, [1]."""
+        state, division, count = self.state, self.division, len(latent)
+        rows = division.own_rows(count)
+        with self._same_critic():
+            pieces = [(self._differences(latent[own], noise[own]),) for own in rows]
+        (values,) = [division.gathered(own, count).requires_grad_() for own in zip(*pieces, strict=True)]
+        loss = values.mean()
+        (gradient,) = torch.autograd.grad(loss, values)
+        division.propagate_back(state.optimizer, pieces, [[gradient[own]] for own in rows])
+        state.optimizer.step()
+        state.average.update_parameters(state.decoder)
+        return loss.detach().reshape(1)
+
+    def _differences(self, latent: Tensor, noise: Tensor) -> Tensor:
+        """The mean squared difference of each picture from the teacher's, [batch]."""
+        if self.teacher is None or not len(latent):
+            return latent.new_zeros(0)
+        with torch.no_grad():
+            wanted = torch.sigmoid(self.teacher(latent, noise))
+        made = torch.sigmoid(self.state.decoder(latent, noise))
+        return (made - wanted).float().square().mean(dim=(1, 2, 3))
 
     def _step(self, image: Tensor, latent: Tensor, deviation: Tensor, label: Tensor, noise: Tensor) -> Tensor:
         """Do one step of the critic and one of the decoder; returns the `FIGURES` of the step, [3]."""
@@ -339,20 +401,21 @@ class _Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16), parametrize.cached():
             yield
 
-    def _look(self, sums: Tensor, steps: int) -> None:
-        """Report the critic's mean loss in the epoch so far.
+    def _look(self, means: dict[str, float], steps: int) -> None:
+        """Report the first figure of the epoch so far.
 
         Raises:
-            DivergedError: the mean of one of the `FIGURES` is not finite.
+            DivergedError: one of the figures is not finite.
         """
-        means = (sums / steps).tolist()
-        if not all(map(math.isfinite, means)):
+        if not all(map(math.isfinite, means.values())):
+            *first, last = (f"{name} {value:g}" for name, value in means.items())
+            found = " and ".join([", ".join(first), last] if first else [last])
             raise DivergedError(
-                f"expected finite losses, got critic {means[0]:g}, decoder {means[1]:g} and consistency {means[2]:g} "
+                f"expected finite losses, got {found} "
                 f"by step {steps} of epoch {self.state.epoch + 1} of the detail stage; remove the folder {self.path}, "
                 "which holds the finished epochs, and train the stage again with another --seed"
             )
-        self.reporter.step(self.state.epoch + 1, self.config.epochs, steps, self.steps, means[0])
+        self.reporter.step(self.state.epoch + 1, self.config.epochs, steps, self.steps, next(iter(means.values())))
 
     def _samples(self) -> NDArray[np.uint8]:
         """The picture of samples: training images, and beside each its mean picture and pictures of the stage."""
@@ -418,6 +481,25 @@ def _check(config: DetailConfig, run: Run, data: ImageSet) -> None:
             f"expected noise_dim of at least {len(data.class_names)}, one noise component for each class, "
             f"got {config.noise_dim}"
         )
+
+
+def _check_untaught(config: DetailConfig, epoch: int) -> None:
+    """Refuse a stage without a teacher after `epoch` epochs, if the next one needs it."""
+    if epoch < config.imitation_epochs:
+        raise UsageError(
+            f"expected a teacher for the first {config.imitation_epochs} epochs, got none; add --teacher RUN"
+        )
+
+
+def _check_teacher(config: DetailConfig, run: Run, teacher: Run, imitated: folder.Detail) -> None:
+    if teacher.weights_sha256 != run.weights_sha256:
+        raise UsageError(
+            f"expected a teacher that was trained for the VAE of {run.path}, got {teacher.path}, whose VAE has other "
+            "weights; its latents mean other pictures"
+        )
+    for name in ("noise_dim", "class_shift"):
+        if (have := getattr(imitated.config, name)) != (want := getattr(config, name)):
+            raise UsageError(f"expected {name} {have}, as the teacher has, got {want}")
 
 
 def with_class(noise: Tensor, label: Tensor, shift: float) -> Tensor:

@@ -21,6 +21,7 @@ from bench import (
     bulk,
     gpu,
     growth,
+    look,
     memory,
     networks,
     own_images,
@@ -527,10 +528,21 @@ def test_every_table_of_scale_names_the_machine(
     assert printed.count(f"\n\n{machine_line()}\n") == 4
 
 
+def test_a_look_counts_specks_and_doubles() -> None:
+    pictures = np.zeros((3, 1, 28, 28), np.uint8)
+    pictures[:, 0, :7] = 15  # a quarter
+    pictures[0, 0, :7, :7] = 16
+    assert look.specks(pictures) == pytest.approx((0.25 * 3 - 49 / 784) / 3)
+    pictures[2, 0, 10:] = 255
+    assert look.doubles(pictures) == pytest.approx(2 / 3)
+    pictures[1, 0, 20, :20] = 128  # 20 pixels by half: a distance of 2.2
+    assert look.doubles(pictures) == pytest.approx(0)
+
+
 SCRIPTS = {
     "directions": ("VAE", ()), "engines": ("in_own_process", ("FOLDER", "--engine", "onnxruntime")),
-    "margins": ("fashion_mnist", ()), "own_images": ("write_emoji", ("FOLDER/new",)), "playground": ("size", ()),
-    "ways": ("VAE", ()),
+    "look": ("fashion_mnist", ()), "margins": ("fashion_mnist", ()), "own_images": ("write_emoji", ("FOLDER/new",)),
+    "playground": ("size", ()), "ways": ("VAE", ()),
 }  # fmt: skip
 """The function that each script measures with, or makes ready with, and its arguments."""
 

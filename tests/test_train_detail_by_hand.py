@@ -244,7 +244,7 @@ def judgements(run: Run, decoder: DetailDecoder, critic: Critic) -> tuple[float,
     chosen, _ = split(len(DATA.train_images), 40)
     image, label = DATA.train_images[chosen].float() / 255, torch.full([len(chosen)], -1)
     latent, _ = run.vae.encode(image)
-    made = torch.sigmoid(decoder(latent, torch.from_numpy(standard_normals(9, 0, len(chosen), STAGE.noise_dim))))
+    made = decoder(latent, torch.from_numpy(standard_normals(9, 0, len(chosen), STAGE.noise_dim)))
     real, false = (critic(picture, run.vae.decode(latent), latent, label) for picture in (image, made))
     return real.mean().item(), false.mean().item()
 
@@ -305,7 +305,7 @@ def test_the_pictures_of_an_epoch_are_images_their_mean_pictures_and_what_the_sa
         rows = [image.numpy(), to_grey_levels(run.vae.decode(latent).numpy())]
         for seed in range(6):
             noise = torch.from_numpy(standard_normals(seed, 0, 16, STAGE.noise_dim))
-            rows.append(to_grey_levels(torch.sigmoid(detail.decoder(latent, noise)).numpy()))
+            rows.append(to_grey_levels(detail.decoder(latent, noise).numpy()))
     expected = picture_grid(np.stack(rows, 1).reshape(-1, 1, 12, 10), 16).astype(int)
     found = np.asarray(Image.open(run.path / "detail" / "samples" / "epoch-001.png")).astype(int)
     assert np.abs(found - expected).max() <= 1

@@ -76,8 +76,8 @@ class LinearStage(nn.Module):
         self.noise = _weight(NOISE, PIXELS, scale=0.5, seed=5)
 
     def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
-        """Logits."""
-        return (latent @ self.pixels + noise @ self.noise).unflatten(1, IMAGE)
+        """Pictures."""
+        return torch.sigmoid((latent @ self.pixels + noise @ self.noise).unflatten(1, IMAGE))
 
 
 def graphs_of(

@@ -243,7 +243,7 @@ def torch_decode(vae: VAE, latents: Floats) -> NDArray[np.floating]:
 
 def torch_detail(stage: DetailDecoder, latents: Floats, noise: Floats) -> NDArray[np.floating]:
     """The detail stage's pictures by PyTorch, [n, channels, height, width], in the dtype of the weights."""
-    return _in_torch(stage, lambda *inputs: torch.sigmoid(stage(*inputs)), latents, noise)
+    return _in_torch(stage, stage.forward, latents, noise)
 
 
 def torch_pictures(vae: VAE, stage: DetailDecoder | None, drawn: Drawn) -> NDArray[np.floating]:

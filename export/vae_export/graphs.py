@@ -125,7 +125,7 @@ def build_graphs(
     if detail is not None:
         stage, spec = detail
         example = {"latent": latent, "noise": torch.zeros(2, spec.noise)}
-        exported = _export(stage, lambda *inputs: torch.sigmoid(stage(*inputs)), example, ["image"])
+        exported = _export(stage, stage.forward, example, ["image"])
         by_detail = cleaned(with_faster_operators(exported), "detail")
     return assemble(encoder, decoder, prior, default_prior, by_detail, spec)
 

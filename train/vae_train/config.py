@@ -220,6 +220,7 @@ class DetailConfig(Settings):
     channels: tuple[int, ...] = (16, 48, 64)  # feature maps at the size of the picture (or 0), then after each halving
     residual_blocks: tuple[int, ...] = (1, 1, 2)  # number at each of these sizes
     block_widths: tuple[int, ...] = ()  # how many times wider an inverted block is inside; 0 and () mean plain blocks
+    stretch: float = 0.0  # what is cut off at both ends of the sigmoid's range, of which the picture takes the rest
     critic_channels: tuple[int, ...] = (32, 64, 128)  # the critic's feature maps at the same sizes
     critic_hidden: int = 256  # width of the critic's description of a picture
     imitation_epochs: int = 0  # the first of these passes, in which the decoder imitates a teacher
@@ -276,6 +277,7 @@ class DetailConfig(Settings):
             raise UsageError(f"expected a detail stage of at most {MOST_WEIGHTS} weights, got more; use fewer channels")
         for name in ("learning_rate", "critic_learning_rate", "imitation_rate"):
             self._in_range(f"a {name} above 0", getattr(self, name) > 0, name)
+        self._in_range("a stretch from 0 to 0.1", 0 <= self.stretch <= 0.1, "stretch")
         for name in ("class_shift", "consistency"):
             self._in_range(f"{name} of 0 or more", getattr(self, name) >= 0, name)
         for name in ("decay_from", "no_class_share"):

@@ -27,7 +27,7 @@ IMITATOR_SHAPE = {
 }
 """The feature maps of a decoder that imitates another one: it has none at the size of the picture, and a network with
 fewer sizes takes the first and the last of the others. With 28 pixels it has a fifth of the multiplications."""
-IMITATOR: dict[str, Any] = {"hidden": 128, "epochs": 15, "imitation_epochs": 4, "decay_from": 0.3}
+IMITATOR: dict[str, Any] = {"hidden": 128, "stretch": 0.008, "epochs": 15, "imitation_epochs": 4, "decay_from": 0.3}
 """Further settings of its training."""
 MOST_TOLD_CLASSES = 256
 """With more classes than this, the noise of the detail stage does not carry the class, and only the latent does: each

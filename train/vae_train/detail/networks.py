@@ -46,12 +46,12 @@ class Inverted(nn.Module):
 
 
 class DetailDecoder(nn.Module):
-    """Turns a latent and noise into the logits of a picture, with transposed convolutions and residual blocks."""
+    """Turns a latent and noise into a picture, with transposed convolutions and residual blocks."""
 
     def __init__(self, model: ModelConfig, detail: DetailConfig) -> None:
         super().__init__()
         channels, sizes = detail.channels, model.feature_sizes
-        self.noise_dim = detail.noise_dim
+        self.noise_dim, self.stretch = detail.noise_dim, detail.stretch
         self.smallest = (channels[-1], *sizes[-1])  # (64, 7, 7)
         features = channels[-1] * sizes[-1][0] * sizes[-1][1]
         layers: list[nn.Module] = [
@@ -83,15 +83,19 @@ class DetailDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
-        """Logits, [batch, 1, 28, 28]; the picture is their sigmoid.
+        """The picture, [batch, 1, 28, 28] in [0, 1]: the sigmoid of the last layer, stretched and cut off at 0 and 1.
+
+        A sigmoid alone is never 0. Its background has pixels of a few grey levels, which the stretch makes black.
 
         Args:
             latent: [batch, 12].
             noise: [batch, 32], standard normals; in a picture of a class, `class_shift` is added to one of them
                 (`training.with_class`).
         """
-        logits: Tensor = self.layers(torch.cat([latent, noise], dim=1))
-        return logits
+        picture = torch.sigmoid(self.layers(torch.cat([latent, noise], dim=1)))
+        if self.stretch:
+            picture = torch.clamp((1 + 2 * self.stretch) * picture - self.stretch, 0, 1)
+        return picture
 
 
 class Critic(nn.Module):

@@ -357,8 +357,8 @@ class _Trainer:
         if self.teacher is None or not len(latent):
             return latent.new_zeros(0)
         with torch.no_grad():
-            wanted = torch.sigmoid(self.teacher(latent, noise))
-        made = torch.sigmoid(self.state.decoder(latent, noise))
+            wanted = self.teacher(latent, noise)
+        made: Tensor = self.state.decoder(latent, noise)
         return (made - wanted).float().square().mean(dim=(1, 2, 3))
 
     def _step(self, image: Tensor, latent: Tensor, deviation: Tensor, label: Tensor, noise: Tensor) -> Tensor:
@@ -426,7 +426,7 @@ class _Trainer:
             columns.append(to_grey_levels(self.vae.decode(latent).cpu().numpy()))
             for seed in range(SHOWN_PICTURES):
                 noise = torch.from_numpy(standard_normals(seed, 0, len(latent), decoder.noise_dim)).to(self.device)
-                columns.append(to_grey_levels(torch.sigmoid(decoder(latent, noise)).cpu().numpy()))
+                columns.append(to_grey_levels(decoder(latent, noise).cpu().numpy()))
         pictures = np.stack(columns, axis=1).reshape(-1, *image.shape[1:])  # image by image
         return picture_grid(pictures, 2 * len(columns))
 
@@ -449,7 +449,7 @@ class _Part:
         if len(self.image):
             with torch.no_grad():
                 self.expected = vae.decode(self.latent)
-            self.picture = torch.sigmoid(decoder(self.latent, self.noise))
+            self.picture = decoder(self.latent, self.noise)
 
     def compared(self, critic: Critic) -> tuple[Tensor, Tensor]:
         """The critic's judgements of the images, and of the pictures, each [batch]."""

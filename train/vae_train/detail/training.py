@@ -358,8 +358,8 @@ class _Trainer:
             return latent.new_zeros(0)
         with torch.no_grad():
             wanted = self.teacher(latent, noise)
-        made: Tensor = self.state.decoder(latent, noise)
-        return (made - wanted).float().square().mean(dim=(1, 2, 3))
+        squares: Tensor = (self.state.decoder(latent, noise) - wanted).float().square()
+        return squares.mean(dim=(1, 2, 3))
 
     def _step(self, image: Tensor, latent: Tensor, deviation: Tensor, label: Tensor, noise: Tensor) -> Tensor:
         """Do one step of the critic and one of the decoder; returns the `FIGURES` of the step, [3]."""

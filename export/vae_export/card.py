@@ -87,7 +87,7 @@ Training used torch {training["versions"]["torch"]}. The SHA-256 of the weights 
 
 `manifest.json` has the content of this page for programs. `golden.json` has inputs and expected outputs, which
 `vae-gen verify` compares with the results on your machine. At the export, the largest differences from PyTorch were {worst["image"]:.1e} on
-pictures in [0, 1], {worst["mean"]:.1e} on posterior means, {worst["log_variance"]:.1e} on log-variances and {worst["latent"]:.1e} on latents.
+pictures in [0, 1], {worst["mean"]:.1e} on posterior means, {worst["log_variance"]:.1e} on log-variances and {worst["latent"]:.1e} on latents.{_stored(manifest)}
 
 ## Weaknesses
 
@@ -102,6 +102,11 @@ pictures in [0, 1], {worst["mean"]:.1e} on posterior means, {worst["log_variance
 """
 
 
+_STORED = {
+    "float32": "",
+    "float16": "as float16",
+    "int8": "as int8 with a float32 step for each output channel",
+}
 _CHANNELS = {1: " in grey", 3: " in colour"}
 _LOSS = {
     "bernoulli": "binary cross-entropy summed over pixels",
@@ -114,6 +119,14 @@ _DEFAULT = {"normal": "N(0, I)", "fitted": "its fitted prior"}
 def _plain(text: str) -> str:
     """A name as Markdown that shows it as it is: on one line, with a backslash before each sign that has a meaning."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", " ".join(text.split()))
+
+
+def _stored(manifest: Mapping[str, Any]) -> str:
+    stored = _STORED[manifest.get("weight_format", "float32")]  # missing in older model folders
+    return stored and (
+        f"\n\nThe files have the large weights {stored}. Engines turn them into float32 when they open a graph, and compute in\n"
+        "float32. All figures of this page are those of the rounded weights; the SHA-256 are those before they were rounded."
+    )
 
 
 def _counted(count: int, noun: str) -> str:

@@ -58,6 +58,7 @@ from .latent_graphs import IR_VERSION, OPSET
 from .pictures import POINTS, latent_map, preview, worst_reconstructions
 from .place import check_place, refuse_strangers
 from .report import Report, StructureCheck
+from .weight_format import WeightFormat, packed, packed_graphs, rounded_run, storage_checks
 
 EVALUATION_TOLERANCE_NATS = 0.01
 """The largest difference that is allowed between the two."""
@@ -83,6 +84,7 @@ def export_run(
     licence: str = UNSPECIFIED,
     data_licence: str | None = None,
     portable: bool = False,
+    weight_format: WeightFormat = "float32",
     force: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Report, Evaluation]:
@@ -101,6 +103,7 @@ def export_run(
         licence: the licence of the model, for example MIT.
         data_licence: the licence of the data set; None takes the one that the data set itself names.
         portable: write generator.portable.onnx and latents.portable.onnx, too.
+        weight_format: how the graphs store large weights. Those of `run` and `detail` are rounded to it first.
         force: replace a model folder that is there.
         progress: called with a few words when a stage of the work begins.
 
@@ -114,8 +117,9 @@ def export_run(
     """
     check_place(out, force=force)
     images = data.test_images.numpy()
+    run, detail, steps = rounded_run(run, detail, weight_format)
     progress("building the encoder's graph")
-    encoder = build_encoder(run.vae, data.shape)
+    encoder = packed(build_encoder(run.vae, data.shape), steps)
     count = min(len(data.train_images), MOST_IMAGES)
     progress(f"encoding {count} training images, and fitting the prior to them")
     prior, prior_facts = fit_to_training_images(
@@ -130,13 +134,14 @@ def export_run(
     graphs = build_graphs(
         run.vae, encoder, prior, default_prior, None if stage is None or spec is None else (stage, spec)
     )
+    graphs = packed_graphs(graphs, steps)
     if portable:
         graphs = with_portable(graphs)
     progress(f"measuring the graphs on {len(data.test_images)} test images")
     posteriors = _posteriors(_encode_with(encoder), images)
     measured = _measure(graphs, images, posteriors, run.config.model.likelihood)
     licences = licence, data_licence or data.licence
-    header = _header(run, data, name, version, measured, default_prior, licences)
+    header = _header(run, data, name, version, measured, default_prior, licences) | {"weight_format": weight_format}
     if spec is not None:
         header["detail"] = asdict(spec)
     describe(graphs.by_name(), {**essentials(header), "data": data.name, "weights_sha256": run.weights_sha256})
@@ -145,6 +150,7 @@ def export_run(
     few = images[:PROOF_IMAGES]
     in_torch = _posteriors(partial(torch_encode, run.vae), few)
     report = prove(graphs, run.vae, to_unit_range(few), stage, _joined(in_torch))
+    report = replace(report, structure=(*report.structure, *storage_checks(graphs, steps)))
     on_few = measured
     if len(few) < len(images):
         on_few = _measure(graphs, few, _posteriors(_encode_with(encoder), few), run.config.model.likelihood)

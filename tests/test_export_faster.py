@@ -92,6 +92,18 @@ def test_a_transposed_convolution_to_many_channels_is_turned_round_and_shares_it
     assert largest_difference(before, after, 8, 7, 3) < 2e-5
 
 
+@pytest.mark.parametrize(("size", "attributes"), [(3, {"pads": [1, 1, 1, 1]}), (4, UP)])
+def test_a_weight_that_is_used_both_ways_is_stored_once(size: int, attributes: dict[str, object]) -> None:
+    before = one_layer("ConvTranspose", random_kernel(16, 16, size, size), 8, 6, **attributes)
+    before.graph.node.append(helper.make_node("Conv", ["y", "kernel"], ["z"], "other", **attributes))
+    before.graph.output[0].name = "z"
+    after = with_faster_operators(before)
+    assert kinds(after)["ConvTranspose"] == 0
+    weights = [tensor for tensor in after.graph.initializer if tensor.data_type == TensorProto.FLOAT]
+    assert sorted(tensor.name for tensor in weights) == ["bias", "kernel"]
+    assert largest_difference(before, after, 8, 6, 3) < 2e-3  # of sums of 256 products of such sums
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "attributes"),
     [

@@ -218,6 +218,16 @@ def test_onnxruntime_computes_the_weights_once_when_it_opens_a_graph(
         assert kept((folder / f"{name}.onnx").read_bytes()) == kept(model.SerializeToString()), name
 
 
+def test_no_engine_can_take_the_int8_numbers_for_those_of_int8_kernels(folder: Path) -> None:
+    """OpenVINO computes in int8, and so wrongly, where such numbers become float32 at once."""
+    for name in NETWORKS:
+        graph = onnx.load(folder / f"{name}.onnx").graph
+        numbers = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+        users = [node for node in graph.node if numbers & set(node.input)]
+        assert len(users) == len(numbers) > 0
+        assert {(node.op_type, node.attribute[0].i) for node in users} == {("Cast", onnx.TensorProto.INT32)}
+
+
 def test_the_reference_evaluator_agrees(folder: Path) -> None:
     latents = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
     (found,) = ReferenceEvaluator(onnx.load(folder / "decoder.onnx")).run(["image"], {"latent": latents})

@@ -129,6 +129,29 @@ def test_an_elbo_that_the_value_checks_cannot_see_ends_the_export(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_kept_prior_gives_the_latents_of_the_other_model(
+    use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use()
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert vae_export("--out", first) == 0
+
+    def fit(*_: object, **__: object) -> None:
+        raise AssertionError("a prior was fitted")
+
+    monkeypatch.setattr(package, "fit_to_training_images", fit)
+    assert vae_export("--out", second, "--keep-prior", first) == 0
+    assert (second / "prior.json").read_bytes() == (first / "prior.json").read_bytes()
+    assert np.array_equal(VAE(second).sample(9, seed=3).latents, VAE(first).sample(9, seed=3).latents)
+    facts = [json.loads((folder / "manifest.json").read_bytes())["fitted_prior"] for folder in (first, second)]
+    assert facts[0] == facts[1]
+    capsys.readouterr()
+    assert vae_export("--out", tmp_path / "third", "--keep-prior", "fashion-mnist-12d") == 2
+    assert "expected --keep-prior with a model of" in capsys.readouterr().err
+    assert vae_export("--out", tmp_path / "third", "--keep-prior", tmp_path) == 4
+    assert not (tmp_path / "third").exists()
+
+
 def test_test_images_beyond_those_of_the_proof_need_not_fill_its_batches(
     use: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,7 +480,7 @@ def test_the_options_of_the_command_reach_the_export(
     assert weights == ["last", "best", "last", "last", "last", "last"]
     assert all(arguments == (RUN, DATA, out) for arguments, _ in calls)
     assert all(isinstance(options.pop("progress"), Stages) for _, options in calls)
-    plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "detail": DETAIL,
+    plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "keep_prior": None, "detail": DETAIL,
              "details_by_default": True, "licence": "unspecified", "data_licence": None, "force": False,
              "portable": False, "weight_format": "float32"}  # fmt: skip
     assert [options for _, options in calls] == [

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vae_gen import ExportMismatchError
+from vae_gen import ExportMismatchError, find_model
 from vae_gen.internal.command import run_command
 from vae_train import options
 from vae_train.options import OUTPUT, option
@@ -49,6 +49,11 @@ def export(
         Literal["normal", "fitted"],
         option(CONTENT, "The prior that samples come from by default. The model has both in any case."),
     ] = "fitted",
+    keep_prior: Annotated[
+        str | None,
+        option(CONTENT, "Take the fitted prior of this model, so that seeds keep their latents.", metavar="NAME|DIR",
+               default="a new one is fitted"),
+    ] = None,
     detail: Annotated[
         Literal["default", "available", "none"],
         option(CONTENT, "Whether the run's detail stage makes samples by default, only on request, or is left out."),
@@ -103,6 +108,7 @@ def export(
             name=name or out.resolve().name,
             version=version,
             default_prior=prior,
+            keep_prior=None if keep_prior is None else find_model(keep_prior),
             detail=load_detail(loaded) if has_stage else None,
             details_by_default=detail == "default",
             licence=licence,

@@ -16,11 +16,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from vae_gen import (
-    DetailSpec,
-    ExportMismatchError,
-    verify,
-)
+from vae_gen import DetailSpec, ExportMismatchError, FittedPrior, ModelFolder, UsageError, verify
 from vae_gen.internal.directions import Directions
 from vae_gen.internal.files import replacing_folder
 from vae_gen.internal.manifest import (
@@ -79,6 +75,7 @@ def export_run(
     name: str,
     version: str,
     default_prior: Prior = "fitted",
+    keep_prior: Path | None = None,
     detail: Detail | None = None,
     details_by_default: bool = True,
     licence: str = UNSPECIFIED,
@@ -98,6 +95,7 @@ def export_run(
         name: the name of the model.
         version: the version of the model.
         default_prior: the prior that the generator's samples come from. `latents.onnx` has both priors in any case.
+        keep_prior: a model folder whose fitted prior is taken, so that the latents of a seed stay; None fits one.
         detail: the run's detail stage, if the model folder shall have it.
         details_by_default: whether the detail stage makes the generator's pictures.
         licence: the licence of the model, for example MIT.
@@ -111,20 +109,25 @@ def export_run(
         The report of the proof and the test figures. If the report has misses, nothing was written.
 
     Raises:
-        UsageError: a model folder is there, and `force` is false.
+        UsageError: a model folder is there, and `force` is false; or the model of `keep_prior` has another latent or
+            other classes.
+        ModelError: `keep_prior` is no model folder with a fitted prior.
         OutputError: the folder cannot be written, or `out` holds something that is no model folder.
         ExportMismatchError: the folder was written, but its verification failed.
     """
     check_place(out, force=force)
+    kept = None if keep_prior is None else _kept_prior(keep_prior, run.config.model.latent_dim, data.class_names)
     images = data.test_images.numpy()
     run, detail, steps = rounded_run(run, detail, weight_format)
     progress("building the encoder's graph")
     encoder = packed(build_encoder(run.vae, data.shape), steps)
-    count = min(len(data.train_images), MOST_IMAGES)
-    progress(f"encoding {count} training images, and fitting the prior to them")
-    prior, prior_facts = fit_to_training_images(
-        _encoder_alone(run.vae), data, measure_with=_encode_with(encoder) if run.config.model.refinement_steps else None
-    )
+    if kept is not None:
+        prior, prior_facts = kept
+    else:
+        count = min(len(data.train_images), MOST_IMAGES)
+        progress(f"encoding {count} training images, and fitting the prior to them")
+        refined = _encode_with(encoder) if run.config.model.refinement_steps else None
+        prior, prior_facts = fit_to_training_images(_encoder_alone(run.vae), data, measure_with=refined)
     found = f"the fitted prior is {NORMAL}; " if prior_facts["family"] == NORMAL else ""
     progress(f"{found}building the other graphs")
     stage = None if detail is None else detail.decoder
@@ -171,6 +174,21 @@ def export_run(
             if failed:  # as in `vae-gen verify`
                 raise ExportMismatchError(f"expected a folder that verifies, got {failed[0].name}: {failed[0].detail}")
     return report, measured
+
+
+def _kept_prior(
+    folder: Path, dimensions: int, class_names: Sequence[str]
+) -> tuple[FittedPrior, dict[str, float | int | str]]:
+    """The fitted prior of another model, and the facts that its manifest has of it."""
+    source = ModelFolder.open(folder)
+    have = source.manifest.latent.dimensions, tuple(source.manifest.class_names)
+    if have != (dimensions, tuple(class_names)):
+        raise UsageError(
+            f"expected --keep-prior with a model of {dimensions} latent dimensions and the classes of the run, "
+            f"got {folder} with {have[0]} dimensions and {len(have[1])} classes; leave it out to fit a prior"
+        )
+    facts: dict[str, float | int | str] = json.loads((source.path / "manifest.json").read_bytes())["fitted_prior"]
+    return source.read_prior(), facts
 
 
 def _measure(

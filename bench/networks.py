@@ -1,4 +1,4 @@
-"""The shipped graphs as PyTorch modules with the weights of their ONNX files, and as torch's exporter writes them."""
+"""The shipped graphs as PyTorch modules with the weights that are kept of them, and as torch's exporter writes them."""
 
 from __future__ import annotations
 
@@ -6,94 +6,45 @@ import contextlib
 import io
 import json
 import warnings
-from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
+import vae_train.weights
 from torch import Tensor, nn
 
+from vae_export.weight_format import rounded_run
 from vae_gen import find_model
-from vae_train.config import DetailConfig, ModelConfig
-from vae_train.detail.networks import DetailDecoder
-from vae_train.model import Decoder
-
-Array = NDArray[np.float32]
+from vae_train.detail.folder import load_detail
+from vae_train.run_folder import load_run
 
 
 class Pictures(nn.Module):
-    """A decoder and the sigmoid at its end."""
+    """A VAE's decoder and the sigmoid at its end."""
 
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, latent: Tensor) -> Tensor:
         """Pictures [batch, 1, 28, 28] in [0, 1]."""
-        return torch.sigmoid(self.decoder(*inputs))
+        return torch.sigmoid(self.decoder(latent))
 
 
-def network(name: str, graph: str) -> Pictures:
-    """The decoder or the detail stage of a shipped model as a PyTorch module.
-
-    Raises:
-        LookupError: the graph's weights have other names or shapes.
-    """
-    path = find_model(name)
-    recipe = json.loads((path / "manifest.json").read_bytes())["training"]
-    model = ModelConfig.from_json(recipe["recipe"]["model"])
-    if graph == "decoder":
-        decoder: nn.Module = Decoder(model)
-    else:
-        decoder = DetailDecoder(model, DetailConfig.from_json(recipe["detail"]["recipe"]))
-    decoder.load_state_dict(weights(path / f"{graph}.onnx", decoder.state_dict()))
-    return Pictures(decoder.eval())
-
-
-def weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a graph, by the names and in the shapes that a PyTorch module wants.
+def network(name: str, graph: str) -> nn.Module:
+    """The decoder or the detail stage of a shipped model as a PyTorch module, with the weights that its graph has.
 
     Raises:
-        LookupError: a weight is missing, or has an unknown form.
+        InputError: the model's weights are not kept, or not with a detail stage.
     """
-    there = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
-    found = {}
-    for key, value in wanted.items():
-        same = [form for form in _forms(there, key) if form.shape == value.shape]
-        if len(same) != 1:
-            raise LookupError(f"expected one weight of {path.name} to be {key}, found {len(same)}")
-        found[key] = torch.tensor(same[0])
-    return found
+    run = load_run(Path(vae_train.weights.__file__).parent / name)
+    detail = load_detail(run) if graph == "detail" else None
+    manifest = json.loads((find_model(name) / "manifest.json").read_bytes())
+    run, detail, _ = rounded_run(run, detail, manifest.get("weight_format", "float32"))
+    return Pictures(run.vae.decoder) if detail is None else detail.decoder
 
 
-def _forms(there: Mapping[str, Array], key: str) -> Iterator[Array]:
-    """Yields the candidates for a weight: as it is, or converted back from the forms of vae_export.faster."""
-    for name, values in there.items():
-        if name.endswith(f".{key}"):
-            yield values
-        elif name.endswith(f".{key}_turned"):
-            yield np.ascontiguousarray(values.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
-        elif name.endswith(f".{key}_phase_00"):
-            yield _from_phases({(a, b): there[f"{name[:-2]}{a}{b}"] for a in (0, 1) for b in (0, 1)})
-
-
-def _from_phases(phases: Mapping[tuple[int, int], Array]) -> Array:
-    """The kernel [in, out, 4, 4] of a transposed convolution, from those of its four convolutions [out, in, 2, 2]."""
-    outside, inside = phases[0, 0].shape[:2]
-    kernel = np.empty((inside, outside, 4, 4), np.float32)
-    of_phase = ((3, 1), (2, 0))  # the kernel rows (or columns) for even and for odd output rows (or columns)
-    for (row, column), values in phases.items():
-        for y, up in enumerate(of_phase[row]):
-            for x, left in enumerate(of_phase[column]):
-                kernel[:, :, up, left] = values[:, :, y, x].T
-    return kernel
-
-
-def products(network: Pictures, *inputs: Tensor) -> float:
+def products(network: nn.Module, *inputs: Tensor) -> float:
     """The multiplications for one picture by the definition of the layers, however they are exported.
 
     Each weight of a convolution counts once for each place, including those at the padded edge.

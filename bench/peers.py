@@ -83,12 +83,7 @@ def _rows(
     for make in makers:
         candidates = []
         goal = None if make is plain_session else 1.0  # it may be faster, since it uses all threads for one picture
-        try:
-            settings = make(name, graph, batch)
-        except LookupError as error:  # networks.py does not support the form of the weights
-            yield f"Not measured: {title}, {make.__name__.replace('_', ' ')}: {error}."
-            continue
-        for setting in settings:
+        for setting in make(name, graph, batch):
             if setting.before is not None:
                 setting.before()
             if (apart := float(np.abs(setting.run(inputs) - mine).max())) > CLOSE:

@@ -112,6 +112,7 @@ def test_a_dry_run_writes_a_sheet_and_trains_nothing(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (("--steps", "5", "--epochs", "2"), "expected one of --steps, --minutes and --epochs, got several"),
+    (("--dry-run", "--resume"), "expected one of --dry-run and --resume, got both"),
     (("--minutes", "0"), "expected --minutes above 0, got 0"),
     (("--steps", "0"), "expected a whole number of at least 1 for --steps, got 0"),
     (("--log", "wandb"), "expected one of tensorboard for --log, got wandb"),

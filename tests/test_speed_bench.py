@@ -46,8 +46,7 @@ from bench.training import NotebookVae, in_memory_loop, notebook_loop, plain_ste
 from onnx import TensorProto, helper, numpy_helper
 
 from tiny_training import CONFIG, tiny_data
-from vae_export.faster import with_faster_operators
-from vae_gen import VAE, find_model, to_grey_levels
+from vae_gen import VAE, InputError, find_model, to_grey_levels
 from vae_train.config import TrainConfig
 from vae_train.devices import use_threads
 from vae_train.evaluation import cost_of_probabilities, evaluate, evaluate_torch
@@ -193,33 +192,6 @@ def test_networks_of_pytorch_make_the_graphs_pictures(_: str, name: str, graph: 
     np.testing.assert_allclose(setting.run(inputs), expected, rtol=0, atol=1e-5)
 
 
-def test_weights_that_were_exported_in_another_form_are_found(tmp_path: Path) -> None:
-    class Both(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.up, self.last = torch.nn.ConvTranspose2d(32, 16, 4, 2, 1), torch.nn.Conv2d(16, 1, 3, padding=1)
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return self.last(self.up(image))
-
-    module = Both()
-    weights = [numpy_helper.from_array(value.numpy(), f"x.{name}") for name, value in module.state_dict().items()]
-    nodes = [
-        helper.make_node("ConvTranspose", ["a", "x.up.weight", "x.up.bias"], ["b"], kernel_shape=[4, 4],
-                         strides=[2, 2], pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["b", "x.last.weight", "x.last.bias"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
-    ]  # fmt: skip
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, size, size])
-            for name, channels, size in (("a", 32, 7), ("c", 1, 14))]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
-    plain = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    for model in (plain, with_faster_operators(plain)):
-        onnx.save(model, tmp_path / "g.onnx")
-        found = networks.weights(tmp_path / "g.onnx", module.state_dict())
-        assert all(torch.equal(found[name], value) for name, value in module.state_dict().items())
-    assert {node.op_type for node in plain.graph.node} != {node.op_type for node in model.graph.node}
-
-
 def test_a_peer_may_have_the_graph_as_torch_exports_it() -> None:
     model = VAE(REFERENCE)
     inputs = peers.inputs_of(model, "decoder", 6)
@@ -229,10 +201,9 @@ def test_a_peer_may_have_the_graph_as_torch_exports_it() -> None:
         np.testing.assert_allclose(setting.run(inputs), model.decode(inputs[0]), rtol=0, atol=1e-5)
 
 
-def test_a_weight_that_cannot_be_found_is_named() -> None:
-    path = find_model(REFERENCE) / "decoder.onnx"
-    with pytest.raises(LookupError, match=r"expected one weight of decoder.onnx to be linear.bias, found 0"):
-        networks.weights(path, {"linear.bias": torch.zeros(3)})
+def test_a_model_without_kept_weights_is_named() -> None:
+    with pytest.raises(InputError, match="expected a run folder"):
+        networks.network("no-such-model", "decoder")
 
 
 def test_openvino_makes_the_graphs_pictures_in_each_of_its_modes() -> None:

@@ -171,6 +171,8 @@ def train(
     given = options.given_settings(context, TrainConfig)
     if sum(value is not None for value in (steps, minutes, epochs)) > 1:
         raise UsageError("expected one of --steps, --minutes and --epochs, got several; leave all but one out")
+    if dry_run and resume:
+        raise UsageError("expected one of --dry-run and --resume, got both; a dry run shows what a new run begins with")
     if minutes is not None and not 0 < minutes < float("inf"):
         raise UsageError(f"expected --minutes above 0, got {minutes:g}")
     reading = ImageSettings.of(

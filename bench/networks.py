@@ -76,7 +76,7 @@ def plain_export(name: str, graph: str) -> bytes:
         warnings.simplefilter("ignore")  # about the exporter's internals
         program = torch.onnx.export(
             module, tuple(inputs.values()), dynamo=True, opset_version=18, input_names=list(inputs),
-            output_names=["image"], dynamic_shapes=(tuple({0: torch.export.Dim("batch")} for _ in inputs),),
+            output_names=["image"], dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
         )  # fmt: skip
     assert program is not None
     content: bytes = program.model_proto.SerializeToString()

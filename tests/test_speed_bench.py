@@ -233,15 +233,6 @@ def test_peers_that_are_missing_leave_their_rows_out_and_say_so(
     assert [(pair.name, pair.peer) for pair in pairs] == [("reference decoder, one picture", "plain session")]
 
 
-def test_a_graph_in_an_unknown_form_is_said() -> None:
-    def lost(*_: object) -> list[peers.Setting]:
-        raise LookupError("no such weight")
-
-    assert list(peers._rows("it", REFERENCE, "decoder", 1, 1, [lost], 0.01)) == [
-        "Not measured: it, lost: no such weight."
-    ]
-
-
 def test_a_peer_that_makes_other_pictures_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = peers.Setting("liar", lambda arrays: np.ones((len(arrays[0]), 1, 28, 28), np.float32))
     monkeypatch.setattr(peers, "compare", lambda *_, **__: pytest.fail("it was timed"))

@@ -75,6 +75,7 @@ def test_undo_and_redo_go_through_all_that_changed(page: Watched, model: VAE) ->
     page.page.fill("#temperature", "0.5")
     page.becomes("playground.state.temperature === 0.5")
     last = page.latent()
+    page.becomes("playground.wall.drawn.choice.temperature === 0.5")  # or an older sample would be clicked
     page.page.click("#samples button:nth-child(13)")
     page.becomes("playground.state.start === '12'")
     page.page.keyboard.press("Control+z")

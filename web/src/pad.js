@@ -132,12 +132,17 @@ export class Pad {
   }
 
   line(next) {
-    const { context } = this;
-    context.strokeStyle = this.colour();
+    const { context, last } = this;
+    context.strokeStyle = context.fillStyle = this.colour();
     context.beginPath();
-    context.moveTo(this.last.x, this.last.y);
-    context.lineTo(next.x, next.y);
-    context.stroke();
+    if (next.x === last.x && next.y === last.y) {
+      context.arc(next.x, next.y, context.lineWidth / 2, 0, 2 * Math.PI); // browsers differ about lines of no length
+      context.fill();
+    } else {
+      context.moveTo(last.x, last.y);
+      context.lineTo(next.x, next.y);
+      context.stroke();
+    }
     this.last = next;
   }
 

@@ -14,8 +14,9 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from bench.networks import products
 from safetensors.torch import load
-from torch import Tensor, nn
+from torch import Tensor
 
 from by_hand import Adam, RunningMean, generator
 from export_once import export_once
@@ -56,7 +57,7 @@ def teacher(taught: Path) -> Run:
 
 @pytest.fixture
 def run(taught: Path, tmp_path: Path) -> Run:
-    """The same run without a detail stage."""
+    """A copy of the run of `taught`, without its detail stage."""
     return load_run(Path(shutil.copytree(taught, tmp_path / "run", ignore=shutil.ignore_patterns("detail"))))
 
 
@@ -208,25 +209,6 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, object], said
     with pytest.raises(UsageError) as caught:
         dataclasses.replace(PUPIL, **change)  # type: ignore[arg-type]
     assert said in str(caught.value)
-
-
-def products(network: nn.Module, *inputs: Tensor) -> int:
-    """The multiplications of a network's layers for one picture."""
-    total = 0
-
-    def count(layer: nn.Module, entered: tuple[Tensor], left: Tensor) -> None:
-        nonlocal total
-        if isinstance(layer, nn.ConvTranspose2d):
-            total += layer.weight.numel() * entered[0].shape[-2] * entered[0].shape[-1]
-        elif isinstance(layer, nn.Conv2d):
-            total += layer.weight.numel() * left.shape[-2] * left.shape[-1]
-        elif isinstance(layer, nn.Linear):
-            total += layer.weight.numel()
-
-    for layer in network.modules():
-        layer.register_forward_hook(count)
-    network(*inputs)
-    return total
 
 
 def test_the_recipe_has_a_fifth_of_the_multiplications() -> None:

@@ -1,1 +1,1 @@
-"""The weights of the shipped models as run folders. Those that `vae-train --init` finds by name travel in the wheel."""
+"""The weights of the shipped models as run folders. The wheel has those that `vae-train --init NAME` can begin with."""

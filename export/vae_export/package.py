@@ -101,7 +101,7 @@ def export_run(
         licence: the licence of the model, for example MIT.
         data_licence: the licence of the data set; None takes the one that the data set itself names.
         portable: write generator.portable.onnx and latents.portable.onnx, too.
-        weight_format: how the graphs store large weights. Those of `run` and `detail` are rounded to it first.
+        weight_format: how the graphs store large weights, to which the weights of `run` and `detail` are rounded first.
         force: replace a model folder that is there.
         progress: called with a few words when a stage of the work begins.
 

@@ -30,7 +30,7 @@ class InitialWeights:
     """float32, on the CPU, by their names in the network"""
 
     def to_json(self) -> dict[str, str]:
-        """What config.json records of them."""
+        """The record of these weights in the config.json of the run that begins with them."""
         return {"from": self.origin, "weights_sha256": self.sha256}
 
     def check_network(self, model: ModelConfig) -> None:
@@ -172,5 +172,5 @@ def _by(height: int, width: int) -> str:
 
 
 def _depth(model: ModelConfig) -> tuple[bool, int, int]:
-    """What makes the flagship's network another than that of the other presets, whatever the size of the images."""
+    """The settings in which the networks of the presets differ, apart from those that follow from the image size."""
     return bool(model.residual_blocks), model.encoder_hidden, model.decoder_hidden

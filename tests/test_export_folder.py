@@ -475,14 +475,14 @@ def test_the_options_of_the_command_reach_the_export(
     for options in ((), ("--name", "n", "--model-version", "3", "--weights", "best", "--prior", "normal"),
                     ("--detail", "available"), ("--detail", "none"),
                     ("--licence", "MIT", "--data-licence", "CC0-1.0"),
-                    ("--force", "--portable", "--weight-format", "int8")):  # fmt: skip
+                    ("--force", "--portable", "--weight-format", "int8"), ("--class-shift", "6.5")):  # fmt: skip
         assert vae_export("--out", out, *options) == 6
-    assert weights == ["last", "best", "last", "last", "last", "last"]
+    assert weights == ["last", "best", "last", "last", "last", "last", "last"]
     assert all(arguments == (RUN, DATA, out) for arguments, _ in calls)
     assert all(isinstance(options.pop("progress"), Stages) for _, options in calls)
     plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "keep_prior": None, "detail": DETAIL,
-             "details_by_default": True, "licence": "unspecified", "data_licence": None, "force": False,
-             "portable": False, "weight_format": "float32"}  # fmt: skip
+             "details_by_default": True, "class_shift": None, "licence": "unspecified", "data_licence": None,
+             "force": False, "portable": False, "weight_format": "float32"}  # fmt: skip
     assert [options for _, options in calls] == [
         plain,
         {**plain, "name": "n", "version": "3", "default_prior": "normal"},
@@ -490,6 +490,7 @@ def test_the_options_of_the_command_reach_the_export(
         {**plain, "detail": None, "details_by_default": False},
         {**plain, "licence": "MIT", "data_licence": "CC0-1.0"},
         {**plain, "force": True, "portable": True, "weight_format": "int8"},
+        {**plain, "class_shift": 6.5},
     ]  # fmt: skip
     weights.clear()
     monkeypatch.setattr("vae_train.images.settings.FEW", 2000)  # the images are fewer, so the best epoch is exported

@@ -211,13 +211,13 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, object], said
     assert said in str(caught.value)
 
 
-def test_the_recipe_has_a_fifth_of_the_multiplications() -> None:
+def test_the_recipe_has_27_percent_of_the_multiplications() -> None:
     model, base = PRESETS["flagship"].model, DetailConfig()
     inputs = torch.zeros(1, 12), torch.zeros(1, 32)
     small = DetailDecoder(model, imitator(base, base))
     assert small(*inputs).shape == (1, 1, 28, 28)
-    assert products(small, *inputs) < 5.0e6 < products(DetailDecoder(model, base), *inputs) / 4.5
-    assert sum(weight.numel() for weight in small.parameters()) < 400_000
+    assert products(small, *inputs) < 0.275 * products(DetailDecoder(model, base), *inputs)
+    assert sum(weight.numel() for weight in small.parameters()) < 630_000
 
 
 @pytest.mark.parametrize("sizes", [2, 3, 4, 5])
@@ -236,7 +236,7 @@ def test_an_inverted_block_begins_as_the_identity() -> None:
 def test_its_export_verifies_and_draws_what_pytorch_draws(run: Run, teacher: Run, tmp_path: Path) -> None:
     detail = train_detail(PUPIL, run, DATA, teacher=teacher)
     with export_once():
-        report, _ = export_run(run, DATA, tmp_path / "model", name="m", version="1", detail=detail)
+        report, _ = export_run(run, DATA, tmp_path / "model", name="m", version="1", detail=detail, class_shift=6.5)
     assert report.misses() == []
     assert [check.name for check in verify(tmp_path / "model") if not check.passed] == []
     model = VAE(tmp_path / "model")
@@ -246,7 +246,22 @@ def test_its_export_verifies_and_draws_what_pytorch_draws(run: Run, teacher: Run
         expected = detail.decoder(torch.tensor(samples.latents), torch.tensor(noise)).numpy()
     np.testing.assert_allclose(samples.images, expected, atol=1e-5)
     assert (expected == 0).any()
+    assert samples.labels is not None
+    shifts = noise - model.detail_noise(5, 2)
+    np.testing.assert_allclose(shifts, 6.5 * (samples.labels[:, None] == np.arange(noise.shape[1])), atol=1e-5)
     onnx.checker.check_model(onnx.load(tmp_path / "model" / "detail.onnx"))
+    card = (tmp_path / "model" / "README.md").read_text("utf-8")
+    assert f"In the first {PUPIL.imitation_epochs} of {PUPIL.epochs} epochs of its training, it learned" in card
+    assert "6.5 is added to the number of the noise whose index is the class (in its training, 4)" in card
+
+
+@pytest.mark.parametrize("shift", [-1.0, float("inf"), float("nan")])
+def test_a_class_shift_that_makes_no_sense_is_refused(run: Run, teacher: Run, tmp_path: Path, shift: float) -> None:
+    with pytest.raises(UsageError, match="expected --class-shift of at least 0"):
+        export_run(run, DATA, tmp_path / "model", name="m", version="1", detail=load_detail(teacher), class_shift=shift)
+    with pytest.raises(UsageError, match="with a detail stage that knows classes for --class-shift, got none"):
+        export_run(run, DATA, tmp_path / "model", name="m", version="1", class_shift=5.0)
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_command_takes_a_teacher(
@@ -261,8 +276,8 @@ def test_the_command_takes_a_teacher(
 
     code, said = call("--teacher", str(run.path))
     assert (code, "expected a detail stage" in said) == (5, True)
-    code, said = call("--teacher", str(teacher.path), "--epochs", "5")
-    assert (code, said.splitlines()[-1].split("  ")[0]) == (0, "epoch 5/5")
+    code, said = call("--teacher", str(teacher.path), "--epochs", "15")
+    assert (code, said.splitlines()[-1].split("  ")[0]) == (0, "epoch 15/15")
     settings = json.loads((run.path / "detail" / "config.json").read_text())["settings"]
-    assert (settings["channels"], settings["imitation_epochs"]) == ([0, 32, 48], 4)
+    assert (settings["channels"], settings["imitation_epochs"]) == ([0, 32, 64], 14)
     assert call("--resume")[0] == 0  # it is finished, so it needs no teacher

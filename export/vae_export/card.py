@@ -222,8 +222,10 @@ def _detail(manifest: Mapping[str, Any]) -> str:
     spec, recipe = manifest["detail"], manifest["training"]["detail"]["recipe"]
     classes, told = manifest["class_names"], ""
     if classes and spec["class_shift"]:
+        trained = f" (in its training, {recipe['class_shift']:g})" if spec["class_shift"] != recipe["class_shift"] else ""
         told = (
-            f" For a picture of a class, {spec['class_shift']:g} is added to the number of the noise whose index is the class."
+            f" For a picture of a class, {spec['class_shift']:g} is added to the number of the noise whose index is the class"
+            f"{trained}."
         )
     made = "by default (`--no-detail` turns it off)" if spec["default"] else "only on request (`--detail`)"
     return f"""## Detail stage
@@ -232,12 +234,19 @@ def _detail(manifest: Mapping[str, Any]) -> str:
 a latent can stand for, where `decoder.onnx` makes their mean. It is used for samples {made}. The VAE and the figures
 above do not depend on it.{told}
 
-It was trained for {_length(recipe)} against a critic, whose input is the latent,{" the class," if classes else ""} the mean picture and the picture
+{_taught(recipe)} against a critic, whose input is the latent,{" the class," if classes else ""} the mean picture and the picture
 (hinge loss, spectral normalisation). A further loss is {recipe["consistency"]:g} times the squared distance between the latent and the
 posterior mean of the picture, in posterior variances. The weights are a running mean with decay {recipe["average"]:g}. Their SHA-256 is
 `{manifest["training"]["detail"]["weights_sha256"]}`.
 
 """
+
+
+def _taught(recipe: Mapping[str, Any]) -> str:
+    if not recipe.get("imitation_epochs"):
+        return f"It was trained for {_length(recipe)}"
+    return f"""In the first {recipe["imitation_epochs"]} of {_length(recipe)} of its training, it learned to make the pictures that a larger detail stage makes of the
+same latents and noise (least squares). In the other epochs it was trained"""
 
 
 def _rate(recipe: Mapping[str, Any]) -> str:

@@ -58,6 +58,11 @@ def export(
         Literal["default", "available", "none"],
         option(CONTENT, "Whether the run's detail stage makes samples by default, only on request, or is left out."),
     ] = "default",
+    class_shift: Annotated[
+        float | None,
+        option(CONTENT, "What the detail stage's noise gets at the number of a picture's class. More than in its "
+               "training makes pictures more typical of their classes.", metavar="X", default="that of its training"),
+    ] = None,
     portable: Annotated[
         bool,
         option(CONTENT, "Also write generator.portable.onnx and latents.portable.onnx, for engines other than ONNX "
@@ -111,6 +116,7 @@ def export(
             keep_prior=None if keep_prior is None else find_model(keep_prior),
             detail=load_detail(loaded) if has_stage else None,
             details_by_default=detail == "default",
+            class_shift=class_shift,
             licence=licence,
             data_licence=data_licence,
             portable=portable,

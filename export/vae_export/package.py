@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -78,6 +79,7 @@ def export_run(
     keep_prior: Path | None = None,
     detail: Detail | None = None,
     details_by_default: bool = True,
+    class_shift: float | None = None,
     licence: str = UNSPECIFIED,
     data_licence: str | None = None,
     portable: bool = False,
@@ -98,6 +100,8 @@ def export_run(
         keep_prior: a model folder whose fitted prior is taken, so that the latents of a seed stay; None fits one.
         detail: the run's detail stage, if the model folder shall have it.
         details_by_default: whether the detail stage makes the generator's pictures.
+        class_shift: what is added to the noise at the number of a picture's class; None is what the stage was trained
+            with. More takes the pictures further from those of no class, which makes them more typical of their class.
         licence: the licence of the model, for example MIT.
         data_licence: the licence of the data set; None takes the one that the data set itself names.
         portable: write generator.portable.onnx and latents.portable.onnx, too.
@@ -110,12 +114,13 @@ def export_run(
 
     Raises:
         UsageError: a model folder is there, and `force` is false; or the model of `keep_prior` has another latent or
-            other classes.
+            other classes; or `class_shift` is negative, not finite, or given for a stage without classes.
         ModelError: `keep_prior` is no model folder with a fitted prior.
         OutputError: the folder cannot be written, or `out` holds something that is no model folder.
         ExportMismatchError: the folder was written, but its verification failed.
     """
     check_place(out, force=force)
+    spec = _detail_spec(detail, class_shift, default=details_by_default)
     kept = None if keep_prior is None else _kept_prior(keep_prior, run.config.model.latent_dim, data.class_names)
     images = data.test_images.numpy()
     run, detail, steps = rounded_run(run, detail, weight_format)
@@ -131,9 +136,6 @@ def export_run(
     found = f"the fitted prior is {NORMAL}; " if prior_facts["family"] == NORMAL else ""
     progress(f"{found}building the other graphs")
     stage = None if detail is None else detail.decoder
-    spec = None
-    if detail is not None:
-        spec = DetailSpec(detail.config.noise_dim, detail.config.class_shift, details_by_default)
     graphs = build_graphs(
         run.vae, encoder, prior, default_prior, None if stage is None or spec is None else (stage, spec)
     )
@@ -174,6 +176,19 @@ def export_run(
             if failed:  # as in `vae-gen verify`
                 raise ExportMismatchError(f"expected a folder that verifies, got {failed[0].name}: {failed[0].detail}")
     return report, measured
+
+
+def _detail_spec(detail: Detail | None, shift: float | None, *, default: bool) -> DetailSpec | None:
+    """How a detail stage is used, if there is one: its noise, the shift for a class, and whether it is the default."""
+    if shift is not None and (detail is None or not detail.config.class_shift):
+        raise UsageError(
+            "expected a run with a detail stage that knows classes for --class-shift, got none; leave it out"
+        )
+    if shift is not None and not 0 <= shift < math.inf:
+        raise UsageError(f"expected --class-shift of at least 0, got {shift:g}")
+    if detail is None:
+        return None
+    return DetailSpec(detail.config.noise_dim, detail.config.class_shift if shift is None else shift, default)
 
 
 def _kept_prior(

@@ -342,7 +342,7 @@ class _Trainer:
         """Do one step of the decoder towards the teacher's pictures; returns the mean squared difference, [1]."""
         state, division, count = self.state, self.division, len(latent)
         rows = division.own_rows(count)
-        with self._same_critic():
+        with self._autocast():
             pieces = [(self._differences(latent[own], noise[own]),) for own in rows]
         (values,) = [division.gathered(own, count).requires_grad_() for own in zip(*pieces, strict=True)]
         loss = values.mean()
@@ -392,14 +392,17 @@ class _Trainer:
 
     @contextlib.contextmanager
     def _same_critic(self) -> Iterator[None]:
-        """Keeps the critic's weights in the block, in the precision of the settings, however many pieces it judges.
+        """Keeps the critic's weights in the block, in the settings' precision, however many pieces it judges.
 
         Each time that PyTorch makes a weight with spectral normalisation, it improves its estimate of the largest
         singular value. Outside of such a block, the estimates would depend on the number of pieces of a process.
         """
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16), parametrize.cached():
+        with self._autocast(), parametrize.cached():
             yield
+
+    def _autocast(self) -> torch.autocast:
+        """A block in the precision of the settings."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _look(self, means: dict[str, float], steps: int) -> None:
         """Report the first figure of the epoch so far.

@@ -30,8 +30,8 @@ def test_every_image_size_comes_back_as_it_went_in(
     channels: int, height: int, width: int, latent_dim: int, encoder_channels: tuple[int, ...], kernel_size: int,
     stride: int, last_kernel: int,
 ) -> None:
-    if stride == 3 and len(encoder_channels) == 3:
-        encoder_channels = encoder_channels[:2]  # 10 pixels cannot be cut in three three times
+    if stride == 3 or (stride == 2 and kernel_size == 5):
+        encoder_channels = encoder_channels[:2]  # 10 pixels cannot be made so much smaller three times
     config = ModelConfig(
         channels, height, width, latent_dim, encoder_channels, kernel_size, stride, last_kernel=last_kernel
     )

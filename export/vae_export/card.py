@@ -222,7 +222,8 @@ def _detail(manifest: Mapping[str, Any]) -> str:
     spec, recipe = manifest["detail"], manifest["training"]["detail"]["recipe"]
     classes, told = manifest["class_names"], ""
     if classes and spec["class_shift"]:
-        trained = f" (in its training, {recipe['class_shift']:g})" if spec["class_shift"] != recipe["class_shift"] else ""
+        before = recipe.get("class_shift", spec["class_shift"])
+        trained = f" (in its training, {before:g})" if before != spec["class_shift"] else ""
         told = (
             f" For a picture of a class, {spec['class_shift']:g} is added to the number of the noise whose index is the class"
             f"{trained}."

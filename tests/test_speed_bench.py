@@ -121,8 +121,8 @@ def test_products_of_a_graph_are_counted_from_shapes(tmp_path: Path) -> None:
 def test_products_of_a_picture_are_those_of_its_network_and_its_latents() -> None:
     needed, exported = bulk.products_of(REFERENCE)
     assert needed == 12 * 3136 + 64 * 32 * 16 * 49 + 32 * 16 * 196 <= exported
-    blocks = 2 * 2 * 64 * 64 * 9 * 49 + 2 * 48 * 48 * 9 * 196 + 2 * 16 * 16 * 9 * 784
-    detail = 44 * 192 + 192 * 3136 + blocks + 64 * 48 * 16 * 49 + 48 * 16 * 16 * 196 + 16 * 9 * 784
+    blocks = 2 * (2 * 64 * 256 + 256 * 9) * 49 + (2 * 32 * 64 + 64 * 9) * 196
+    detail = 44 * 160 + 160 * 3136 + blocks + 64 * 32 * 16 * 49 + 32 * 16 * 196
     needed, exported = bulk.products_of(DEFAULT)
     assert detail < needed < 1.01 * detail  # its latents take some
     assert needed <= exported

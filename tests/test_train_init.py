@@ -17,6 +17,7 @@ from odd_pictures import discs, write_folder
 from test_train_processes import IN_PIECES, train_many
 from test_train_resume import StopAt, contents
 from tiny_training import CONFIG, MODEL, tiny_data
+from vae_export.weight_format import rounded_run
 from vae_gen import VAE, InputError, UsageError
 from vae_train import train_command
 from vae_train.detail.folder import load_detail
@@ -82,6 +83,7 @@ def test_the_kept_weights_are_those_of_the_shipped_graphs(name: str) -> None:
     assert run.config.to_json() == {**run.config.to_json(), **recorded["recipe"], "model": run.config.model.to_json()}
     if (KEPT / name / "detail").exists():
         assert load_detail(run).weights_sha256 == recorded["detail"]["weights_sha256"]
+    run, _, _ = rounded_run(run, None, model.manifest.document.get("weight_format", "float32"))
     images = model.sample(4, seed=3, detail=False).images
     posterior = model.encode(images)
     mean, log_variance = (values.numpy() for values in run.vae.encode(torch.from_numpy(images)))

@@ -180,12 +180,13 @@ def export_run(
 
 def _detail_spec(detail: Detail | None, shift: float | None, *, default: bool) -> DetailSpec | None:
     """How a detail stage is used, if there is one: its noise, the shift for a class, and whether it is the default."""
-    if shift is not None and (detail is None or not detail.config.class_shift):
-        raise UsageError(
-            "expected a run with a detail stage that knows classes for --class-shift, got none; leave it out"
-        )
-    if shift is not None and not 0 <= shift < math.inf:
-        raise UsageError(f"expected --class-shift of at least 0, got {shift:g}")
+    if shift is not None:
+        if detail is None or not detail.config.class_shift:
+            raise UsageError(
+                "expected a detail stage that was trained with classes, got a run without one; leave out --class-shift"
+            )
+        if not 0 <= shift < math.inf:
+            raise UsageError(f"expected --class-shift of at least 0, got {shift:g}")
     if detail is None:
         return None
     return DetailSpec(detail.config.noise_dim, detail.config.class_shift if shift is None else shift, default)

@@ -28,7 +28,7 @@ from vae_gen import VAE, InputError, UsageError, random_words, verify
 from vae_train import detail_command
 from vae_train.config import PRESETS, DetailConfig
 from vae_train.detail.folder import load_detail
-from vae_train.detail.networks import DetailDecoder, Inverted
+from vae_train.detail.networks import DetailDecoder, Inverted, feature_difference
 from vae_train.detail.training import train_detail
 from vae_train.recipes import imitator
 from vae_train.run_folder import Run, load_run
@@ -154,18 +154,36 @@ def test_after_imitation_the_decoder_waits_for_the_critic(run: Run, teacher: Run
     assert any((after["critic"][name] - value).abs().max() > 1e-3 for name, value in before["critic"].items())
 
 
-@pytest.mark.parametrize("looks", [1, 3])
-def test_a_stopped_one_goes_on_with_the_same_numbers(run: Run, teacher: Run, tmp_path: Path, looks: int) -> None:
+def test_feature_matching_pulls_pictures_to_the_teachers_beside_the_critic(run: Run, teacher: Run) -> None:
+    config = dataclasses.replace(PUPIL, epochs=8, imitation_epochs=0, consistency=0.0, learning_rate=0.01)
+    differences = []
+    for weight in (1e-9, 100.0):
+        shutil.rmtree(run.path / "detail", ignore_errors=True)
+        metrics = train_detail(dataclasses.replace(config, feature_matching=weight), run, DATA, teacher=teacher).metrics
+        assert [set(line) - {"epoch"} for line in metrics] == [{"critic", "decoder", "consistency", "features"}] * 8
+        differences.append(metrics[-1]["features"])
+    assert differences[1] < 0.9 * differences[0]
+
+
+@pytest.mark.parametrize(("looks", "feature_matching"), [(1, 0.0), (3, 0.0), (3, 0.5)])
+def test_a_stopped_one_goes_on_with_the_same_numbers(
+    run: Run, teacher: Run, tmp_path: Path, looks: int, feature_matching: float
+) -> None:
+    pupil = dataclasses.replace(PUPIL, feature_matching=feature_matching)
     other = load_run(Path(shutil.copytree(run.path, tmp_path / "other")))
-    train_detail(PUPIL, run, DATA, teacher=teacher)
+    train_detail(pupil, run, DATA, teacher=teacher)
     with pytest.raises(KeyboardInterrupt):
-        train_detail(PUPIL, other, DATA, teacher=teacher, reporter=StopAfter(looks))
-    train_detail(PUPIL, other, DATA, teacher=teacher if looks == 1 else None, resume=True)
+        train_detail(pupil, other, DATA, teacher=teacher, reporter=StopAfter(looks))
+    if feature_matching:
+        with pytest.raises(UsageError, match="expected a teacher for all 3 epochs, got none"):
+            train_detail(pupil, other, DATA, resume=True)
+    needed = looks == 1 or feature_matching
+    train_detail(pupil, other, DATA, teacher=teacher if needed else None, resume=True)
     assert contents(other.path / "detail") == contents(run.path / "detail")
 
 
 def test_pieces_of_a_batch_change_nothing_but_the_last_digits(run: Run, teacher: Run) -> None:
-    config = dataclasses.replace(PUPIL, epochs=1, imitation_epochs=1)
+    config = dataclasses.replace(PUPIL, epochs=2, imitation_epochs=1, feature_matching=0.5)
     plain = train_detail(config, run, DATA, teacher=teacher)
     shutil.rmtree(run.path / "detail")
     cut = train_detail(dataclasses.replace(config, micro_batches=4), run, DATA, teacher=teacher)
@@ -176,6 +194,10 @@ def test_pieces_of_a_batch_change_nothing_but_the_last_digits(run: Run, teacher:
 def test_wrong_teachers_are_refused_before_a_folder_is_made(run: Run, teacher: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"expected a teacher for the first 2 epochs, got none; add --teacher"):
         train_detail(PUPIL, run, DATA)
+    assert not (run.path / "detail").exists()
+    matching = dataclasses.replace(PUPIL, imitation_epochs=0, feature_matching=0.5)
+    with pytest.raises(UsageError, match=r"expected a teacher for all 3 epochs, got none; add --teacher"):
+        train_detail(matching, run, DATA)
     assert not (run.path / "detail").exists()
     with pytest.raises(UsageError, match="expected noise_dim 4, as the teacher has, got 5"):
         train_detail(dataclasses.replace(PUPIL, noise_dim=5), run, DATA, teacher=teacher)
@@ -202,6 +224,7 @@ def test_wrong_teachers_are_refused_before_a_folder_is_made(run: Run, teacher: R
         ({"block_widths": (0, 2, 17)}, "expected block_widths of at most 16, got 17"),
         ({"imitation_epochs": 4}, "expected at least the 4 epochs that imitate a teacher, got 3"),
         ({"stretch": 0.2}, "expected a stretch from 0 to 0.1, got 0.2"),
+        ({"feature_matching": -0.1}, "expected feature_matching of 0 or more, got -0.1"),
         ({"imitation_rate": 0.0}, "expected a imitation_rate above 0, got 0"),
     ],
 )
@@ -233,8 +256,14 @@ def test_an_inverted_block_begins_as_the_identity() -> None:
     assert torch.equal(Inverted(4, 3)(features), features)
 
 
+def test_feature_differences_are_shares_of_the_wanted_features() -> None:
+    made, wanted = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
+    found = feature_difference([made, made[:, :, None]], [wanted, 2 * wanted[:, :, None]])
+    assert found.tolist() == pytest.approx([4 / 1 + (1 + 4) / 4, 25 / 25 + 100 / 100])
+
+
 def test_its_export_verifies_and_draws_what_pytorch_draws(run: Run, teacher: Run, tmp_path: Path) -> None:
-    detail = train_detail(PUPIL, run, DATA, teacher=teacher)
+    detail = train_detail(dataclasses.replace(PUPIL, feature_matching=0.5), run, DATA, teacher=teacher)
     with export_once():
         report, _ = export_run(run, DATA, tmp_path / "model", name="m", version="1", detail=detail, class_shift=6.5)
     assert report.misses() == []
@@ -252,6 +281,7 @@ def test_its_export_verifies_and_draws_what_pytorch_draws(run: Run, teacher: Run
     onnx.checker.check_model(onnx.load(tmp_path / "model" / "detail.onnx"))
     card = (tmp_path / "model" / "README.md").read_text("utf-8")
     assert f"In the first {PUPIL.imitation_epochs} of {PUPIL.epochs} epochs of its training, it learned" in card
+    assert "epochs, another one is 0.5 times the difference between the critic's features of this picture" in card
     assert "6.5 is added to the number of the noise whose index is the class (in its training, 4)" in card
 
 

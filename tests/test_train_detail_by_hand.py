@@ -117,13 +117,17 @@ class CriticByHand:
             self.right[at] = F.normalize(matrix.T @ self.left[at], dim=0)
         return weight / (self.left[at] @ matrix @ self.right[at]), self.weights.get(f"{self.names[at]}.bias")
 
-    def __call__(self, picture: Tensor, expected: Tensor, latent: Tensor, label: Tensor) -> Tensor:
-        """What the critic says of each picture, [batch]; label −1 is the embedding after those of the classes."""
-        features = F.conv2d(torch.cat([picture - expected, expected], 1), *self.layer(0), padding=1)
+    def features(self, picture: Tensor, expected: Tensor) -> list[Tensor]:
+        """What the critic's five layers make of each picture, after the leaky ReLU."""
+        both = torch.cat([picture - expected, expected], 1)
+        found = [F.leaky_relu(F.conv2d(both, *self.layer(0), padding=1), 0.2)]
         for at in (1, 2):
-            features = F.conv2d(F.leaky_relu(features, 0.2), *self.layer(at), stride=2, padding=1)
-        features = F.leaky_relu(F.conv2d(F.leaky_relu(features, 0.2), *self.layer(3), padding=1), 0.2)
-        described = F.leaky_relu(F.linear(features.flatten(1), *self.layer(4)), 0.2)
+            found.append(F.leaky_relu(F.conv2d(found[-1], *self.layer(at), stride=2, padding=1), 0.2))
+        found.append(F.leaky_relu(F.conv2d(found[-1], *self.layer(3), padding=1), 0.2))
+        return [*found, F.leaky_relu(F.linear(found[-1].flatten(1), *self.layer(4)), 0.2)]
+
+    def judgement(self, described: Tensor, latent: Tensor, label: Tensor) -> Tensor:
+        """What the critic says of each picture, [batch]; label −1 is the embedding after those of the classes."""
         embedded, _ = self.layer(7)
         of_class = torch.stack([embedded[at] for at in label.tolist()])  # embedded[-1] is the last
         conditioned = F.linear(latent, *self.layer(6)) + of_class
@@ -144,8 +148,10 @@ class StageByHand:
     """between encoded pictures and their latents, in posterior variances, before any limit; of all steps"""
 
 
-def stage_by_hand(config: DetailConfig, vae: Weights, model: ModelConfig, data: ImageSet) -> StageByHand:
-    """The stage of a VAE with these weights, which held 40 images out."""
+def stage_by_hand(
+    config: DetailConfig, vae: Weights, model: ModelConfig, data: ImageSet, teacher: Weights
+) -> StageByHand:
+    """The stage of a VAE with these weights, which held 40 images out; the teacher is another decoder of `STAGE`."""
     chosen, _ = split(len(data.train_images), 40)
     images, labels = data.train_images[chosen].float() / 255, data.train_labels[chosen]
     with torch.no_grad():
@@ -178,21 +184,30 @@ def stage_by_hand(config: DetailConfig, vae: Weights, model: ModelConfig, data: 
             with torch.no_grad():
                 expected = torch.sigmoid(decode(vae, latent))
                 made = draw(decoder, latent, noise)
-            judged = critic(torch.cat([image, made]), expected.repeat(2, 1, 1, 1), latent.repeat(2, 1), label.repeat(2))
+                wanted = draw(teacher, latent, noise)
+            described = critic.features(torch.cat([image, made]), expected.repeat(2, 1, 1, 1))[-1]
+            judged = critic.judgement(described, latent.repeat(2, 1), label.repeat(2))
             hinge = (1 - judged[: len(at)]).clamp(min=0).mean() + (1 + judged[len(at) :]).clamp(min=0).mean()
             critic_adam.step(hinge, config.critic_learning_rate * factor)
 
             made = draw(decoder, latent, noise)
-            favour = critic(made, expected, latent, label).mean()
+            features = critic.features(torch.cat([made, wanted]), expected.repeat(2, 1, 1, 1))
+            favour = critic.judgement(features[-1][: len(at)], latent, label).mean()
+            far = torch.zeros(len(at))
+            for ours, theirs in (layer.chunk(2) for layer in features):
+                far = far + ((ours - theirs) ** 2).flatten(1).sum(1) / (theirs**2).flatten(1).sum(1).detach()
             distance = ((encode(vae, made)[0] - latent) / deviation) ** 2
             distances.append(distance.detach())
             distance = distance.clamp(max=25)
-            adam.step(-favour + config.consistency * distance.sum(1).mean(), config.learning_rate * factor)
+            loss = -favour + config.consistency * distance.sum(1).mean() + config.feature_matching * far.mean()
+            adam.step(loss, config.learning_rate * factor)
             average.update(decoder)
-            figures.append([hinge.item(), -favour.item(), distance.mean().item()])
+            figures.append([hinge.item(), -favour.item(), distance.mean().item(), far.mean().item()])
             done += 1
         means_of_epoch = np.mean(figures, 0).tolist()
-        history.append({"epoch": epoch, **dict(zip(("critic", "decoder", "consistency"), means_of_epoch, strict=True))})
+        names = ("critic", "decoder", "consistency", "features")
+        line = dict(zip(names, means_of_epoch, strict=True))
+        history.append({"epoch": epoch, **{name: line[name] for name in names[: 4 if config.feature_matching else 3]}})
     return StageByHand(history, average.mean, decoder, critic, told, torch.stack(distances))
 
 
@@ -201,10 +216,16 @@ def weights_of(path: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.usefixtures("gentle_adam")
-def test_a_stage_comes_to_the_weights_and_figures_that_plain_lines_come_to(run: Run) -> None:
+@pytest.mark.parametrize("feature_matching", [0.0, 0.7])
+def test_a_stage_comes_to_the_weights_and_figures_that_plain_lines_come_to(
+    run: Run, tmp_path: Path, feature_matching: float
+) -> None:
     before = {name: value.clone() for name, value in run.vae.state_dict().items()}
-    detail = train_detail(STAGE, run, DATA)
-    by_hand = stage_by_hand(STAGE, weights_of(run.path / "weights.safetensors"), run.config.model, DATA)
+    teacher = load_run(Path(shutil.copytree(run.path, tmp_path / "teacher")))
+    shown = train_detail(dataclasses.replace(STAGE, epochs=1, seed=5), teacher, DATA).decoder.state_dict()
+    config = dataclasses.replace(STAGE, feature_matching=feature_matching)
+    detail = train_detail(config, run, DATA, teacher=teacher)
+    by_hand = stage_by_hand(config, weights_of(run.path / "weights.safetensors"), run.config.model, DATA, shown)
 
     assert_same_figures(detail.metrics, by_hand.history)
     saved = weights_of(run.path / "detail" / "detail.safetensors")

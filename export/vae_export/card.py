@@ -237,7 +237,7 @@ above do not depend on it.{told}
 
 {_taught(recipe)} against a critic, whose input is the latent,{" the class," if classes else ""} the mean picture and the picture
 (hinge loss, spectral normalisation). A further loss is {recipe["consistency"]:g} times the squared distance between the latent and the
-posterior mean of the picture, in posterior variances. The weights are a running mean with decay {recipe["average"]:g}. Their SHA-256 is
+posterior mean of the picture, in posterior variances.{_matched(recipe)} The weights are a running mean with decay {recipe["average"]:g}. Their SHA-256 is
 `{manifest["training"]["detail"]["weights_sha256"]}`.
 
 """
@@ -248,6 +248,14 @@ def _taught(recipe: Mapping[str, Any]) -> str:
         return f"It was trained for {_length(recipe)}"
     return f"""In the first {recipe["imitation_epochs"]} of {_length(recipe)} of its training, it learned to make the pictures that a larger detail stage makes of the
 same latents and noise (least squares). In the other epochs it was trained"""
+
+
+def _matched(recipe: Mapping[str, Any]) -> str:
+    if not recipe.get("feature_matching"):  # missing in the recipes of older models
+        return ""
+    return f""" At least in the last
+epochs, another one is {recipe["feature_matching"]:g} times the difference between the critic's features of this picture and of the one that the
+larger stage makes: the squared difference as a share of the square of the latter, summed over the layers."""
 
 
 def _rate(recipe: Mapping[str, Any]) -> str:

@@ -212,7 +212,7 @@ class TrainConfig(Settings):
 
 @dataclass(frozen=True)
 class DetailConfig(Settings):
-    """The settings of one training of a detail stage. The defaults are those of the shipped stage."""
+    """The settings of one training of a detail stage. The defaults are those of the teacher of the shipped stage."""
 
     noise_dim: int = 32  # standard normals that a picture is made from, besides its latent
     class_shift: float = 4.0  # what is added to one number of the noise, whose index is the picture's class
@@ -225,6 +225,7 @@ class DetailConfig(Settings):
     critic_hidden: int = 256  # width of the critic's description of a picture
     imitation_epochs: int = 0  # the first of these passes, in which the decoder imitates a teacher
     imitation_rate: float = 4e-3  # Adam's first learning rate in them, which falls to learning_rate
+    feature_matching: float = 0.0  # after them, weight of the difference from the teacher, as the critic sees it
     epochs: int = 40  # passes over the training images
     steps: int = 0  # steps in all, in place of epochs of one pass each; 0 lets epochs decide
     epoch_steps: int = 0  # steps of an epoch, found from steps; 0 means one pass over the training images
@@ -278,7 +279,7 @@ class DetailConfig(Settings):
         for name in ("learning_rate", "critic_learning_rate", "imitation_rate"):
             self._in_range(f"a {name} above 0", getattr(self, name) > 0, name)
         self._in_range("a stretch from 0 to 0.1", 0 <= self.stretch <= 0.1, "stretch")
-        for name in ("class_shift", "consistency"):
+        for name in ("class_shift", "consistency", "feature_matching"):
             self._in_range(f"{name} of 0 or more", getattr(self, name) >= 0, name)
         for name in ("decay_from", "no_class_share"):
             self._in_range(f"{name} from 0 to 1", 0 <= getattr(self, name) <= 1, name)

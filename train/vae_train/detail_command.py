@@ -32,8 +32,8 @@ def detail(
     ] = False,
     teacher: Annotated[
         Path | None,
-        option(RUN, "Train a decoder with 27 % of the multiplications. It first imitates the detail stage of this "
-                    "other run, which has the same VAE.", metavar="RUN", default=False),
+        option(RUN, "Train a decoder with 27 % of the multiplications. It learns from the detail stage of this "
+                    "other run, which has the same VAE. Needed with --resume, too.", metavar="RUN", default=False),
     ] = None,
     epochs: Annotated[int | None, SHARED["epochs"]] = None,
     steps: Annotated[

@@ -134,7 +134,24 @@ class Critic(nn.Module):
             latent: [batch, 12].
             label: int64 [batch], −1 for a picture whose class is not given.
         """
-        described = self.describe(torch.cat([picture - expected, expected], dim=1))  # [batch, 256]
+        return self.judgement(self.features(picture, expected)[-1], latent, label)
+
+    def features(self, picture: Tensor, expected: Tensor) -> list[Tensor]:
+        """The outputs of the leaky ReLUs, each [batch, …]; the last one is the picture's description, [batch, 256].
+
+        Args:
+            picture: [batch, 1, 28, 28] in [0, 1].
+            expected: the decoder's mean picture of the latent, of the same shape.
+        """
+        values, found = torch.cat([picture - expected, expected], dim=1), []
+        for layer in self.describe:
+            values = layer(values)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(values)
+        return found
+
+    def judgement(self, described: Tensor, latent: Tensor, label: Tensor) -> Tensor:
+        """How real each picture looks, [batch], from its description, and its latent and class as in `forward`."""
         condition = self.of_latent(latent) + self.of_class(label % (self.classes + 1))
         judged: Tensor = self.judge(described).flatten() + (condition * described).sum(1)
         return judged
@@ -150,3 +167,21 @@ def critic_loss(real: Tensor, made: Tensor) -> Tensor:
         made: judgements of the detail decoder's pictures, [batch].
     """
     return F.relu(1 - real).mean() + F.relu(1 + made).mean()
+
+
+def feature_difference(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
+    """How far the critic's features of a picture are from those of another one, [batch].
+
+    It is the sum over the layers of the squared difference as a share of the square of the wanted features. In the
+    features of a critic, pictures are compared by what tells real ones from made ones (Larsen et al. 2016,
+    arXiv:1512.09300, eq. 7; of all layers by Wang et al. 2018, arXiv:1711.11585, eq. 4).
+
+    Args:
+        made: `Critic.features` of the decoder's pictures.
+        wanted: those of the teacher's pictures.
+    """
+    total = wanted[0].new_zeros(len(wanted[0]), dtype=torch.float32)
+    for ours, theirs in zip(made, wanted, strict=True):
+        squares = (ours.float() - theirs.float()).square().flatten(1).sum(1)
+        total = total + squares / theirs.float().square().flatten(1).sum(1).clamp(min=1e-6)
+    return total

@@ -10,11 +10,13 @@ must be close to the latent that the picture was made from.
 A small decoder may first imitate the decoder of another stage, its teacher, which has learned from the same VAE: for
 the same latent and noise it learns to make the same picture (Hinton et al. 2015, arXiv:1503.02531, for pictures instead
 of classes). It begins near the end of a long training that way, and the critic then gives back the sharpness that a
-mean of squares loses.
+mean of squares loses. Beside the critic's judgement, the decoder may go on learning from the teacher: what the critic
+sees in a picture must be like what it sees in the teacher's (`feature_difference`). The teacher's picture says what to
+draw for this latent and noise, and the judgement only how real it looks.
 
-On one machine, the result depends on the settings, the run and the data alone. Each epoch has random generators of its
-own, so that a stopped training goes on from its last finished epoch with the same numbers. Several processes may share
-the steps, as in the training of a VAE (processes.py).
+On one machine, the result depends on the settings, the run, the teacher and the data alone. Each epoch has random
+generators of its own, so that a stopped training goes on from its last finished epoch with the same numbers. Several
+processes may share the steps, as in the training of a VAE (processes.py).
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ from ..processes import ALONE, Division, Processes
 from ..progress import Reporter
 from ..run_folder import CHECKPOINT, METRICS, SAMPLES, Run, alone_in, write_metrics, write_weights
 from . import folder
-from .networks import Critic, DetailDecoder, critic_loss
+from .networks import Critic, DetailDecoder, critic_loss, feature_difference
 
 EPOCH_STREAM = 2**32 - 9
 """The stream of the seed contract's Philox from which PyTorch's generators get their seeds; the index is the epoch."""
@@ -69,7 +71,7 @@ SHOWN_IMAGES, SHOWN_PICTURES = 16, 6
 FIGURES = ("critic", "decoder", "consistency")
 """The figures of an epoch, each a mean over its steps: the critic's loss; the part of the decoder's loss that comes
 from the critic; and the squared distance between a picture's posterior mean and its latent, in posterior variances, per
-dimension."""
+dimension. With `feature_matching`, `features` follows: the `feature_difference` from the teacher's picture."""
 
 IMITATION = ("imitation",)
 """The figure of an epoch of imitation: the mean squared difference of a pixel from the teacher's picture."""
@@ -151,8 +153,9 @@ def train_detail(
         config: the settings; with `resume` they must be those that the stage was started with.
         run: the run whose latents and mean pictures the stage uses. None of its files is changed.
         data: the data set that the run was trained on.
-        teacher: another run of the same VAE's weights, whose stage is imitated in the first `imitation_epochs`. Without
-            such epochs, and after them, it may be left out.
+        teacher: another run of the same VAE's weights, whose stage is imitated in the first `imitation_epochs`, and
+            whose pictures are compared in the critic's features if `feature_matching` is above 0. Without epochs that
+            need it, it may be left out.
         resume: go on with the stage that is in the folder, if there is one.
         reporter: receives the progress.
         processes: those that train together; each of them calls this function with the same arguments.
@@ -169,11 +172,11 @@ def train_detail(
     """
     imitated = None if teacher is None else processes.from_first(lambda: folder.load_detail(teacher))
     _check(config, run, data)
+    config = with_epochs(config)
     if teacher is not None and imitated is not None:
         _check_teacher(config, run, teacher, imitated)
     elif not folder.path_of(run).exists():
         _check_untaught(config, 0)
-    config = with_epochs(config)
     Division.of(config, processes)  # may refuse a new stage before it has a folder
     with alone_in(run.path) if processes.is_first else contextlib.nullcontext():
         config = processes.from_first(
@@ -280,7 +283,7 @@ class _Trainer:
         config, state = self.config, self.state
         started = time.perf_counter()
         imitates = state.epoch < config.imitation_epochs
-        names = IMITATION if imitates else FIGURES
+        names = IMITATION if imitates else (*FIGURES, "features") if config.feature_matching else FIGURES
         sums = torch.zeros(len(names), device=self.device)
         for step, (image, latent, deviation, label, noise) in enumerate(self._batches(state.epoch + 1)):
             self._set_rates(state.epoch * self.steps + step)
@@ -362,8 +365,9 @@ class _Trainer:
         return squares.mean(dim=(1, 2, 3))
 
     def _step(self, image: Tensor, latent: Tensor, deviation: Tensor, label: Tensor, noise: Tensor) -> Tensor:
-        """Do one step of the critic and one of the decoder; returns the `FIGURES` of the step, [3]."""
+        """Do one step of the critic and one of the decoder; returns the figures of the step, [3] or [4]."""
         state, config, division, count = self.state, self.config, self.division, len(image)
+        teacher = self.teacher if config.feature_matching else None
         rows = division.own_rows(count)
         whole = (image.contiguous(memory_format=torch.channels_last), latent, deviation, label, noise)
         parts = [_Part(*(values if division.is_whole else values[own].clone() for values in whole)) for own in rows]
@@ -380,15 +384,19 @@ class _Trainer:
 
         state.critic.requires_grad_(False)
         with self._same_critic():
-            pieces = [part.judged(state.critic, self.vae) for part in parts]
-        values = [division.gathered(own, count).requires_grad_() for own in zip(*pieces, strict=True)]
+            judged = [part.judged(state.critic, self.vae, teacher) for part in parts]
+        values = [division.gathered(own, count).requires_grad_() for own in zip(*judged, strict=True)]
         adversarial, distance = -values[0].mean(), values[1]  # [batch, 12]
-        gradients = torch.autograd.grad(adversarial + config.consistency * distance.sum(1).mean(), values)
-        division.propagate_back(state.optimizer, pieces, [[of[own] for of in gradients] for own in rows])
+        loss = adversarial + config.consistency * distance.sum(1).mean()
+        if teacher is not None:
+            loss = loss + config.feature_matching * values[2].mean()
+        gradients = torch.autograd.grad(loss, values)
+        division.propagate_back(state.optimizer, judged, [[of[own] for of in gradients] for own in rows])
         state.optimizer.step()
         state.critic.requires_grad_(True)
         state.average.update_parameters(state.decoder)
-        return torch.stack([loss_of_critic.detach(), adversarial.detach(), distance.detach().mean()])
+        figures = [loss_of_critic, adversarial, distance.mean(), *(different.mean() for different in values[2:])]
+        return torch.stack(figures).detach()
 
     @contextlib.contextmanager
     def _same_critic(self) -> Iterator[None]:
@@ -463,13 +471,24 @@ class _Part:
         real, made = judged.float().chunk(2)
         return real, made
 
-    def judged(self, critic: Critic, vae: VAE) -> tuple[Tensor, Tensor]:
-        """The critic's judgements of the pictures, [batch], and the squared distances of their latents, [batch, 12]."""
+    def judged(self, critic: Critic, vae: VAE, teacher: DetailDecoder | None) -> tuple[Tensor, ...]:
+        """What the decoder's loss is computed from.
+
+        These are the critic's judgements of the pictures, [batch], the squared distances of their latents, [batch, 12],
+        and with a teacher the differences from its pictures, [batch].
+        """
         if not len(self.image):
-            return self.latent.new_zeros(0), self.latent
-        judged = critic(self.picture, self.expected, self.latent, self.label)
+            none = self.latent.new_zeros(0)
+            return (none, self.latent) if teacher is None else (none, self.latent, none)
+        features = critic.features(self.picture, self.expected)
+        judged = critic.judgement(features[-1], self.latent, self.label)
         read, _ = vae.encoder(self.picture)
-        return judged.float(), ((read.float() - self.latent) / self.deviation).square().clamp(max=FARTHEST)
+        distances = ((read.float() - self.latent) / self.deviation).square().clamp(max=FARTHEST)
+        if teacher is None:
+            return judged.float(), distances
+        with torch.no_grad():
+            wanted = critic.features(teacher(self.latent, self.noise), self.expected)
+        return judged.float(), distances, feature_difference(features, wanted)
 
 
 def _check(config: DetailConfig, run: Run, data: ImageSet) -> None:
@@ -488,6 +507,8 @@ def _check(config: DetailConfig, run: Run, data: ImageSet) -> None:
 
 def _check_untaught(config: DetailConfig, epoch: int) -> None:
     """Refuse a stage without a teacher after `epoch` epochs, if the next one needs it."""
+    if config.feature_matching and epoch < config.epochs:
+        raise UsageError(f"expected a teacher for all {config.epochs} epochs, got none; add --teacher RUN")
     if epoch < config.imitation_epochs:
         raise UsageError(
             f"expected a teacher for the first {config.imitation_epochs} epochs, got none; add --teacher RUN"

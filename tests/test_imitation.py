@@ -311,4 +311,5 @@ def test_the_command_takes_a_teacher(
     assert (code, said.splitlines()[-1].split("  ")[0]) == (0, "epoch 15/15")
     settings = json.loads((run.path / "detail" / "config.json").read_text())["settings"]
     assert (settings["channels"], settings["imitation_epochs"]) == ([0, 32, 64], 14)
+    assert settings["feature_matching"] == 0.5
     assert call("--resume")[0] == 0  # it is finished, so it needs no teacher

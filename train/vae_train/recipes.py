@@ -27,7 +27,16 @@ IMITATOR_SHAPE = {
 }
 """The feature maps of a decoder that imitates another one: it has none at the size of the picture, and a network with
 fewer sizes takes the first and the last of the others. With 28 pixels it has 27 % of the multiplications."""
-IMITATOR: dict[str, Any] = {"hidden": 160, "stretch": 0.008, "epochs": 42, "imitation_epochs": 14, "decay_from": 0.4}
+IMITATOR: dict[str, Any] = {
+    "hidden": 160,
+    "stretch": 0.008,
+    "epochs": 55,
+    "imitation_epochs": 14,
+    "feature_matching": 0.5,
+    "critic_learning_rate": 8e-4,
+    "decay_from": 0.88,
+    "average": 0.9995,
+}
 """Further settings of its training."""
 MOST_TOLD_CLASSES = 256
 """With more classes than this, the noise of the detail stage does not carry the class, and only the latent does: each

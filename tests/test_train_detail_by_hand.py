@@ -118,7 +118,7 @@ class CriticByHand:
         return weight / (self.left[at] @ matrix @ self.right[at]), self.weights.get(f"{self.names[at]}.bias")
 
     def features(self, picture: Tensor, expected: Tensor) -> list[Tensor]:
-        """What the critic's five layers make of each picture, after the leaky ReLU."""
+        """The outputs of the five layers that have a leaky ReLU, after it."""
         both = torch.cat([picture - expected, expected], 1)
         found = [F.leaky_relu(F.conv2d(both, *self.layer(0), padding=1), 0.2)]
         for at in (1, 2):
@@ -127,7 +127,7 @@ class CriticByHand:
         return [*found, F.leaky_relu(F.linear(found[-1].flatten(1), *self.layer(4)), 0.2)]
 
     def judgement(self, described: Tensor, latent: Tensor, label: Tensor) -> Tensor:
-        """What the critic says of each picture, [batch]; label −1 is the embedding after those of the classes."""
+        """How real each picture looks, [batch]; label −1 takes the embedding after those of the classes."""
         embedded, _ = self.layer(7)
         of_class = torch.stack([embedded[at] for at in label.tolist()])  # embedded[-1] is the last
         conditioned = F.linear(latent, *self.layer(6)) + of_class

@@ -172,9 +172,9 @@ def critic_loss(real: Tensor, made: Tensor) -> Tensor:
 def feature_difference(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
     """How far the critic's features of a picture are from those of another one, [batch].
 
-    It is the sum over the layers of the squared difference as a share of the square of the wanted features. In the
-    features of a critic, pictures are compared by what tells real ones from made ones (Larsen et al. 2016,
-    arXiv:1512.09300, eq. 7; of all layers by Wang et al. 2018, arXiv:1711.11585, eq. 4).
+    It is the sum over the layers of the squared difference as a share of the square of the wanted features. These
+    features are what the critic tells real pictures from made ones by (Larsen et al. 2016, arXiv:1512.09300, eq. 7;
+    Wang et al. 2018, arXiv:1711.11585, eq. 4, for all layers).
 
     Args:
         made: `Critic.features` of the decoder's pictures.

@@ -472,9 +472,9 @@ class _Part:
         return real, made
 
     def judged(self, critic: Critic, vae: VAE, teacher: DetailDecoder | None) -> tuple[Tensor, ...]:
-        """What the decoder's loss is computed from.
+        """The values that the decoder's loss consists of.
 
-        These are the critic's judgements of the pictures, [batch], the squared distances of their latents, [batch, 12],
+        They are the critic's judgements of the pictures, [batch], the squared distances of their latents, [batch, 12],
         and with a teacher the differences from its pictures, [batch].
         """
         if not len(self.image):

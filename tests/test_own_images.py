@@ -16,10 +16,10 @@ from odd_pictures import discs, write_bad_files, write_folder
 from vae_export import command as export_command
 from vae_gen import VAE, UsageError, verify
 from vae_train import eval_command, progress, train_command
-from vae_train.config import ModelConfig, TrainConfig, with_epochs
+from vae_train.config import DetailConfig, ModelConfig, TrainConfig, with_epochs
 from vae_train.images.loading import load_images
 from vae_train.images.settings import ImageSettings
-from vae_train.recipes import minutes_of, recipe_for, steps_in
+from vae_train.recipes import imitator, minutes_of, recipe_for, steps_in
 from vae_train.run_folder import read_run_settings
 from vae_train.training import augmented
 
@@ -155,6 +155,10 @@ def test_steps_become_epochs_of_equal_length() -> None:
         config = with_epochs(TrainConfig(steps=steps))
         assert (config.epochs, config.epoch_steps) == (epochs, each)
         assert with_epochs(config) == config
+    for steps, epochs, imitated in ((100, 1, 1), (1500, 6, 1), (10_000, 20, 5)):
+        stage = with_epochs(imitator(DetailConfig(steps=steps), DetailConfig()))
+        assert (stage.epochs, stage.imitation_epochs) == (epochs, imitated)  # 14 of 55 without steps
+        assert with_epochs(stage) == stage
     assert minutes_of(steps_in(10, 0.05), 0.05) == pytest.approx(10, abs=0.01)
     assert steps_in(0.001, 1.0) == 100
 

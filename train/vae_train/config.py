@@ -296,12 +296,16 @@ Stretched = TypeVar("Stretched", TrainConfig, DetailConfig)
 def with_epochs(config: Stretched) -> Stretched:
     """The settings with `epochs` and `epoch_steps` for their number of steps; unchanged where epochs decide.
 
-    An epoch is then a stretch of steps in which each training image is seen equally often, give or take one.
+    An epoch is then a stretch of steps in which each training image is seen equally often, give or take one. The
+    epochs that imitate a teacher keep their share.
     """
     if not config.steps:
         return config
     epochs = max(1, min(MOST_EPOCHS, config.steps // EPOCH_STEPS))
-    return replace(config, epochs=epochs, epoch_steps=-(-config.steps // epochs))
+    kept: dict[str, Any] = {}
+    if isinstance(config, DetailConfig) and config.imitation_epochs:
+        kept["imitation_epochs"] = max(1, config.imitation_epochs * epochs // config.epochs)
+    return replace(config, **kept, epochs=epochs, epoch_steps=-(-config.steps // epochs))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from vae_export.faster import phase_kernels, with_faster_operators
+from vae_export.faster import phase_kernels, with_blocks, with_faster_operators
 
 
 def one_layer(kind: str, kernel: np.ndarray, height: int, width: int, **attributes: object) -> ModelProto:
@@ -58,6 +58,67 @@ def test_a_transposed_convolution_as_phases_gives_the_same_values(height: int, w
     after = with_faster_operators(before)
     assert kinds(after) == {"Conv": 4, "Concat": 1, "Transpose": 3, "Reshape": 2}
     assert largest_difference(before, after, height, width, batch) < 2e-5
+
+
+def with_relu(before: ModelProto, *, also: str = "") -> ModelProto:
+    """The model with a ReLU behind it, and perhaps a further node that uses what the ReLU uses."""
+    before.graph.node.append(helper.make_node("Relu", ["y"], ["positive"], "relu"))
+    if also:
+        before.graph.node.append(helper.make_node("Add", ["positive", "y"], ["z"], "sum"))
+    before.graph.output[0].name = also or "positive"
+    return before
+
+
+def test_a_relu_behind_a_weave_moves_in_front_of_it() -> None:
+    before = with_relu(one_layer("ConvTranspose", random_kernel(5, 16, 4, 4), 5, 7, **UP))
+    after = with_faster_operators(before)
+    assert kinds(after) == {"Conv": 4, "Relu": 4, "Concat": 1, "Transpose": 3, "Reshape": 2}
+    assert largest_difference(before, after, 5, 7, 2) < 2e-5
+    assert run(after, np.ones((1, 5, 5, 7), np.float32)).min() == 0
+
+
+def test_a_relu_stays_where_what_it_uses_is_used_elsewhere() -> None:
+    before = with_relu(one_layer("ConvTranspose", random_kernel(5, 16, 4, 4), 5, 7, **UP), also="z")
+    after = with_faster_operators(before)
+    assert kinds(after)["Relu"] == 1
+    assert largest_difference(before, after, 5, 7, 2) < 4e-5
+    seen = with_relu(one_layer("ConvTranspose", random_kernel(5, 16, 4, 4), 5, 7, **UP))
+    seen.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 16, None, None]))
+    assert kinds(with_faster_operators(seen))["Relu"] == 1
+
+
+def residual_block(channels: int, *, added: str = "change") -> ModelProto:
+    """x and a convolution of x added, where x [batch, channels, 12] becomes [batch, channels, 3, 4] before."""
+    kernel = random_kernel(channels, channels, 3, 3)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Reshape", ["x", "shape"], ["features"], "features"),
+            helper.make_node("Conv", ["features", "kernel"], ["change"], "change", pads=[1, 1, 1, 1]),
+            helper.make_node("Add", ["features", added], ["y"], "sum"),
+        ],
+        "block",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", channels, 12])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", channels, 3, 4])],
+        [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(np.array([-1, channels, 3, 4]), "shape")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def test_the_input_of_a_residual_block_is_put_into_blocks() -> None:
+    before = residual_block(32)
+    after = with_blocks(before)
+    assert [node.op_type for node in after.graph.node] == ["Reshape", "MaxPool", "Conv", "Add"]
+    assert [list(node.input) for node in after.graph.node][2:] == [
+        ["features_blocks", "kernel"], ["features_blocks", "change"],
+    ]  # fmt: skip
+    onnx.checker.check_model(after, full_check=True)
+    x = np.random.default_rng(2).standard_normal((3, 32, 12)).astype(np.float32)
+    assert np.abs(run(before, x) - run(after, x)).max() < 2e-5
+
+
+def test_other_sums_and_narrow_features_stay_as_they_are() -> None:
+    for before in (residual_block(24), residual_block(32, added="features")):
+        assert with_blocks(before).graph.node == before.graph.node
 
 
 def test_attributes_that_torch_writes_out_are_no_hindrance() -> None:

@@ -44,7 +44,7 @@ from vae_gen.internal.sampling import Drawn
 from vae_train.detail.networks import DetailDecoder
 from vae_train.model import VAE
 
-from .faster import with_faster_operators
+from .faster import with_blocks, with_faster_operators
 from .latent_graphs import IR_VERSION, OPSET, default_latent_graph, latent_graph, prior_graph
 from .portable_graphs import portable_generator, portable_prior_graph
 
@@ -120,13 +120,14 @@ def build_graphs(
         detail: the detail stage, like the VAE, if there is one.
     """
     latent = torch.zeros(2, prior.dimensions)
-    decoder = cleaned(with_faster_operators(_export(vae, vae.decode, {"latent": latent}, ["image"])), "decoder")
+    exported = _export(vae, vae.decode, {"latent": latent}, ["image"])
+    decoder = cleaned(with_blocks(with_faster_operators(exported)), "decoder")
     spec, by_detail = None, None
     if detail is not None:
         stage, spec = detail
         example = {"latent": latent, "noise": torch.zeros(2, spec.noise)}
         exported = _export(stage, stage.forward, example, ["image"])
-        by_detail = cleaned(with_faster_operators(exported), "detail")
+        by_detail = cleaned(with_blocks(with_faster_operators(exported)), "detail")
     return assemble(encoder, decoder, prior, default_prior, by_detail, spec)
 
 

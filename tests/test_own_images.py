@@ -155,9 +155,9 @@ def test_steps_become_epochs_of_equal_length() -> None:
         config = with_epochs(TrainConfig(steps=steps))
         assert (config.epochs, config.epoch_steps) == (epochs, each)
         assert with_epochs(config) == config
-    for steps, epochs, imitated in ((100, 1, 1), (1500, 6, 1), (10_000, 20, 5)):
+    for steps, epochs, imitated in ((100, 1, 1), (1500, 6, 1), (10_000, 20, 3)):
         stage = with_epochs(imitator(DetailConfig(steps=steps), DetailConfig()))
-        assert (stage.epochs, stage.imitation_epochs) == (epochs, imitated)  # 14 of 55 without steps
+        assert (stage.epochs, stage.imitation_epochs) == (epochs, imitated)  # 14 of 86 without steps
         assert with_epochs(stage) == stage
     assert minutes_of(steps_in(10, 0.05), 0.05) == pytest.approx(10, abs=0.01)
     assert steps_in(0.001, 1.0) == 100

@@ -30,11 +30,11 @@ fewer sizes takes the first and the last of the others. With 28 pixels it has 27
 IMITATOR: dict[str, Any] = {
     "hidden": 160,
     "stretch": 0.008,
-    "epochs": 55,
+    "epochs": 86,
     "imitation_epochs": 14,
     "feature_matching": 0.5,
     "critic_learning_rate": 8e-4,
-    "decay_from": 0.88,
+    "decay_from": 0.85,
     "average": 0.9995,
 }
 """Further settings of its training."""

@@ -71,7 +71,7 @@ def local_world() -> int:
 
 
 def run_process(app: Callable[..., Any], name: str) -> int:
-    """Runs a command in this process, which may be one of several, and returns its exit code."""
+    """Runs a command in this process, and returns its exit code; one of several ends here instead if it fails."""
     if world() == 1:
         return run_command(app, name)
     if LAUNCHER in os.environ:
@@ -90,7 +90,18 @@ def run_process(app: Callable[..., Any], name: str) -> int:
                 time.sleep(GRACE_S * min(1 + rank(), 4))  # the first process knows most, and one line is enough
             raise
 
-    return run_command(with_grace, name)
+    try:
+        code = run_command(with_grace, name)
+    except SystemExit as error:  # of _leave_quietly
+        code = error.code if isinstance(error.code, int) else 1
+    if code:
+        # Threads of PyTorch's process group may still wait for the others. Python's clean-up would sometimes take them
+        # apart with the message "terminate called without an active exception". No file is open any more.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
+    return code
 
 
 def _leave_quietly(number: int, frame: object) -> NoReturn:

@@ -28,6 +28,7 @@ decoder. In WebAssembly, times differed by less than a tenth from those of torch
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -85,21 +86,22 @@ def with_blocks(model: ModelProto) -> ModelProto:
     blocked = ModelProto()
     blocked.CopyFrom(model)
     maker = {name: node.op_type for node in model.graph.node for name in node.output}
-    turned: set[str] = set()
-    for node in model.graph.node:
-        makers = {maker.get(name, "") for name in node.input}
-        if node.op_type == "Add" and "Conv" in makers:
-            turned |= {name for name in node.input if maker.get(name) in ("Reshape", "Transpose")}
-    turned = {name for name in turned if len(shapes[name]) == 4 and shapes[name][1] % BLOCK == 0}
+    in_usual_order = {
+        name
+        for node in model.graph.node
+        if node.op_type == "Add" and any(maker.get(added) == "Conv" for added in node.input)
+        for name in node.input
+        if maker.get(name) in ("Reshape", "Transpose") and len(shapes[name]) == 4 and shapes[name][1] % BLOCK == 0
+    }
     nodes = []
     for node in blocked.graph.node:
         for at, name in enumerate(node.input):
-            if name in turned:
+            if name in in_usual_order:
                 node.input[at] = f"{name}_blocks"
         nodes.append(node)
-        for name in turned.intersection(node.output):
-            made = [f"{name}_blocks"]
-            nodes.append(helper.make_node("MaxPool", [name], made, f"{node.name}_blocks", kernel_shape=[1, 1]))
+        if (name := node.output[0]) in in_usual_order:
+            blocks = [f"{name}_blocks"]
+            nodes.append(helper.make_node("MaxPool", [name], blocks, f"{node.name}_blocks", kernel_shape=[1, 1]))
     replace_nodes(blocked.graph, nodes)
     return blocked
 
@@ -176,18 +178,19 @@ def _as_phases(
         output = f"{result}_{suffix}" if suffix else last
         return helper.make_node(kind, inputs, [output], f"{node.name}_{suffix}" if suffix else node.name, **attributes)
 
-    phases = [(odd_row, odd_column) for odd_row in (0, 1) for odd_column in (0, 1)]
-    for odd_row, odd_column in phases:
+    phases = []
+    for odd_row, odd_column in itertools.product((0, 1), repeat=2):
         name = f"phase_{odd_row}{odd_column}"
         own = _add(graph, f"{node.input[1]}_{name}", kernels[odd_row, odd_column])
         sides = [1 - odd_row, 1 - odd_column, odd_row, odd_column]  # top, left, bottom, right
-        convolution = step("Conv", [node.input[0], own, *node.input[2:]], name, kernel_shape=[2, 2], pads=sides)
-        yield convolution
+        phase = step("Conv", [node.input[0], own, *node.input[2:]], name, kernel_shape=[2, 2], pads=sides)
+        yield phase
         if relu is not None:
-            yield step("Relu", [convolution.output[0]], f"relu_{odd_row}{odd_column}")
+            phase = step("Relu", [phase.output[0]], f"relu_{odd_row}{odd_column}")
+            yield phase
+        phases.append(phase.output[0])
     # h and w are half the height and the width; a and b are 0 for even rows and columns, 1 for odd ones.
-    made = "phase" if relu is None else "relu"
-    yield step("Concat", [f"{result}_{made}_{a}{b}" for a, b in phases], "phases", axis=1)  # [batch, a · b · out, h, w]
+    yield step("Concat", phases, "phases", axis=1)  # [batch, a · b · out, h, w]
     yield step("Transpose", [f"{result}_phases"], "channels_last", perm=[0, 2, 3, 1])  # [batch, h, w, a · b · out]
     yield step("Reshape", [f"{result}_channels_last", rows], "split")  # [batch, h, w, a, b · out]
     yield step("Transpose", [f"{result}_split"], "woven", perm=[0, 1, 3, 2, 4])  # [batch, h, a, w, b · out]

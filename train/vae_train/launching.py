@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from vae_gen import UnavailableError, UsageError
-from vae_gen.internal.command import run_command
+from vae_gen.internal.command import end_at_once, run_command
 
 from .config import DetailConfig, TrainConfig
 
@@ -97,10 +97,7 @@ def run_process(app: Callable[..., Any], name: str) -> int:
     if code:
         # Threads of PyTorch's process group may still wait for the others. Python's clean-up would sometimes take them
         # apart with the message "terminate called without an active exception". No file is open any more.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        os._exit(code)
+        end_at_once(code)
     return code
 
 

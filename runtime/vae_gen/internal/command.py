@@ -20,7 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, NoReturn, TextIO
 
 from .._errors import InputError, OutputError, UnavailableError, UsageError, VaeGenError, one_line
 
@@ -69,6 +69,15 @@ def run_command(app: Callable[..., Any], name: str) -> int:
                 _print_line(f"{name}: interrupted")
                 return 128 + signals[0] if signals else INTERRUPTED
             return _report(error, name, debug)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """Ends this process without Python's clean-up, with this exit code. What the streams hold is written before."""
+    for stream in (sys.stdout, sys.stderr):
+        # A reader may have gone away, and a stream may be closed, full or missing.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def _report(error: Exception, name: str, debug: bool) -> int:

@@ -73,8 +73,13 @@ class Watched:
         values: list[float] = self.page.evaluate("Array.from(playground.sliders.latent)")
         return values
 
+    def drawn(self) -> None:
+        """Wait until the latest latent has been drawn, and all that follows its picture."""
+        self.page.evaluate("playground.render.done()")
+
     def picture(self, selector: str = "#picture") -> list[int]:
-        """The grey levels of a canvas."""
+        """The grey levels of a canvas, once the latest latent has been drawn."""
+        self.drawn()
         levels: list[int] = self.page.evaluate(
             """(selector) => {
                 const canvas = document.querySelector(selector);

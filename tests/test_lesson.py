@@ -103,7 +103,7 @@ def test_six_steps_follow_one_picture_into_its_numbers_and_back(page: Watched) -
     forward(page, 4)
     page.becomes("document.querySelectorAll('.lesson .pictures canvas').length === 16")
     page.page.click(".lesson .pictures button >> nth=3")
-    page.page.wait_for_timeout(300)  # the drawing follows with the page's next picture
+    page.drawn()
     assert bars(page) == pytest.approx(in_order(page), abs=0.06)
     forward(page, 5)
     page.becomes("document.querySelectorAll('.lesson .pictures canvas').length === 8")
@@ -115,7 +115,7 @@ def test_six_steps_follow_one_picture_into_its_numbers_and_back(page: Watched) -
     before = in_order(page)
     page.page.fill(".lesson .range input", "-1.5")
     page.becomes("document.querySelector('.machine canvas').classList.contains('faded')")
-    page.page.wait_for_timeout(300)
+    page.drawn()
     assert sum(abs(one - other) > 0.01 for one, other in zip(before, in_order(page), strict=True)) > 6
     there = page.page.evaluate("playground.vae.attributes(playground.sliders.latent)")
     assert there["sleeve length"] == pytest.approx(-1.5, abs=0.2)
@@ -131,7 +131,8 @@ def test_the_drawing_follows_the_sliders_of_the_page(page: Watched) -> None:
     page.page.fill(f"#z{first}", "3")
     page.becomes("document.querySelector('.machine canvas').classList.contains('faded')")
     assert bars(page)[0] == 3
-    page.page.wait_for_timeout(300)
+    page.drawn()
+    page.page.evaluate("Promise.all(document.getAnimations().map(({ finished }) => finished))")
     of_frame = "(one) => one.offsetHeight / one.parentElement.offsetHeight"
     heights = page.page.eval_on_selector_all(".bars b", f"all => all.map({of_frame})")
     assert heights == pytest.approx([min(3, abs(value)) / 6 for value in in_order(page)], abs=0.02)

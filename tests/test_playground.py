@@ -111,7 +111,6 @@ def test_a_slider_changes_the_picture_and_a_double_click_sets_it_back(page: Watc
     page.page.focus(f"#z{first}")
     page.page.keyboard.press("Home")
     page.becomes(f"playground.sliders.latent[{first}] === -3")
-    page.page.wait_for_timeout(300)
     after = page.picture()
     assert np.abs(np.array(after) - before).max() > 20
     latent = np.array(page.latent())
@@ -272,7 +271,6 @@ def test_the_form_draws_what_the_library_draws(page: Watched, model: VAE) -> Non
     page.becomes("document.querySelector('#caption').textContent.includes('other blob')")
     page.page.uncheck("#detail")
     page.becomes("playground.state.detail === false")
-    page.page.wait_for_timeout(400)
     samples = model.sample(1, seed=2**63 - 1, start=7, label=1, detail=False)
     np.testing.assert_allclose(page.page.evaluate("Array.from(playground.sampled)"), samples.latents[0], atol=1e-5)
     assert np.abs(np.array(page.picture()) - to_grey_levels(samples.images).ravel()).max() <= 1
@@ -284,7 +282,6 @@ def test_the_wall_brings_a_sample_into_the_sliders(page: Watched, model: VAE) ->
     page.becomes("playground.state.start === '12'")
     samples = model.sample(50, seed=0)
     np.testing.assert_allclose(page.latent(), samples.latents[12], atol=1e-5)
-    page.page.wait_for_timeout(300)
     assert np.abs(np.array(page.picture()) - to_grey_levels(samples.images)[12].ravel()).max() <= 1
 
 
@@ -295,12 +292,10 @@ def test_a_link_brings_the_state_back(page: Watched, address: str) -> None:
     page.page.focus("#z3")
     page.page.keyboard.press("End")
     page.becomes("location.hash.includes('z=')")
-    page.page.wait_for_timeout(300)
     link, before = page.page.url, page.picture()
     page.page.goto("about:blank")
     page.open(link)
     page.becomes("playground.sliders.latent[3] === 3")
-    page.page.wait_for_timeout(500)
     assert page.page.input_value("#seed") == "77"
     assert np.abs(np.array(page.picture()) - before).max() <= 1
 
@@ -506,7 +501,6 @@ def test_a_strip_goes_from_one_picture_to_another(page: Watched, model: VAE) -> 
     way = model.interpolate(np.array(a, np.float32), np.zeros(12, np.float32), 11, "likely").latents
     page.page.click("#between button:nth-child(3)")
     np.testing.assert_allclose(page.latent(), way[3], atol=2e-3)
-    page.page.wait_for_timeout(300)
     assert page.picture() == page.picture("#between button:nth-child(3) canvas")
     page.page.fill("#share", "0.25")
     np.testing.assert_allclose(page.latent(), (way[2] + way[3]) / 2, atol=2e-3)
@@ -516,14 +510,13 @@ def test_a_strip_goes_from_one_picture_to_another(page: Watched, model: VAE) -> 
 def test_three_pictures_are_added_and_subtracted(page: Watched) -> None:
     page.becomes("playground.blend.drawn !== null")
     for slot, choice in [("x", "current"), ("y", "1"), ("z", "sample")]:
+        steps = page.page.evaluate("playground.history.steps.length")
         page.page.select_option(f"#slot-{slot} select", choice)
-        page.becomes("playground.blend.drawn !== null")
-        page.page.wait_for_timeout(200)
+        page.becomes(f"playground.history.steps.length > {steps}")  # it is drawn, and can be undone
     x, y, z = (np.array(page.page.evaluate(f"playground.blend.latents.{name}")) for name in "xyz")
     np.testing.assert_allclose(x, page.latent())
     page.page.click("#result button")
     np.testing.assert_allclose(page.latent(), x - y + z, atol=1e-5)
-    page.page.wait_for_timeout(300)
     assert page.picture() == page.picture("#result canvas")
 
 

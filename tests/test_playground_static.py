@@ -79,7 +79,6 @@ def test_sliders_move_the_picture_in_webassembly(page: Watched, tiny_site: Path)
         before = page.picture()
         page.page.focus("#sliders input")
         page.page.keyboard.press("End")
-        page.page.wait_for_timeout(300)
         assert np.abs(np.array(page.picture()) - before).max() > 20
         assert page.said == []
 

@@ -44,7 +44,6 @@ def shows(page: Watched, model: VAE, latent: list[float] | np.ndarray, detail: b
     image = model.decode(np.array(latent), noise=noise) if detail else model.decode(np.array(latent), detail=False)
     expected = to_grey_levels(image).ravel().astype(int)
     np.testing.assert_allclose(page.latent(), latent, atol=1e-5)
-    page.page.wait_for_timeout(150)
     assert np.abs(expected - page.picture()).max() <= 1
 
 

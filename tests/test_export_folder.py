@@ -59,6 +59,7 @@ from vae_gen import (
 from vae_gen.internal.latents import detail_noise
 from vae_train.evaluation import evaluate_torch
 from vae_train.images.image_set import ImageSet
+from vae_train.prior import trimmed
 
 Floats = NDArray[np.float32]
 
@@ -150,6 +151,42 @@ def test_a_kept_prior_gives_the_latents_of_the_other_model(
     assert "expected --keep-prior with a model of" in capsys.readouterr().err
     assert vae_export("--out", tmp_path / "third", "--keep-prior", tmp_path) == 4
     assert not (tmp_path / "third").exists()
+
+
+def test_a_trimmed_prior_has_fewer_latents_with_large_details_and_says_so(
+    use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use()
+    first, second = tmp_path / "first", tmp_path / "second"
+    for share in ("1", "-0.1", "nan"):
+        assert vae_export("--out", first, "--trim-prior", share) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error == f"vae-export: expected --trim-prior of at least 0 and below 1, got {share}"
+    assert vae_export("--out", first, "--trim-prior", "0.1") == 2
+    assert "expected a detail stage, got a model without one; leave out --trim-prior" in capsys.readouterr().err
+    monkeypatch.setattr("vae_train.detail.folder.saved_settings", lambda _: "a stage")
+    monkeypatch.setattr("vae_train.detail.folder.load_detail", lambda _: DETAIL)
+    assert vae_export("--out", first) == 0
+    assert vae_export("--out", second, "--keep-prior", first, "--trim-prior", "0.3") == 0
+
+    def size(latents: Floats, labels: np.ndarray) -> Floats:
+        found = []
+        for part in np.split(np.arange(len(latents)), range(250, len(latents), 250)):
+            noise = detail_noise(SPEC, 0, part[0], len(part), labels[part])
+            z = tensor(latents[part])
+            found.append(((STAGE(z, tensor(noise)) - VAE_TORCH.decode(z)) ** 2).sum((1, 2, 3)).numpy())
+        return np.concatenate(found)
+
+    expected = trimmed(ModelFolder.open(first).read_prior(), size, 0.3)
+    found = ModelFolder.open(second).read_prior()
+    np.testing.assert_allclose(found.means, expected.means, atol=1e-3)
+    np.testing.assert_allclose(found.factors, expected.factors, atol=1e-3)
+    before, after = (document(folder)["fitted_prior"] for folder in (first, second))
+    assert "trimmed" not in before
+    assert after["trimmed"] == 0.3
+    assert after["held_out_nats_fitted"] != before["held_out_nats_fitted"]
+    card = (second / "README.md").read_text("utf-8")
+    assert "Then 30 % of each class, with\nthe largest details, were taken out of it." in card
 
 
 def test_test_images_beyond_those_of_the_proof_need_not_fill_its_batches(
@@ -475,14 +512,15 @@ def test_the_options_of_the_command_reach_the_export(
     for options in ((), ("--name", "n", "--model-version", "3", "--weights", "best", "--prior", "normal"),
                     ("--detail", "available"), ("--detail", "none"),
                     ("--licence", "MIT", "--data-licence", "CC0-1.0"),
-                    ("--force", "--portable", "--weight-format", "int8"), ("--class-shift", "6.5")):  # fmt: skip
+                    ("--force", "--portable", "--weight-format", "int8"),
+                    ("--class-shift", "6.5", "--trim-prior", "0.1")):  # fmt: skip
         assert vae_export("--out", out, *options) == 6
     assert weights == ["last", "best", "last", "last", "last", "last", "last"]
     assert all(arguments == (RUN, DATA, out) for arguments, _ in calls)
     assert all(isinstance(options.pop("progress"), Stages) for _, options in calls)
-    plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "keep_prior": None, "detail": DETAIL,
-             "details_by_default": True, "class_shift": None, "licence": "unspecified", "data_licence": None,
-             "force": False, "portable": False, "weight_format": "float32"}  # fmt: skip
+    plain = {"name": "my-model", "version": "1.0.0", "default_prior": "fitted", "keep_prior": None, "trim_prior": 0,
+             "detail": DETAIL, "details_by_default": True, "class_shift": None, "licence": "unspecified",
+             "data_licence": None, "force": False, "portable": False, "weight_format": "float32"}  # fmt: skip
     assert [options for _, options in calls] == [
         plain,
         {**plain, "name": "n", "version": "3", "default_prior": "normal"},
@@ -490,7 +528,7 @@ def test_the_options_of_the_command_reach_the_export(
         {**plain, "detail": None, "details_by_default": False},
         {**plain, "licence": "MIT", "data_licence": "CC0-1.0"},
         {**plain, "force": True, "portable": True, "weight_format": "int8"},
-        {**plain, "class_shift": 6.5},
+        {**plain, "class_shift": 6.5, "trim_prior": 0.1},
     ]  # fmt: skip
     weights.clear()
     monkeypatch.setattr("vae_train.images.settings.FEW", 2000)  # the images are fewer, so the best epoch is exported

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, truncnorm
 
 import by_hand
 from tiny_training import tiny_data
@@ -23,9 +23,11 @@ from vae_train.prior import (
     fit_prior,
     fit_to_training_images,
     log_density,
+    measure_again,
     normal_log_density,
     posterior_samples,
     shrunk_gaussian,
+    trimmed,
 )
 
 WIDTH = 3
@@ -222,6 +224,66 @@ def test_a_prior_is_measured_with_a_slow_encoder_on_every_third_of_5000_held_out
     assert (facts["held_out_images"], facts["measured_images"]) == (5000, 1667)
     density = -0.5 * (expected.astype(float) ** 2 + np.log(2 * np.pi)).mean()
     assert facts["held_out_nats_normal"] == pytest.approx(density, abs=1e-4)
+
+
+def of_two_pictures(size: Any, seen: list[np.ndarray]) -> Any:
+    """The sizes of two pictures of each latent, whose mean is the size that is given for it."""
+
+    def detail_size(latents: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        half = len(latents) // 2
+        np.testing.assert_array_equal(latents[:half], latents[half:])
+        seen.append(labels)
+        apart = 9 * standard_normals(5, 0, half, 1)[:, 0]
+        found = size(latents[:half])
+        return np.concatenate([found + apart, found - apart])
+
+    return detail_size
+
+
+def test_trimming_leaves_a_normal_cut_off_at_its_quantile() -> None:
+    prior, seen = known_prior(), []
+    factor = prior.factors[3].astype(float)  # the only Gaussian of class 1
+    along = np.linalg.inv(factor)[0]  # its first ε
+    rest = trimmed(prior, of_two_pictures(lambda z: np.where(z[:, 1] > 2.5, z @ along, 0), seen), 0.1)
+    assert [set(labels) for labels in seen] == [{0}, {0}, {1}]
+    cut = truncnorm(-np.inf, truncnorm.ppf(0.9, -np.inf, np.inf))
+    np.testing.assert_allclose(rest.means[3], prior.means[3] + factor[:, 0] * cut.mean(), atol=0.01)
+    shrunk = rest.factors[3].astype(float) @ rest.factors[3].T
+    expected = factor @ np.diag([cut.var(), 1, 1]) @ factor.T
+    np.testing.assert_allclose(shrunk, expected, atol=0.03 * np.abs(expected).max())
+    np.testing.assert_array_equal(rest.class_thresholds, prior.class_thresholds)
+    np.testing.assert_array_equal(rest.means[:3], prior.means[:3])  # of equal sizes, none is above the limit
+    np.testing.assert_allclose(rest.factors[:3], prior.factors[:3], atol=1e-6)
+
+
+def test_trimming_takes_weight_from_the_gaussian_with_the_largest_details() -> None:
+    rest = trimmed(known_prior(), of_two_pictures(lambda z: np.where(z[:, 0] < 0, 9 + z[:, 0], 0), []), 0.1)
+    assert rest.weights[1] / rest.weights[2] == pytest.approx(0.15 / 0.75, rel=1e-3)
+    assert rest.means[1, 0] < -3.1
+    rest = trimmed(known_prior(), of_two_pictures(lambda z: np.where(z[:, 0] < 0, 9 + z[:, 0], 0), []), 0.4)
+    assert rest.weights[1] == 0
+    np.testing.assert_array_equal(rest.means[1], known_prior().means[1])  # of nothing there is no mean
+
+
+def test_trimming_of_a_prior_without_classes_has_none_either_and_nothing_changes_nothing() -> None:
+    prior, seen = fit_prior(standard_normals(4, 0, 100, WIDTH)[None], np.zeros(100, np.int64), 0, components=2), []
+    rest = trimmed(prior, of_two_pictures(lambda z: z[:, 0], seen), 0.2)
+    assert rest.classes == 0
+    assert set(np.concatenate(seen)) == {-1}
+    assert trimmed(prior, of_two_pictures(lambda z: z[:, 0], seen), 0) is prior
+
+
+def test_a_prior_is_measured_again_as_after_its_fit() -> None:
+    data = tiny_data(train=200)
+
+    def encode(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = np.stack([image[:, 0, row].mean(1) for row in (1, 5, 9)], 1).astype(np.float32)
+        return mean, np.full(mean.shape, 2 * np.log(0.3), np.float32)
+
+    prior, facts = fit_to_training_images(encode, data, components=2, measure_with=encode)
+    again = measure_again(prior, encode, data)
+    assert again == {name: facts[name] for name in again}
+    assert len(again) == 4
 
 
 def covariances(prior: FittedPrior) -> np.ndarray:

@@ -291,6 +291,8 @@ def _prior(fitted: Mapping[str, Any]) -> str:
     kind = "one Gaussian with a full covariance" if each == "1" else f"a mixture of {each} Gaussians with full covariances"
     mixtures = f"For each class it is {kind}" if has_classes else f"It is {kind}"
     mixtures += f",\nfitted to posterior samples of {fitted['images']} training images."
+    if "trimmed" in fitted:
+        mixtures += f" Then {100 * fitted['trimmed']:.3g} % of each class, with\nthe largest details, were taken out of it."
     if fitted["family"] == NORMAL:
         mixtures = f"Here it is {NORMAL}."
     value = f"{fitted['held_out_nats_fitted_of_class']:.2f}"

@@ -54,6 +54,11 @@ def export(
         option(CONTENT, "Take the fitted prior of this model, so that seeds keep their latents.", metavar="NAME|DIR",
                default="a new one is fitted"),
     ] = None,
+    trim_prior: Annotated[
+        float,
+        option(CONTENT, "Take a share of each class out of the fitted prior: latents with the largest details, whose "
+               "pictures look broken more often.", metavar="SHARE"),
+    ] = 0,
     detail: Annotated[
         Literal["default", "available", "none"],
         option(CONTENT, "Whether the run's detail stage makes samples by default, only on request, or is left out."),
@@ -114,6 +119,7 @@ def export(
             version=version,
             default_prior=prior,
             keep_prior=None if keep_prior is None else find_model(keep_prior),
+            trim_prior=trim_prior,
             detail=load_detail(loaded) if has_stage else None,
             details_by_default=detail == "default",
             class_shift=class_shift,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vae_gen import DetailSpec, ExportMismatchError, FittedPrior, ModelFolder, UsageError, verify
 from vae_gen.internal.directions import Directions
 from vae_gen.internal.files import replacing_folder
+from vae_gen.internal.latents import detail_noise
 from vae_gen.internal.manifest import (
     CONTRACT_VERSION,
     DIRECTIONS_FILE,
@@ -31,6 +32,7 @@ from vae_gen.internal.manifest import (
 )
 from vae_gen.internal.prior import ANY_CLASS
 from vae_train.detail.folder import Detail
+from vae_train.detail.networks import DetailDecoder
 from vae_train.evaluation import (
     Encode,
     Evaluation,
@@ -43,7 +45,7 @@ from vae_train.evaluation import (
 from vae_train.images.image_set import ImageSet
 from vae_train.images.streamed import Pictures
 from vae_train.model import VAE
-from vae_train.prior import MOST_IMAGES, NORMAL, fit_to_training_images
+from vae_train.prior import MOST_IMAGES, NORMAL, DetailSize, fit_to_training_images, measure_again, trimmed
 from vae_train.run_folder import Run
 
 from .card import PROOF_IMAGES, UNSPECIFIED, model_card
@@ -62,6 +64,8 @@ EVALUATION_TOLERANCE_NATS = 0.01
 ENCODED_AT_ONCE = 32
 """How many images an encoder is given. With 500 the values between the layers leave the processor's cache, and
 refinement takes twice as long."""
+DETAILS_AT_ONCE = 250
+"""How many latents the detail stage is given."""
 MOST_MAPPED_CLASSES = 127
 """map.json has a byte for a class, so with more classes its points have none."""
 
@@ -77,6 +81,7 @@ def export_run(
     version: str,
     default_prior: Prior = "fitted",
     keep_prior: Path | None = None,
+    trim_prior: float = 0,
     detail: Detail | None = None,
     details_by_default: bool = True,
     class_shift: float | None = None,
@@ -98,6 +103,7 @@ def export_run(
         version: the version of the model.
         default_prior: the prior that the generator's samples come from. `latents.onnx` has both priors in any case.
         keep_prior: a model folder whose fitted prior is taken, so that the latents of a seed stay; None fits one.
+        trim_prior: the share of each class that is taken out of the fitted prior, see `vae_train.prior.trimmed`.
         detail: the run's detail stage, if the model folder shall have it.
         details_by_default: whether the detail stage makes the generator's pictures.
         class_shift: what is added to the noise at the number of a picture's class; None is what the stage was trained
@@ -114,25 +120,32 @@ def export_run(
 
     Raises:
         UsageError: a model folder is there, and `force` is false; or the model of `keep_prior` has another latent or
-            other classes; or `class_shift` is negative, not finite, or given for a stage without classes.
+            other classes; or `class_shift` is negative, not finite, or given for a stage without classes; or
+            `trim_prior` is no share below 1, or is given without a stage.
         ModelError: `keep_prior` is no model folder with a fitted prior.
         OutputError: the folder cannot be written, or `out` holds something that is no model folder.
         ExportMismatchError: the folder was written, but its verification failed.
     """
     check_place(out, force=force)
     spec = _detail_spec(detail, class_shift, default=details_by_default)
+    _check_trim(trim_prior, detail)
     kept = None if keep_prior is None else _kept_prior(keep_prior, run.config.model.latent_dim, data.class_names)
     images = data.test_images.numpy()
     run, detail, steps = rounded_run(run, detail, weight_format)
     progress("building the encoder's graph")
     encoder = packed(build_encoder(run.vae, data.shape), steps)
+    refined = _encode_with(encoder) if run.config.model.refinement_steps else None
     if kept is not None:
         prior, prior_facts = kept
     else:
         count = min(len(data.train_images), MOST_IMAGES)
         progress(f"encoding {count} training images, and fitting the prior to them")
-        refined = _encode_with(encoder) if run.config.model.refinement_steps else None
         prior, prior_facts = fit_to_training_images(_encoder_alone(run.vae), data, measure_with=refined)
+    if trim_prior and detail is not None and spec is not None and prior_facts["family"] != NORMAL:
+        progress("trimming the fitted prior")
+        prior = trimmed(prior, _detail_size(run.vae, detail.decoder, spec), trim_prior)
+        again = measure_again(prior, refined or _encoder_alone(run.vae), data)
+        prior_facts = {**prior_facts, **again, "trimmed": trim_prior}
     found = f"the fitted prior is {NORMAL}; " if prior_facts["family"] == NORMAL else ""
     progress(f"{found}building the other graphs")
     stage = None if detail is None else detail.decoder
@@ -190,6 +203,30 @@ def _detail_spec(detail: Detail | None, shift: float | None, *, default: bool) -
     if detail is None:
         return None
     return DetailSpec(detail.config.noise_dim, detail.config.class_shift if shift is None else shift, default)
+
+
+def _check_trim(share: float, detail: Detail | None) -> None:
+    """Refuses what `trim_prior` can't be."""
+    if not 0 <= share < 1:
+        raise UsageError(f"expected --trim-prior of at least 0 and below 1, got {share:g}")
+    if share and detail is None:
+        raise UsageError("expected a detail stage, got a model without one; leave out --trim-prior")
+
+
+def _detail_size(vae: VAE, decoder: DetailDecoder, spec: DetailSpec) -> DetailSize:
+    """The summed squared difference between a latent's picture with details, by one noise, and its mean picture."""
+
+    def detail_size(latents: Floats, labels: NDArray[np.int64]) -> Floats:
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(latents), DETAILS_AT_ONCE):
+                part = slice(start, start + DETAILS_AT_ONCE)
+                latent = torch.from_numpy(latents[part])
+                noise = torch.from_numpy(detail_noise(spec, 0, start, len(latent), labels[part]))
+                found.append((decoder(latent, noise) - vae.decode(latent)).square().flatten(1).sum(1).numpy())
+        return np.concatenate(found)
+
+    return detail_size
 
 
 def _kept_prior(

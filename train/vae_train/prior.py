@@ -13,7 +13,7 @@ chosen.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -54,6 +54,13 @@ MOST_NUMBERS = 500_000
 """How many numbers all factors of a prior may have, 2 MB of latents.onnx, unless each class has a single Gaussian. With
 12 dimensions and ten classes this allows 320 Gaussians for each; with 40 dimensions and 200 classes it allows one."""
 
+TRIM_STREAM = 2**32 - 13
+"""The stream of the seed contract's Philox for the draws of `trimmed`. The seed is the row of the component."""
+
+TRIM_DRAWS, TRIM_PICTURES = 200_000, 2
+"""How many latents `trimmed` draws, though at least four for each dimension of a component, and how many pictures it
+makes of each."""
+
 NORMAL = "N(0, I), because no fitted density was better on held-out images"
 """The family of a prior that was no better than N(0, I), and is replaced by it."""
 
@@ -64,6 +71,8 @@ MOST_STEPS, SMALLEST_GAIN = 300, 1e-3
 """Expectation-maximisation ends after so many steps, or when the mean log-density changes by less, in nats."""
 
 Floats = NDArray[np.float32]
+DetailSize = Callable[[Floats, NDArray[np.int64]], Floats]
+"""How large the details of a picture are, [n], from its latent [n, dimensions] and its class, int64 [n], or −1."""
 Doubles = NDArray[np.float64]
 
 
@@ -272,17 +281,11 @@ def fit_to_training_images(
         `held_out_nats_normal` is that of N(0, I), `held_out_nats_fitted` that of the prior, and
         `held_out_nats_fitted_of_class` that of the prior given the class.
     """
-    labels, classes = data.train_labels.numpy(), len(data.class_names)
-    if len(labels) < 2:
-        raise InputError(f"expected at least 2 training images to fit a prior to, got {len(labels)}; add images")
-    images = data.train_images.numpy()
-    if len(labels) > MOST_IMAGES:
-        rows = np.sort(random_rows(len(labels), MOST_IMAGES_SEED)[:MOST_IMAGES])
-        labels, images = labels[rows], taken(images, rows)
-    train, held_out = (part.numpy() for part in split(len(labels), min(VALIDATION_IMAGES, max(1, len(labels) // 4))))
+    images, labels, train, held_out = _split(data)
+    classes = len(data.class_names)
     latents = posterior_samples(encode, images, DRAWS)
     prior = fit_prior(latents[:, train], labels[train], classes, components)
-    measured = held_out if measure_with is None else held_out[:: -(-len(held_out) // MEASURED_IMAGES)]
+    measured = held_out if measure_with is None else _some(held_out)
     z, y = latents[0, measured], labels[measured]
     if measure_with is not None:
         z = posterior_samples(measure_with, images[measured])[0]
@@ -291,21 +294,114 @@ def fit_to_training_images(
         simple = fit_prior(latents[:, train], labels[train], classes, 1)
         if (of_simple := float(log_density(simple, z).mean())) > nats:
             prior, nats = simple, of_simple
-    if (of_normal := float(normal_log_density(z).mean())) >= nats:
+    if float(normal_log_density(z).mean()) >= nats:
         counts = [int((labels[train] == label).sum()) for label in range(classes)] or [1]
         nothing = fit_mixture(latents[:, :0], 1)
         prior, family = FittedPrior.of(counts, [nothing] * len(counts), labelled=classes > 0), NORMAL
+    facts: dict[str, float | int | str] = {"family": family, "images": len(train), "held_out_images": len(held_out)}
+    return prior, {**facts, **_nats(prior, z, y, classes)}
+
+
+def measure_again(prior: FittedPrior, encode: Encode, data: ImageSet) -> dict[str, float | int | str]:
+    """The facts of `fit_to_training_images` that a change of its prior changes, on at most 2000 held-out images."""
+    images, labels, _, held_out = _split(data)
+    measured = _some(held_out)
+    return _nats(prior, posterior_samples(encode, images[measured])[0], labels[measured], len(data.class_names))
+
+
+def _split(data: ImageSet) -> tuple[Pictures, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Images and labels, and the indices of those that the prior is fitted to and of those that are held out."""
+    labels, images = data.train_labels.numpy(), data.train_images.numpy()
+    if len(labels) < 2:
+        raise InputError(f"expected at least 2 training images to fit a prior to, got {len(labels)}; add images")
+    if len(labels) > MOST_IMAGES:
+        rows = np.sort(random_rows(len(labels), MOST_IMAGES_SEED)[:MOST_IMAGES])
+        labels, images = labels[rows], taken(images, rows)
+    train, held_out = split(len(labels), min(VALIDATION_IMAGES, max(1, len(labels) // 4)))
+    return images, labels, train.numpy(), held_out.numpy()
+
+
+def _some(held_out: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most 2000 of the held-out images."""
+    return held_out[:: -(-len(held_out) // MEASURED_IMAGES)]
+
+
+def _nats(prior: FittedPrior, z: Floats, y: NDArray[np.int64], classes: int) -> dict[str, float | int | str]:
+    """The mean log-densities of posterior samples z of images of classes y."""
+    of_normal = float(normal_log_density(z).mean())
     known = y >= 0 if classes else np.ones(len(y), bool)
     of_class = log_density(prior, z[known], y[known] if classes else None)
-    return prior, {
-        "family": family,
-        "images": len(train),
-        "held_out_images": len(held_out),
-        "measured_images": len(measured),
+    return {
+        "measured_images": len(z),
         "held_out_nats_normal": of_normal,
         "held_out_nats_fitted": float(log_density(prior, z).mean()),
         "held_out_nats_fitted_of_class": float(of_class.mean()) if known.any() else of_normal,
     }
+
+
+def trimmed(prior: FittedPrior, detail_size: DetailSize, share: float) -> FittedPrior:
+    """A prior without a share of each class's latents: those whose pictures have the largest details.
+
+    The decoder knows least about such latents, and what a detail stage makes of them looks broken more often. Latents
+    are drawn from each Gaussian, and those above the limit of their class are left out. The Gaussian is changed as the
+    rest differs from the whole draw, in weight, mean and covariance, so that one of which all is kept stays as it is.
+    As Gaussians have tails, some of what was left out comes back.
+
+    Args:
+        prior: the prior to trim.
+        detail_size: the size of the details of one picture; a latent's is the mean of two of its pictures.
+        share: how much of each class is left out, from 0 to below 1.
+    """
+    if not share:
+        return prior
+    draws = max(4 * prior.dimensions, TRIM_DRAWS // len(prior.means))
+
+    def normals(row: int) -> Floats:
+        return standard_normals(row, 0, draws, prior.dimensions, TRIM_STREAM)
+
+    def sizes_of(row: int) -> Floats:
+        latents = prior.means[row] + normals(row) @ prior.factors[row].T
+        labels = np.full(TRIM_PICTURES * draws, prior.labels[row])
+        sizes: Floats = detail_size(np.tile(latents, (TRIM_PICTURES, 1)), labels).reshape(TRIM_PICTURES, draws).mean(0)
+        return sizes
+
+    mixtures = []
+    for first, count in zip(prior.first, prior.sizes, strict=True):
+        rows, weights = range(first, first + count), prior.weights[first : first + count]
+        sizes = np.stack([sizes_of(row) for row in rows])  # [components, draws]
+        order = np.argsort(sizes, axis=None)
+        mass = np.cumsum(np.repeat(weights, draws)[order])
+        limit = sizes.ravel()[order][np.searchsorted(mass, (1 - share) * mass[-1])]
+        kept = sizes <= limit
+        changed = [
+            _changed(prior.means[row], prior.factors[row], normals(row), own)
+            for row, own in zip(rows, kept, strict=True)
+        ]
+        rest = weights * kept.mean(1)
+        mixtures.append(Mixture(rest / rest.sum(), *(np.stack(part) for part in zip(*changed, strict=True))))
+    shares = np.diff(prior.class_thresholds, prepend=0).tolist()
+    return FittedPrior.of(shares, mixtures, labelled=prior.classes > 0)
+
+
+def _changed(mean: Floats, factor: Floats, normals: Floats, kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Mean and factor of a Gaussian m + L·ε, changed as the kept ones among some ε differ from all of them.
+
+    With the Cholesky factors C of the covariance of all ε and K of the kept ones, and the difference μ of the means,
+    ε becomes μ + K·C⁻¹·ε. A Gaussian of which next to nothing is kept stays as it is.
+
+    Args:
+        mean: m, [dimensions].
+        factor: L, [dimensions, dimensions].
+        normals: ε, [draws, dimensions].
+        kept: which of them are kept, [draws].
+    """
+    every, dimensions = normals.astype(np.float64), len(mean)
+    if kept.sum() <= 2 * dimensions:
+        return mean, factor
+    rest = every[kept]
+    c, k = (np.linalg.cholesky(np.cov(part, rowvar=False).reshape(dimensions, -1)) for part in (every, rest))
+    shift = rest.mean(0) - every.mean(0)
+    return (mean + factor @ shift).astype(np.float32), (factor @ k @ np.linalg.inv(c)).astype(np.float32)
 
 
 def log_density(

@@ -158,12 +158,12 @@ def test_a_trimmed_prior_has_fewer_latents_with_large_details_and_says_so(
 ) -> None:
     use()
     first, second = tmp_path / "first", tmp_path / "second"
-    for share in ("1", "-0.1", "nan"):
+    for share in ("0.6", "-0.1", "nan"):
         assert vae_export("--out", first, "--trim-prior", share) == 2
         error = capsys.readouterr().err.splitlines()[-1]
-        assert error == f"vae-export: expected --trim-prior of at least 0 and below 1, got {share}"
+        assert error == f"vae-export: expected --trim-prior from 0 to 0.5, got {share}"
     assert vae_export("--out", first, "--trim-prior", "0.1") == 2
-    assert "expected a detail stage, got a model without one; leave out --trim-prior" in capsys.readouterr().err
+    assert "expected --trim-prior for a model with a detail stage, got one without; train" in capsys.readouterr().err
     monkeypatch.setattr("vae_train.detail.folder.saved_settings", lambda _: "a stage")
     monkeypatch.setattr("vae_train.detail.folder.load_detail", lambda _: DETAIL)
     assert vae_export("--out", first) == 0
@@ -186,7 +186,9 @@ def test_a_trimmed_prior_has_fewer_latents_with_large_details_and_says_so(
     assert after["trimmed"] == 0.3
     assert after["held_out_nats_fitted"] != before["held_out_nats_fitted"]
     card = (second / "README.md").read_text("utf-8")
-    assert "Then 30 % of each class, with\nthe largest details, were taken out of it." in card
+    assert "Then it was trimmed: 30 % of the latents of each class were taken out, those whose pictures have" in card
+    assert vae_export("--out", tmp_path / "third", "--keep-prior", second, "--trim-prior", "0.1") == 0
+    assert document(tmp_path / "third")["fitted_prior"]["trimmed"] == 0.37
 
 
 def test_test_images_beyond_those_of_the_proof_need_not_fill_its_batches(

@@ -261,8 +261,8 @@ def test_trimming_takes_weight_from_the_gaussian_with_the_largest_details() -> N
     assert rest.weights[1] / rest.weights[2] == pytest.approx(0.15 / 0.75, rel=1e-3)
     assert rest.means[1, 0] < -3.1
     rest = trimmed(known_prior(), of_two_pictures(lambda z: np.where(z[:, 0] < 0, 9 + z[:, 0], 0), []), 0.4)
-    assert rest.weights[1] == 0
-    np.testing.assert_array_equal(rest.means[1], known_prior().means[1])  # of nothing there is no mean
+    assert rest.sizes == (1, 1)
+    assert rest.means[1, 0] > 2
 
 
 def test_trimming_of_a_prior_without_classes_has_none_either_and_nothing_changes_nothing() -> None:
@@ -271,6 +271,14 @@ def test_trimming_of_a_prior_without_classes_has_none_either_and_nothing_changes
     assert rest.classes == 0
     assert set(np.concatenate(seen)) == {-1}
     assert trimmed(prior, of_two_pictures(lambda z: z[:, 0], seen), 0) is prior
+
+
+def test_trimming_leaves_a_class_without_images_and_refines_a_gaussian_with_many_dimensions() -> None:
+    wide = Mixture(np.ones(1), np.zeros((1, 64), np.float32), np.eye(64, dtype=np.float32)[None])
+    rest = trimmed(FittedPrior.of([1, 0], [wide, wide]), of_two_pictures(lambda z: z[:, 0], []), 0.5)
+    np.testing.assert_allclose(rest.means[1:, 0], -np.sqrt(2 / np.pi), atol=0.02)
+    assert rest.factors[1, 0, 0] ** 2 == pytest.approx(1 - 2 / np.pi, abs=0.02)
+    assert np.diff(rest.class_thresholds, prepend=0).tolist() == [2**32, 0]
 
 
 def test_a_prior_is_measured_again_as_after_its_fit() -> None:

@@ -292,7 +292,8 @@ def _prior(fitted: Mapping[str, Any]) -> str:
     mixtures = f"For each class it is {kind}" if has_classes else f"It is {kind}"
     mixtures += f",\nfitted to posterior samples of {fitted['images']} training images."
     if "trimmed" in fitted:
-        mixtures += f" Then {100 * fitted['trimmed']:.3g} % of each class, with\nthe largest details, were taken out of it."
+        share = f"{100 * fitted['trimmed']:.3g} % of the latents" + (" of each class" if has_classes else "")
+        mixtures += f"\nThen it was trimmed: {share} were taken out, those whose pictures have the largest details."
     if fitted["family"] == NORMAL:
         mixtures = f"Here it is {NORMAL}."
     value = f"{fitted['held_out_nats_fitted_of_class']:.2f}"

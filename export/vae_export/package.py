@@ -103,7 +103,8 @@ def export_run(
         version: the version of the model.
         default_prior: the prior that the generator's samples come from. `latents.onnx` has both priors in any case.
         keep_prior: a model folder whose fitted prior is taken, so that the latents of a seed stay; None fits one.
-        trim_prior: the share of each class that is taken out of the fitted prior, see `vae_train.prior.trimmed`.
+        trim_prior: the share of each class that is taken out of the fitted prior, see `vae_train.prior.trimmed`. If the
+            fitted prior is N(0, I), it stays as it is.
         detail: the run's detail stage, if the model folder shall have it.
         details_by_default: whether the detail stage makes the generator's pictures.
         class_shift: what is added to the noise at the number of a picture's class; None is what the stage was trained
@@ -121,7 +122,7 @@ def export_run(
     Raises:
         UsageError: a model folder is there, and `force` is false; or the model of `keep_prior` has another latent or
             other classes; or `class_shift` is negative, not finite, or given for a stage without classes; or
-            `trim_prior` is no share below 1, or is given without a stage.
+            `trim_prior` is no share of at most 0.5, or is given without a stage.
         ModelError: `keep_prior` is no model folder with a fitted prior.
         OutputError: the folder cannot be written, or `out` holds something that is no model folder.
         ExportMismatchError: the folder was written, but its verification failed.
@@ -145,7 +146,8 @@ def export_run(
         progress("trimming the fitted prior")
         prior = trimmed(prior, _detail_size(run.vae, detail.decoder, spec), trim_prior)
         again = measure_again(prior, refined or _encoder_alone(run.vae), data)
-        prior_facts = {**prior_facts, **again, "trimmed": trim_prior}
+        rest = (1 - trim_prior) * (1 - float(prior_facts.get("trimmed", 0)))  # a kept prior may be a trimmed one
+        prior_facts = {**prior_facts, **again, "trimmed": round(1 - rest, 6)}
     found = f"the fitted prior is {NORMAL}; " if prior_facts["family"] == NORMAL else ""
     progress(f"{found}building the other graphs")
     stage = None if detail is None else detail.decoder
@@ -206,11 +208,13 @@ def _detail_spec(detail: Detail | None, shift: float | None, *, default: bool) -
 
 
 def _check_trim(share: float, detail: Detail | None) -> None:
-    """Refuses what `trim_prior` can't be."""
-    if not 0 <= share < 1:
-        raise UsageError(f"expected --trim-prior of at least 0 and below 1, got {share:g}")
+    if not 0 <= share <= 0.5:
+        raise UsageError(f"expected --trim-prior from 0 to 0.5, got {share:g}")
     if share and detail is None:
-        raise UsageError("expected a detail stage, got a model without one; leave out --trim-prior")
+        raise UsageError(
+            "expected --trim-prior for a model with a detail stage, got one without; train a stage with vae-detail, "
+            "or leave --trim-prior out"
+        )
 
 
 def _detail_size(vae: VAE, decoder: DetailDecoder, spec: DetailSpec) -> DetailSize:

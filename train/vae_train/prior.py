@@ -58,8 +58,8 @@ TRIM_STREAM = 2**32 - 13
 """The stream of the seed contract's Philox for the draws of `trimmed`. The seed is the row of the component."""
 
 TRIM_DRAWS, TRIM_PICTURES = 200_000, 2
-"""How many latents `trimmed` draws, though at least four for each dimension of a component, and how many pictures it
-makes of each."""
+"""About how many latents `trimmed` draws in all, but at least fifty for each dimension of a Gaussian, and how many
+pictures it makes of each."""
 
 NORMAL = "N(0, I), because no fitted density was better on held-out images"
 """The family of a prior that was no better than N(0, I), and is replaced by it."""
@@ -71,9 +71,9 @@ MOST_STEPS, SMALLEST_GAIN = 300, 1e-3
 """Expectation-maximisation ends after so many steps, or when the mean log-density changes by less, in nats."""
 
 Floats = NDArray[np.float32]
-DetailSize = Callable[[Floats, NDArray[np.int64]], Floats]
-"""How large the details of a picture are, [n], from its latent [n, dimensions] and its class, int64 [n], or −1."""
 Doubles = NDArray[np.float64]
+DetailSize = Callable[[Floats, NDArray[np.int64]], Floats]
+"""From latents [n, dimensions] and classes int64 [n], −1 for none, to the sizes of their pictures' details, [n]."""
 
 
 def posterior_samples(encode: Encode, images: Pictures, draws: int = 1) -> Floats:
@@ -285,7 +285,7 @@ def fit_to_training_images(
     classes = len(data.class_names)
     latents = posterior_samples(encode, images, DRAWS)
     prior = fit_prior(latents[:, train], labels[train], classes, components)
-    measured = held_out if measure_with is None else _some(held_out)
+    measured = held_out if measure_with is None else _at_most_2000(held_out)
     z, y = latents[0, measured], labels[measured]
     if measure_with is not None:
         z = posterior_samples(measure_with, images[measured])[0]
@@ -303,9 +303,9 @@ def fit_to_training_images(
 
 
 def measure_again(prior: FittedPrior, encode: Encode, data: ImageSet) -> dict[str, float | int | str]:
-    """The facts of `fit_to_training_images` that a change of its prior changes, on at most 2000 held-out images."""
+    """Measures a prior on held-out images as `fit_to_training_images` does, but on at most 2000 of them."""
     images, labels, _, held_out = _split(data)
-    measured = _some(held_out)
+    measured = _at_most_2000(held_out)
     return _nats(prior, posterior_samples(encode, images[measured])[0], labels[measured], len(data.class_names))
 
 
@@ -321,8 +321,7 @@ def _split(data: ImageSet) -> tuple[Pictures, NDArray[np.int64], NDArray[np.int6
     return images, labels, train.numpy(), held_out.numpy()
 
 
-def _some(held_out: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most 2000 of the held-out images."""
+def _at_most_2000(held_out: NDArray[np.int64]) -> NDArray[np.int64]:
     return held_out[:: -(-len(held_out) // MEASURED_IMAGES)]
 
 
@@ -343,31 +342,32 @@ def trimmed(prior: FittedPrior, detail_size: DetailSize, share: float) -> Fitted
     """A prior without a share of each class's latents: those whose pictures have the largest details.
 
     The decoder knows least about such latents, and what a detail stage makes of them looks broken more often. Latents
-    are drawn from each Gaussian, and those above the limit of their class are left out. The Gaussian is changed as the
-    rest differs from the whole draw, in weight, mean and covariance, so that one of which all is kept stays as it is.
-    As Gaussians have tails, some of what was left out comes back.
+    are drawn from each Gaussian, and those above the limit of their class are left out. Weight, mean and covariance of
+    the Gaussian change by what distinguishes the kept latents from all that were drawn. So a Gaussian of which all are
+    kept stays as it is, and one of which none is kept goes. As Gaussians have tails, a part of what was left out comes
+    back.
 
     Args:
         prior: the prior to trim.
         detail_size: the size of the details of one picture; a latent's is the mean of two of its pictures.
-        share: how much of each class is left out, from 0 to below 1.
+        share: how much of each class is left out, from 0 to 0.5.
     """
     if not share:
         return prior
-    draws = max(4 * prior.dimensions, TRIM_DRAWS // len(prior.means))
+    draws, labels = max(50 * prior.dimensions, TRIM_DRAWS // len(prior.means)), prior.labels
 
     def normals(row: int) -> Floats:
         return standard_normals(row, 0, draws, prior.dimensions, TRIM_STREAM)
 
     def sizes_of(row: int) -> Floats:
         latents = prior.means[row] + normals(row) @ prior.factors[row].T
-        labels = np.full(TRIM_PICTURES * draws, prior.labels[row])
-        sizes: Floats = detail_size(np.tile(latents, (TRIM_PICTURES, 1)), labels).reshape(TRIM_PICTURES, draws).mean(0)
-        return sizes
+        sizes = detail_size(np.tile(latents, (TRIM_PICTURES, 1)), np.full(TRIM_PICTURES * draws, labels[row]))
+        averages: Floats = sizes.reshape(TRIM_PICTURES, draws).mean(0)
+        return averages
 
     mixtures = []
-    for first, count in zip(prior.first, prior.sizes, strict=True):
-        rows, weights = range(first, first + count), prior.weights[first : first + count]
+    for at, (first, count) in enumerate(zip(prior.first, prior.sizes, strict=True)):
+        rows, weights = range(first, first + count), np.diff(prior.component_thresholds[at, :count], prepend=0)
         sizes = np.stack([sizes_of(row) for row in rows])  # [components, draws]
         order = np.argsort(sizes, axis=None)
         mass = np.cumsum(np.repeat(weights, draws)[order])
@@ -378,7 +378,8 @@ def trimmed(prior: FittedPrior, detail_size: DetailSize, share: float) -> Fitted
             for row, own in zip(rows, kept, strict=True)
         ]
         rest = weights * kept.mean(1)
-        mixtures.append(Mixture(rest / rest.sum(), *(np.stack(part) for part in zip(*changed, strict=True))))
+        means, factors = (np.stack(part)[rest > 0] for part in zip(*changed, strict=True))
+        mixtures.append(Mixture(rest[rest > 0] / rest.sum(), means, factors))
     shares = np.diff(prior.class_thresholds, prepend=0).tolist()
     return FittedPrior.of(shares, mixtures, labelled=prior.classes > 0)
 
@@ -387,7 +388,7 @@ def _changed(mean: Floats, factor: Floats, normals: Floats, kept: NDArray[np.boo
     """Mean and factor of a Gaussian m + L·ε, changed as the kept ones among some ε differ from all of them.
 
     With the Cholesky factors C of the covariance of all ε and K of the kept ones, and the difference μ of the means,
-    ε becomes μ + K·C⁻¹·ε. A Gaussian of which next to nothing is kept stays as it is.
+    ε becomes μ + K·C⁻¹·ε. A Gaussian of which too few are kept for a covariance stays as it is.
 
     Args:
         mean: m, [dimensions].

@@ -135,7 +135,8 @@ def export_run(
     run, detail, steps = rounded_run(run, detail, weight_format)
     progress("building the encoder's graph")
     encoder = packed(build_encoder(run.vae, data.shape), steps)
-    refined = _encode_with(encoder) if run.config.model.refinement_steps else None
+    encode = _encode_with(encoder)
+    refined = encode if run.config.model.refinement_steps else None
     if kept is not None:
         prior, prior_facts = kept
     else:
@@ -158,7 +159,7 @@ def export_run(
     if portable:
         graphs = with_portable(graphs)
     progress(f"measuring the graphs on {len(data.test_images)} test images")
-    posteriors = _posteriors(_encode_with(encoder), images)
+    posteriors = _posteriors(encode, images)
     measured = _measure(graphs, images, posteriors, run.config.model.likelihood)
     licences = licence, data_licence or data.licence
     header = _header(run, data, name, version, measured, default_prior, licences) | {"weight_format": weight_format}
@@ -173,7 +174,7 @@ def export_run(
     report = replace(report, structure=(*report.structure, *storage_checks(graphs, steps)))
     on_few = measured
     if len(few) < len(images):
-        on_few = _measure(graphs, few, _posteriors(_encode_with(encoder), few), run.config.model.likelihood)
+        on_few = _measure(graphs, few, _posteriors(encode, few), run.config.model.likelihood)
     report = _with_evaluation(report, on_few, evaluate_torch(run.vae, few, in_torch))
     if report.passed:
         progress("finding directions that change one attribute of the pictures")

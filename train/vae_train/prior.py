@@ -341,8 +341,8 @@ def _nats(prior: FittedPrior, z: Floats, y: NDArray[np.int64], classes: int) -> 
 def trimmed(prior: FittedPrior, detail_size: DetailSize, share: float) -> FittedPrior:
     """A prior without a share of each class's latents: those whose pictures have the largest details.
 
-    The decoder knows least about such latents, and what a detail stage makes of them looks broken more often. Latents
-    are drawn from each Gaussian, and those above the limit of their class are left out. Weight, mean and covariance of
+    The decoder knows least about such latents, so their pictures look broken more often. Latents are drawn from each
+    Gaussian, and those whose details are above the limit of their class are left out. Weight, mean and covariance of
     the Gaussian change by what distinguishes the kept latents from all that were drawn. So a Gaussian of which all are
     kept stays as it is, and one of which none is kept goes. As Gaussians have tails, a part of what was left out comes
     back.
